@@ -1,0 +1,291 @@
+"""The contract between training and sampling: a run is one folder.
+
+Every file is written beside its place, flushed to disk and renamed, so a reader finds a whole
+old file or a whole new one. What is read is checked before it is used.
+"""
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, fields
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from textgen.errors import OptionError, RunError
+from textgen.options import TrainingOptions
+from textgen.preprocess import corpus
+from textgen.preprocess.reading import display_name
+from textgen.preprocess.tokenizers import Tokenizer, tokenizer_from_json
+
+FORMAT = 1
+"""Raised whenever an older textgen could not read a run any more."""
+
+Arrays = dict[str, NDArray[np.float32]]
+Shapes = dict[str, tuple[int, ...]]
+
+CONFIG, TOKENIZER, CORPUS = "config.json", "tokenizer.json", "corpus"
+MODEL, TRAINING = "model.safetensors", "training.safetensors"
+METRICS, SAMPLES = "metrics.jsonl", "samples.txt"
+
+GATES = {"lstm": 4, "gru": 3}
+STATES = {"lstm": ("h", "c"), "gru": ("h",)}
+
+
+def weight_shapes(options: TrainingOptions, vocabulary_size: int) -> Shapes:
+    """The shape of every weight by name, in Keras's layout.
+
+    An LSTM's gates are i, f, c, o; a GRU's z, r, h, with a row of bias for the input and one
+    for the recurrent product.
+    """
+    units, width = options.units, GATES[options.cell] * options.units
+    shapes: Shapes = {"embedding": (vocabulary_size, options.embedding)}
+    for layer in range(options.layers):
+        inputs = units if layer else options.embedding
+        shapes[f"layers.{layer}.kernel"] = (inputs, width)
+        shapes[f"layers.{layer}.recurrent_kernel"] = (units, width)
+        shapes[f"layers.{layer}.bias"] = (width,) if options.cell == "lstm" else (2, width)
+    shapes["output.kernel"] = (units, vocabulary_size)
+    shapes["output.bias"] = (vocabulary_size,)
+    return shapes
+
+
+def state_shapes(options: TrainingOptions) -> Shapes:
+    """The shape of each layer's state by name, for the streams of a training batch."""
+    return {
+        f"{layer}.{name}": (options.batch_size, options.units)
+        for layer in range(options.layers)
+        for name in STATES[options.cell]
+    }
+
+
+@dataclass
+class Progress:
+    """How far training has come."""
+
+    step: int = 0
+    seconds: float = 0.0
+    samples_size: int = 0  # bytes of samples.txt
+    history: list[dict[str, Any]] = field(default_factory=list)  # the lines of metrics.jsonl
+
+
+@dataclass
+class TrainingState:
+    """All that exact resuming needs, the corpus aside."""
+
+    weights: Arrays
+    optimizer: Arrays
+    state: Arrays
+    progress: Progress
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder whose settings and vocabulary have been read and checked."""
+
+    path: Path
+    options: TrainingOptions
+    tokenizer: Tokenizer
+    books: list[str]
+
+    @classmethod
+    def open(cls, path: str | Path) -> "Run":
+        path = Path(path)
+        if not (path / CONFIG).is_file():
+            raise RunError(f"{path} is not a run; name a folder that textgen train has made")
+        with _reading(path / CONFIG):
+            config = json.loads((path / CONFIG).read_text("utf-8"))
+            if not isinstance(config, dict) or type(config.get("format")) is not int:
+                raise ValueError("it is not the settings of a run")
+            if config["format"] > FORMAT:
+                raise ValueError(
+                    f"format {config['format']} needs textgen {config.get('textgen')} or later"
+                )
+            known = {item.name for item in fields(TrainingOptions)}
+            if unknown := set(config["options"]) - known:
+                raise ValueError(f"unknown options {', '.join(sorted(unknown))}")
+            options = TrainingOptions(**config["options"])
+            books = [str(book) for book in config["books"]]
+        with _reading(path / TOKENIZER):
+            tokenizer = tokenizer_from_json((path / TOKENIZER).read_text("utf-8"))
+            if tokenizer.level != options.level:
+                raise ValueError(f"it is of level {tokenizer.level}, not {options.level}")
+        return cls(path, options, tokenizer, books)
+
+    @property
+    def weight_shapes(self) -> Shapes:
+        return weight_shapes(self.options, len(self.tokenizer))
+
+    def weights(self) -> Arrays:
+        """The weights with the best validation loss."""
+        if not (self.path / MODEL).exists():
+            raise RunError(
+                f"{self.path} has no trained weights yet; "
+                f"go on with: textgen train --out {self.path} --resume"
+            )
+        return _read_arrays(self.path / MODEL, self.weight_shapes)[0]
+
+    def save_weights(self, weights: Arrays) -> None:
+        _write_arrays(self.path / MODEL, weights)
+
+    def corpus(self) -> corpus.Corpus:
+        with _reading(self.path / CORPUS):
+            return corpus.load(self.path / CORPUS, len(self.tokenizer))
+
+    def training_state(self, optimizer_shapes: Shapes) -> TrainingState | None:
+        """What was last saved for resuming; None where nothing was."""
+        path = self.path / TRAINING
+        if not path.exists():
+            return None
+        groups = {
+            "weights": self.weight_shapes,
+            "optimizer": optimizer_shapes,
+            "state": state_shapes(self.options),
+        }
+        shapes = {f"{g}/{name}": s for g, named in groups.items() for name, s in named.items()}
+        arrays, metadata = _read_arrays(path, shapes)
+        with _reading(path):
+            progress = Progress(**json.loads(metadata["progress"]))
+        parts = {g: {name: arrays[f"{g}/{name}"] for name in named} for g, named in groups.items()}
+        return TrainingState(**parts, progress=progress)
+
+    def save_training_state(self, state: TrainingState) -> None:
+        groups = {"weights": state.weights, "optimizer": state.optimizer, "state": state.state}
+        arrays = {f"{g}/{name}": a for g, named in groups.items() for name, a in named.items()}
+        _write_arrays(
+            self.path / TRAINING, arrays, {"progress": json.dumps(asdict(state.progress))}
+        )
+
+    def write_metrics(self, history: list[dict[str, Any]]) -> None:
+        lines = "".join(json.dumps(line) + "\n" for line in history)
+        _write_text(self.path / METRICS, lines)
+
+    def add_sample(self, text: str, size: int) -> int:
+        """Write `text` at byte `size` of the samples, dropping what follows; return the new size.
+
+        What follows was written after the state that training resumed from was saved.
+        """
+        path = self.path / SAMPLES
+        with _writing(path), path.open("ab") as file:
+            file.truncate(size)
+            file.write(text.encode("utf-8", "replace"))
+            return file.tell()
+
+
+def create(
+    path: str | Path, books: Sequence[str | Path], options: TrainingOptions, force: bool = False
+) -> Run:
+    """Read `books` into a new run, ready to be trained.
+
+    The folder appears complete or not at all; with `force` it takes the place of an older run.
+    Raises RunError where `path` is in use or cannot be written, BookError for the books.
+    """
+    path = Path(path)
+    replaces = _in_use(path, force)
+    home = next(p for p in path.absolute().parents if p.exists())
+    with _writing(path), tempfile.TemporaryDirectory(dir=home, prefix=".textgen-") as temporary:
+        draft = Path(temporary) / "new"
+        (draft / CORPUS).mkdir(parents=True)
+        tokenizer, _ = corpus.prepare(books, draft / CORPUS, options)
+        config = {
+            "format": FORMAT,
+            "textgen": version("textgen-lstm"),
+            "books": [display_name(book) for book in books],
+            "options": asdict(options),
+        }
+        _write_text(draft / CONFIG, json.dumps(config, indent=2) + "\n")
+        _write_text(draft / TOKENIZER, json.dumps(tokenizer.to_json()) + "\n")
+        if replaces:
+            path.rename(Path(temporary) / "old")  # goes with the temporary folder
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft.rename(path)
+    return Run.open(path)
+
+
+def newest(folder: str | Path) -> Path:
+    """The run under `folder` whose weights were saved last; raises RunError if there is none."""
+    models = Path(folder).glob(f"*/{MODEL}")
+    try:
+        return max(models, key=lambda model: model.stat().st_mtime).parent
+    except ValueError:
+        raise RunError(
+            f"there is no trained run under {folder}; make one with: textgen train BOOK"
+        ) from None
+
+
+def _in_use(path: Path, force: bool) -> bool:
+    """Whether there is a run at `path` to be replaced; RunError where anything else is there."""
+    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
+        return False
+    if not (path / CONFIG).is_file():
+        raise RunError(f"{path} is there already and is not a run; choose another --out")
+    if not force:
+        raise RunError(
+            f"{path} holds a run already; go on with it by --resume, replace it by --force, "
+            "or choose another --out"
+        )
+    return True
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except RunError:
+        raise
+    except OSError as error:
+        raise RunError(f"cannot read {error.filename or path}: {error.strerror}") from None
+    except (ValueError, TypeError, KeyError, SafetensorError, RecursionError) as error:
+        raise RunError(f"{path} is damaged: {_one_line(error)}; restore it or train anew") from None
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise RunError(f"cannot write {path}: {error.strerror}; choose another --out") from None
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """Give a place beside `path` to write to; flush what is there to disk and rename it."""
+    new = path.with_name(path.name + ".new")
+    with _writing(path):
+        yield new
+        with new.open("rb+") as file:
+            os.fsync(file.fileno())
+        new.replace(path)
+
+
+def _write_text(path: Path, text: str) -> None:
+    with _replacing(path) as new:
+        new.write_text(text, "utf-8")
+
+
+def _write_arrays(path: Path, arrays: Arrays, metadata: dict[str, str] | None = None) -> None:
+    with _replacing(path) as new:
+        save_file(arrays, new, metadata)
+
+
+def _read_arrays(path: Path, shapes: Shapes) -> tuple[Arrays, dict[str, str]]:
+    """Read float32 arrays of exactly these names and shapes, and the file's metadata."""
+    with _reading(path), safe_open(path, "numpy") as file:
+        found = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+        if set(found) != set(shapes):
+            raise ValueError(f"it lacks or adds {sorted(set(found) ^ set(shapes))[0]}")
+        for name, part in found.items():
+            if tuple(part.get_shape()) != shapes[name] or part.get_dtype() != "F32":
+                raise ValueError(f"{name} is not float32 of shape {shapes[name]}")
+        return {name: file.get_tensor(name) for name in found}, file.metadata() or {}

@@ -1,0 +1,33 @@
+"""The errors a user can cause. Each message is one line: what is wrong, where, what to do instead."""
+
+
+class TextgenError(Exception):
+    """Base of all errors that textgen raises on purpose."""
+
+
+class BookError(TextgenError):
+    """A text that cannot be read, decoded, or trained on."""
+
+
+class VocabularyError(TextgenError):
+    """A text with tokens that a model has never seen."""
+
+
+class RunError(TextgenError):
+    """A run folder that is missing, in the way, or damaged."""
+
+
+class OptionError(TextgenError, ValueError):
+    """An option outside its limits.
+
+    `name` is the keyword of the library call; the command line spells it as a flag.
+    """
+
+    def __init__(self, name: str, problem: str) -> None:
+        super().__init__(f"{name} {problem}")
+        self.name = name
+        self.problem = problem
+
+    @property
+    def flag(self) -> str:
+        return "--" + self.name.replace("_", "-")

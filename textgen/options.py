@@ -1,0 +1,161 @@
+"""Every option once: its name, type, default, limits and help.
+
+The command line, the keywords of the library and `config.json` are all made from the two
+dataclasses below, so they cannot drift apart.
+"""
+
+import math
+from dataclasses import Field, dataclass, field, fields
+from types import NoneType
+from typing import Any, get_args, get_origin
+
+from textgen.errors import OptionError
+
+
+def option(
+    default: Any,
+    help: str,  # noqa: A002 - click's own word
+    *,
+    short: str | None = None,
+    choices: tuple[str, ...] = (),
+    at_least: float | None = None,
+    above: float | None = None,
+    at_most: float | None = None,
+    below: float | None = None,
+    on_resume: bool = False,
+) -> Any:
+    """A dataclass field that carries its help and its limits.
+
+    `on_resume` marks what may differ when a stopped run goes on: nothing that the weights
+    or the order of the text depend on.
+    """
+    return field(
+        default=default,
+        metadata={
+            "help": help,
+            "short": short,
+            "choices": choices,
+            "limits": {
+                "at least": at_least,
+                "above": above,
+                "at most": at_most,
+                "below": below,
+            },
+            "on_resume": on_resume,
+        },
+    )
+
+
+def value_type(item: Field[Any]) -> tuple[type, bool]:
+    """The plain type of an option and whether it may be None."""
+    types = get_args(item.type) or (item.type,)
+    return next(t for t in types if t is not NoneType), NoneType in types
+
+
+_HOLDS = {
+    "at least": lambda value, limit: value >= limit,
+    "above": lambda value, limit: value > limit,
+    "at most": lambda value, limit: value <= limit,
+    "below": lambda value, limit: value < limit,
+}
+
+
+def _check(item: Field[Any], value: Any) -> Any:
+    """Return `value` as the option's type; raise OptionError where it does not fit."""
+    if get_origin(item.type) is tuple:
+        if not all(isinstance(text, str) and text for text in value):
+            raise OptionError(item.name, f"must be non-empty texts, not {value!r}")
+        return tuple(value)
+    kind, optional = value_type(item)
+    if value is None and optional:
+        return None
+    if kind is float and type(value) is int:
+        value = float(value)
+    if type(value) is not kind or (kind is float and not math.isfinite(value)):
+        raise OptionError(item.name, f"must be a {_NAMES[kind]}, not {value!r}")
+    if (choices := item.metadata["choices"]) and value not in choices:
+        raise OptionError(item.name, f"must be one of {', '.join(choices)}, not {value!r}")
+    for words, limit in item.metadata["limits"].items():
+        if limit is not None and not _HOLDS[words](value, limit):
+            raise OptionError(item.name, f"must be {words} {limit}, not {value}")
+    return value
+
+
+_NAMES = {int: "whole number", float: "number", str: "text", bool: "yes or no"}
+
+
+class Options:
+    """Base of the option sets: checked when made, so that what exists is valid."""
+
+    def __post_init__(self) -> None:
+        for item in fields(self):  # type: ignore[arg-type]
+            object.__setattr__(self, item.name, _check(item, getattr(self, item.name)))
+
+
+@dataclass(frozen=True)
+class TrainingOptions(Options):
+    """How a book is read and a network trained."""
+
+    level: str = option("char", "What a token is.", choices=("char", "word", "byte"))
+    units: int = option(256, "Units in each recurrent layer.", at_least=1)
+    layers: int = option(1, "Recurrent layers.", at_least=1)
+    embedding: int = option(64, "Size of a token's embedding.", at_least=1)
+    cell: str = option("lstm", "Kind of recurrent layer.", choices=("lstm", "gru"))
+    dropout: float = option(
+        0.0, "Share of each layer's outputs dropped in training.", at_least=0, below=1
+    )
+    batch_size: int = option(32, "Streams the text is cut into.", at_least=1)
+    chunk_length: int = option(64, "Steps a gradient reaches back.", at_least=1)
+    epochs: float | None = option(
+        None, "Passes over the text (20 unless --minutes is given).", above=0, on_resume=True
+    )
+    minutes: float | None = option(
+        None, "Wall-clock time to train for, instead of --epochs.", above=0, on_resume=True
+    )
+    learning_rate: float = option(0.008, "Adam's peak learning rate.", above=0)
+    validation: float = option(
+        0.1, "Share of the text, at its end, held out.", at_least=0, below=1
+    )
+    patience: int | None = option(
+        None, "Stop after this many evaluations without gain.", at_least=1, on_resume=True
+    )
+    seed: int = option(
+        0, "Seed of the weights and of dropout.", at_least=0, at_most=2**31 - 1
+    )
+    save_every: float = option(60.0, "Seconds between saves.", above=0, on_resume=True)
+    stateless: bool = option(False, "Forget the state at every chunk, to see what it is worth.")
+    encoding: str | None = option(None, "Encoding of the books, if not UTF-8 or UTF-16.")
+    keep_gutenberg: bool = option(False, "Keep Project Gutenberg's header and licence.")
+    min_count: int = option(2, "Rarer words become the unknown token.", at_least=1)
+    max_vocabulary: int = option(
+        10_000, "Most words in the vocabulary, the unknown token included.", at_least=2
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.epochs is not None and self.minutes is not None:
+            raise OptionError("minutes", "cannot be given together with --epochs; choose one")
+        if self.epochs is None and self.minutes is None:
+            object.__setattr__(self, "epochs", 20.0)
+
+
+
+@dataclass(frozen=True)
+class SamplingOptions(Options):
+    """How the next token is drawn and where a text ends."""
+
+    temperature: float = option(
+        0.8, "Below 1 safer, above 1 wilder; 0 takes the likeliest token.", short="t", at_least=0
+    )
+    length: int = option(500, "Most tokens to generate.", short="l", at_least=0)
+    top_k: int | None = option(None, "Draw among the K likeliest tokens.", at_least=1)
+    top_p: float | None = option(
+        None, "Draw among the likeliest tokens that together reach P.", above=0, at_most=1
+    )
+    min_p: float | None = option(
+        None, "Draw among tokens at least P times as likely as the best.", at_least=0, at_most=1
+    )
+    repetition_penalty: float = option(
+        1.0, "Above 1 makes tokens that stand in the text already less likely.", above=0
+    )
+    stop: tuple[str, ...] = option((), "End before this text; may be given several times.")

@@ -1,0 +1,1 @@
+"""Stage 1: from the bytes of a book to ids."""

@@ -1,0 +1,126 @@
+"""A corpus on disk: the ids of one or several books, and where each book begins."""
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from textgen.errors import BookError
+from textgen.options import TrainingOptions
+from textgen.preprocess.reading import display_name, read_blocks
+from textgen.preprocess.tokenizers import Ids, Tokenizer
+from textgen.preprocess.vocabulary import Counts, new_vocabulary
+
+_BLOCK = 1 << 22  # tokens
+_IDS, _DOCUMENTS = "ids.npy", "documents.npy"
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A stretch of ids, memory-mapped, and the positions in it where documents begin."""
+
+    ids: Ids  # (tokens,), the smallest unsigned type that holds the vocabulary
+    documents: NDArray[np.int64]  # (documents,), ascending
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def split(self, validation: float) -> tuple["Corpus", "Corpus"]:
+        """Return the training part and, after it, the share that validates."""
+        border = _training_length(len(self), validation)
+        return self._part(0, border), self._part(border, len(self))
+
+    def _part(self, start: int, stop: int) -> "Corpus":
+        inside = (self.documents >= start) & (self.documents < stop)
+        return Corpus(self.ids[start:stop], self.documents[inside] - start)
+
+
+def prepare(
+    books: Sequence[str | Path], folder: Path, options: TrainingOptions
+) -> tuple[Tokenizer, Corpus]:
+    """Read books, each a document, choose the vocabulary and write the ids into `folder`.
+
+    Memory is bounded by the vocabulary, not by the books. Raises BookError where a book
+    cannot be read, is empty, or leaves too little to train on.
+    """
+    vocabulary = new_vocabulary(options)
+    with tempfile.TemporaryFile(dir=folder) as file:
+        documents = []
+        for book in books:
+            documents.append(file.tell())
+            blocks = read_blocks(book, options.encoding, options.keep_gutenberg)
+            for numbers in vocabulary.number(blocks):
+                file.write(numbers.astype("<u4", copy=False).data)
+            if file.tell() == documents[-1]:
+                raise BookError(f"{display_name(book)} is empty; give a book with text in it")
+        tokens = file.tell() // 4
+        training = _training_length(tokens, options.validation)
+        _check_length(tokens, training, options)
+        training_counts = _count(file, 0, training)
+        counts = _count(file, training, tokens)
+        size = max(len(counts), len(training_counts))
+        training_counts.resize(size)
+        counts.resize(size)
+        tokenizer, table = vocabulary.choose(counts + training_counts, training_counts)
+        table = table.astype(np.min_scalar_type(len(tokenizer) - 1))
+        ids = np.lib.format.open_memmap(folder / _IDS, "w+", table.dtype, (tokens,))
+        for start, numbers in _numbers(file, 0, tokens):
+            ids[start : start + len(numbers)] = table[numbers]
+        ids.flush()
+    np.save(folder / _DOCUMENTS, np.array(documents, np.int64) // 4)
+    return tokenizer, load(folder, len(tokenizer))
+
+
+def load(folder: Path, vocabulary_size: int) -> Corpus:
+    """Memory-map the corpus in `folder`; raises ValueError or OSError where it is damaged."""
+    ids = np.load(folder / _IDS, mmap_mode="r")
+    documents = np.load(folder / _DOCUMENTS)
+    if ids.ndim != 1 or ids.dtype != np.min_scalar_type(vocabulary_size - 1):
+        raise ValueError("its ids do not fit the vocabulary")
+    if documents.ndim != 1 or documents.dtype != np.int64 or not len(documents):
+        raise ValueError("its list of documents is damaged")
+    return Corpus(ids, documents)
+
+
+def _training_length(tokens: int, validation: float) -> int:
+    return int((1 - validation) * tokens)
+
+
+def _check_length(tokens: int, training: int, options: TrainingOptions) -> None:
+    streams, steps = options.batch_size, options.chunk_length
+    if training <= streams * steps:
+        raise BookError(
+            f"{training} tokens to train on are too few for {streams} streams of {steps} steps; "
+            + (
+                f"lower --batch-size to {(training - 1) // steps} or less"
+                if training > steps
+                else f"lower --batch-size to 1 and --chunk-length to {training - 1} or less"
+                if training > 1
+                else "give a longer text"
+            )
+        )
+    if options.validation and tokens - training < 2:
+        raise BookError(
+            f"--validation {options.validation} leaves {tokens - training} of {tokens} tokens to "
+            "validate on; raise it, or give 0 to train on all"
+        )
+
+
+def _numbers(file: BinaryIO, start: int, stop: int) -> Iterator[tuple[int, Ids]]:
+    """Yield (position, provisional numbers) for blocks of the file's tokens."""
+    for position in range(start, stop, _BLOCK):
+        file.seek(4 * position)
+        data = file.read(4 * min(_BLOCK, stop - position))
+        yield position, np.frombuffer(data, "<u4")
+
+
+def _count(file: BinaryIO, start: int, stop: int) -> Counts:
+    counts = np.zeros(0, np.int64)
+    for _, numbers in _numbers(file, start, stop):
+        block = np.bincount(numbers, minlength=len(counts))
+        counts = np.pad(counts, (0, len(block) - len(counts))) + block
+    return counts

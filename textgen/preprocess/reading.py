@@ -1,0 +1,122 @@
+"""From the bytes of a book to its text: encoding, byte-order mark, line ends, Gutenberg wrapping."""
+
+import codecs
+import io
+import mmap
+import os
+import re
+import shutil
+import stat
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from textgen.errors import BookError, OptionError
+
+_BLOCK = 1 << 20  # bytes
+_MARKS = (  # byte-order marks
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+_WRAPPING = rb"\*\*\* ?%s OF TH(?:E|IS) PROJECT GUTENBERG EBOOK[^*]{0,500}\*\*\*"
+_HEADER = re.compile(_WRAPPING % b"START" + rb"\s*")
+_LICENCE = re.compile(_WRAPPING % b"END")
+
+
+def read_blocks(
+    source: str | Path, encoding: str | None = None, keep_gutenberg: bool = False
+) -> Iterator[str]:
+    r"""Yield the text of a book in blocks of about a million characters.
+
+    `source` is a path, or "-" for standard input. Without `encoding` the text is UTF-8, or
+    what its byte-order mark says. Line ends become `\n`. What Project Gutenberg puts before
+    and after a book is left out where both of its markers are there.
+
+    Raises BookError when the file cannot be read or decoded, OptionError for an encoding
+    that does not exist.
+    """
+    name = display_name(source)
+    with _seekable(source) as file:
+        head = file.read(4)
+        mark, marked = next((m for m in _MARKS if head.startswith(m[0])), (b"", "utf-8"))
+        if encoding is not None and codecs.lookup(_checked(encoding)).name != marked:
+            mark = b""
+        decoder = codecs.getincrementaldecoder(encoding or marked)()
+        translator = io.IncrementalNewlineDecoder(None, translate=True)
+        start, stop = len(mark), file.seek(0, os.SEEK_END)
+        if not keep_gutenberg:
+            start, stop = _without_wrapping(file, start, stop)
+        file.seek(start)
+        while start <= stop:
+            data = file.read(min(_BLOCK, stop - start))
+            final = not data
+            try:
+                text = decoder.decode(data, final)
+            except UnicodeDecodeError as error:
+                offset = start - len(decoder.getstate()[0]) + error.start
+                raise BookError(
+                    f"{name}: byte {error.object[error.start]:#04x} at offset {offset} is not "
+                    f"{encoding or marked}; give the file's encoding, such as --encoding latin-1"
+                ) from None
+            if text := translator.decode(text, final):
+                yield text
+            if final:
+                return
+            start += len(data)
+
+
+def read_text(
+    source: str | Path, encoding: str | None = None, keep_gutenberg: bool = False
+) -> str:
+    """Return the whole text of a book; arguments and errors as for `read_blocks`."""
+    return "".join(read_blocks(source, encoding, keep_gutenberg))
+
+
+def display_name(source: str | Path) -> str:
+    return "standard input" if source == "-" else str(source)
+
+
+def _checked(encoding: str) -> str:
+    try:
+        "".encode(encoding)  # also turns away codecs between bytes and bytes, such as base64
+        codecs.getincrementaldecoder(encoding)
+    except (LookupError, ValueError):
+        raise OptionError(
+            "encoding", f"{encoding!r} is not known; use one such as utf-8, latin-1 or cp1252"
+        ) from None
+    return encoding
+
+
+@contextmanager
+def _seekable(source: str | Path) -> Iterator[BinaryIO]:
+    """Open a book for reading; standard input and pipes go through a temporary file."""
+    try:
+        with sys.stdin.buffer if source == "-" else Path(source).open("rb") as file:
+            if source != "-" and stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                yield file
+                return
+            with tempfile.TemporaryFile() as copy:
+                shutil.copyfileobj(file, copy)
+                copy.seek(0)
+                yield copy
+    except FileNotFoundError:
+        raise BookError(f"there is no file {source}; check the name of the book") from None
+    except IsADirectoryError:
+        raise BookError(f"{source} is a folder; name the text files in it") from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        reason = getattr(error, "strerror", None) or error
+        raise BookError(f"cannot read {display_name(source)}: {reason}") from None
+
+
+def _without_wrapping(file: BinaryIO, start: int, stop: int) -> tuple[int, int]:
+    """Narrow [start, stop) to what lies between Gutenberg's markers, if both are there."""
+    if start == stop:  # an empty file cannot be mapped
+        return start, stop
+    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        header = _HEADER.search(data)
+        licence = header and _LICENCE.search(data, header.end())
+        return (header.end(), licence.start()) if header and licence else (start, stop)

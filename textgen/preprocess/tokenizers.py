@@ -1,0 +1,171 @@
+"""Text to ids and back: characters, words and bytes."""
+
+import codecs
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from textgen.errors import VocabularyError
+
+Ids = NDArray[np.integer[Any]]
+
+# A word takes the single space before it along, as GPT-2's tokens do, so that joining the
+# tokens gives the text back and a space costs no step of its own. Every character matches
+# one of the branches.
+WORD_PATTERN = r" ?\w+(?:['’]\w+)*| ?[^\w\s]|\n+| +(?= )|\s"
+
+
+class Tokenizer(ABC):
+    """Turns text into ids from 0 to len(tokenizer) - 1, and back."""
+
+    level: ClassVar[str]
+    unknown: ClassVar[int | None] = None
+    """The id of the token for what is not in the vocabulary, where there is one."""
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """The number of distinct ids."""
+
+    @abstractmethod
+    def encode(self, text: str) -> Ids:
+        """Return the ids of `text`, shape (tokens,).
+
+        Raises VocabularyError where the text has tokens without an id.
+        """
+
+    @abstractmethod
+    def decode(self, ids: Iterable[int]) -> str:
+        """Return the text of `ids`."""
+
+    def decoder(self) -> Callable[[int], str]:
+        """Return a function from each next id to the text that it completes."""
+        return lambda token: self.decode([token])
+
+    @property
+    @abstractmethod
+    def vocabulary(self) -> Sequence[str] | None:
+        """The tokens in the order of their ids, as JSON keeps them."""
+
+    def to_json(self) -> dict[str, Any]:
+        return {"level": self.level, "vocabulary": self.vocabulary}
+
+
+class CharacterTokenizer(Tokenizer):
+    """One token for each Unicode code point."""
+
+    level = "char"
+
+    def __init__(self, vocabulary: str) -> None:
+        """`vocabulary` holds each character once, in the order of code points."""
+        self._codes = code_points(vocabulary)
+        if not len(self._codes) or np.any(np.diff(self._codes.astype(np.int64)) <= 0):
+            raise ValueError("the characters of the vocabulary are not in order, each once")
+
+    def __len__(self) -> int:
+        return len(self._codes)
+
+    @property
+    def vocabulary(self) -> str:
+        return self.decode(range(len(self)))
+
+    def encode(self, text: str) -> Ids:
+        codes = code_points(text)
+        ids = np.searchsorted(self._codes, codes)
+        known = self._codes.take(ids, mode="clip") == codes
+        if not known.all():
+            strange = sorted({chr(code) for code in codes[~known]})
+            shown = ", ".join(ascii(c) if not c.isprintable() else repr(c) for c in strange[:8])
+            raise VocabularyError(
+                f"the model has never seen {shown}{', ...' if len(strange) > 8 else ''}; "
+                "leave such characters out, or train on a text that has them"
+            )
+        return ids
+
+    def decode(self, ids: Iterable[int]) -> str:
+        codes = self._codes[np.fromiter(ids, np.int64)]
+        return codes.tobytes().decode("utf-32-le", "surrogatepass")
+
+
+class WordTokenizer(Tokenizer):
+    """Words, punctuation marks and white space; id 0 is the unknown token."""
+
+    level = "word"
+    unknown = 0
+
+    def __init__(self, words: Sequence[str]) -> None:
+        """`words` are the known tokens, in the order of their ids from 1."""
+        self._words = ["<unk>", *words]
+        self._ids = {word: i for i, word in enumerate(words, 1)}
+        if len(self._ids) < len(words) or not all(isinstance(w, str) and w for w in words):
+            raise ValueError("the words of the vocabulary are not distinct texts")
+
+    def __len__(self) -> int:
+        return len(self._words)
+
+    @property
+    def vocabulary(self) -> list[str]:
+        return self._words[1:]
+
+    @cached_property
+    def split(self) -> Callable[[str], list[str]]:
+        """From a text to its tokens; joined, they are the text."""
+        return word_splitter()
+
+    def encode(self, text: str) -> Ids:
+        return np.array([self._ids.get(word, 0) for word in self.split(text)], np.int64)
+
+    def decode(self, ids: Iterable[int]) -> str:
+        return "".join(self._words[i] for i in ids)
+
+
+class ByteTokenizer(Tokenizer):
+    """The 256 bytes of UTF-8; no text is unknown to it."""
+
+    level = "byte"
+    vocabulary = None
+
+    def __len__(self) -> int:
+        return 256
+
+    def encode(self, text: str) -> Ids:
+        return np.frombuffer(utf8(text), np.uint8)
+
+    def decode(self, ids: Iterable[int]) -> str:
+        return bytes(ids).decode("utf-8", "replace")
+
+    def decoder(self) -> Callable[[int], str]:
+        decode = codecs.getincrementaldecoder("utf-8")("replace").decode
+        return lambda token: decode(bytes([token]))
+
+
+def code_points(text: str) -> NDArray[np.uint32]:
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
+
+
+def utf8(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
+
+
+def word_splitter() -> Callable[[str], list[str]]:
+    from nltk.tokenize import RegexpTokenizer  # 0.4 s to import, wanted for words alone
+
+    split: Callable[[str], list[str]] = RegexpTokenizer(WORD_PATTERN).tokenize
+    return split
+
+
+def tokenizer_from_json(text: str) -> Tokenizer:
+    """Rebuild a tokenizer from what `to_json` gave; raises ValueError where it is damaged."""
+    data = json.loads(text)
+    match data:
+        case {"level": "char", "vocabulary": str(characters)}:
+            return CharacterTokenizer(characters)
+        case {"level": "word", "vocabulary": [*words]}:
+            return WordTokenizer(words)
+        case {"level": "byte"}:
+            return ByteTokenizer()
+    raise ValueError("it holds no vocabulary of a known level")
