@@ -1,1 +1,94 @@
+"""Train a character- or word-level LSTM on a book and write in its manner.
+
+    import textgen
+
+    model = textgen.train("book.txt", minutes=5)
+    print(model.generate("It was ", temperature=0.7))
+
+    model = textgen.load("checkpoints/book")
+    model.evaluate("It was a dark night.").bits_per_character
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from textgen.errors import (
+    BookError,
+    OptionError,
+    RunError,
+    TextgenError,
+    TrainingError,
+    VocabularyError,
+)
+
+if TYPE_CHECKING:
+    from textgen.model import Model
+
 __version__ = "0.1.0"
+__all__ = [
+    "BookError",
+    "OptionError",
+    "RunError",
+    "TextgenError",
+    "TrainingError",
+    "VocabularyError",
+    "load",
+    "train",
+]
+
+
+def train(
+    *books: str | Path,
+    out: str | Path | None = None,
+    resume: bool = False,
+    force: bool = False,
+    quiet: bool = False,
+    **options: Any,
+) -> "Model":
+    """Train a network on one or several books, each a document, and return the model.
+
+    Args:
+        books: paths, or "-" for standard input. Not needed to resume.
+        out: the run folder; by default `checkpoints/` and the first book's name.
+        resume: go on where the run in `out` was stopped. Of the options only epochs,
+            minutes, patience and save_every may then differ from those it began with.
+        force: replace a run that is there already.
+        quiet: write nothing to standard error.
+        options: those of `textgen train`; `textgen.options.TrainingOptions` lists them.
+
+    Raises:
+        BookError: a book cannot be read, or is too short.
+        OptionError: an option is outside its limits.
+        RunError: the run folder is in use, damaged, or cannot be written.
+        TrainingError: the loss stopped being a number.
+        KeyboardInterrupt: on Ctrl-C, with the run saved.
+    """
+    from textgen import checkpoint
+    from textgen.options import TrainingOptions
+
+    if out is None:
+        if not books:
+            raise OptionError("out", "is needed where no book is given")
+        out = Path("checkpoints") / ("stdin" if books[0] == "-" else Path(books[0]).stem)
+    if resume:
+        run = checkpoint.reopen(out, books, options)
+    elif books:
+        run = checkpoint.create(out, books, TrainingOptions(**options), force)
+    else:
+        raise BookError("no book to train on; name one, or go on with a run by --resume")
+
+    from textgen.training.loop import fit  # TensorFlow: seconds to import, so errors come first
+
+    fit(run, quiet)
+    return load(run.path)
+
+
+def load(run: str | Path) -> "Model":
+    """Return the model in a run folder, with its best weights.
+
+    Raises RunError where there is none, or it is damaged.
+    """
+    from textgen.checkpoint import Run
+    from textgen.model import Model
+
+    return Model(Run.open(run))

@@ -5,12 +5,12 @@ old file or a whole new one. What is read is checked before it is used.
 """
 
 import json
+import math
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, fields
-from importlib.metadata import version
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from textgen.errors import OptionError, RunError
+from textgen import __version__
+from textgen.errors import BookError, OptionError, RunError
 from textgen.options import TrainingOptions
 from textgen.preprocess import corpus
 from textgen.preprocess.reading import display_name
@@ -60,7 +61,7 @@ def weight_shapes(options: TrainingOptions, vocabulary_size: int) -> Shapes:
 def state_shapes(options: TrainingOptions) -> Shapes:
     """The shape of each layer's state by name, for the streams of a training batch."""
     return {
-        f"{layer}.{name}": (options.batch_size, options.units)
+        f"layers.{layer}.{name}": (options.batch_size, options.units)
         for layer in range(options.layers)
         for name in STATES[options.cell]
     }
@@ -72,6 +73,7 @@ class Progress:
 
     step: int = 0
     seconds: float = 0.0
+    losses: list[float] = field(default_factory=list)  # of the steps since the last evaluation
     samples_size: int = 0  # bytes of samples.txt
     history: list[dict[str, Any]] = field(default_factory=list)  # the lines of metrics.jsonl
 
@@ -94,6 +96,7 @@ class Run:
     options: TrainingOptions
     tokenizer: Tokenizer
     books: list[str]
+    characters_per_token: float
 
     @classmethod
     def open(cls, path: str | Path) -> "Run":
@@ -113,11 +116,22 @@ class Run:
                 raise ValueError(f"unknown options {', '.join(sorted(unknown))}")
             options = TrainingOptions(**config["options"])
             books = [str(book) for book in config["books"]]
+            characters = float(config["characters_per_token"])
         with _reading(path / TOKENIZER):
             tokenizer = tokenizer_from_json((path / TOKENIZER).read_text("utf-8"))
             if tokenizer.level != options.level:
                 raise ValueError(f"it is of level {tokenizer.level}, not {options.level}")
-        return cls(path, options, tokenizer, books)
+        return cls(path, options, tokenizer, books, characters)
+
+    def write_config(self) -> None:
+        config = {
+            "format": FORMAT,
+            "textgen": __version__,
+            "books": self.books,
+            "characters_per_token": self.characters_per_token,
+            "options": asdict(self.options),
+        }
+        _write_text(self.path / CONFIG, json.dumps(config, indent=2) + "\n")
 
     @property
     def weight_shapes(self) -> Shapes:
@@ -163,6 +177,38 @@ class Run:
             self.path / TRAINING, arrays, {"progress": json.dumps(asdict(state.progress))}
         )
 
+    def history(self) -> list[dict[str, Any]]:
+        """The lines of metrics.jsonl: one dictionary for each evaluation."""
+        path = self.path / METRICS
+        if not path.exists():
+            return []
+        with _reading(path):
+            return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+
+    def outcome(self) -> dict[str, Any]:
+        """How training went: of the weights kept, and when it was last looked at."""
+        history = self.history()
+        last = history[-1] if history else {}
+        losses = [e["validation_loss"] for e in history if e["validation_loss"] is not None]
+        return {
+            "validation_loss": min(losses, default=None),
+            "training_loss": last.get("loss"),
+            "tokens_per_second": last.get("tokens_per_second"),
+            "epochs": last.get("epoch"),
+            "seconds": last.get("seconds"),
+        }
+
+    def describe(self) -> dict[str, Any]:
+        """All that there is to know of the run."""
+        return {
+            "run": str(self.path),
+            "books": self.books,
+            "vocabulary": len(self.tokenizer),
+            "weights": sum(math.prod(shape) for shape in self.weight_shapes.values()),
+            "options": asdict(self.options),
+            "outcome": self.outcome(),
+        }
+
     def write_metrics(self, history: list[dict[str, Any]]) -> None:
         lines = "".join(json.dumps(line) + "\n" for line in history)
         _write_text(self.path / METRICS, lines)
@@ -188,25 +234,45 @@ def create(
     Raises RunError where `path` is in use or cannot be written, BookError for the books.
     """
     path = Path(path)
-    replaces = _in_use(path, force)
+    _refuse_to_overwrite(path, force)
     home = next(p for p in path.absolute().parents if p.exists())
     with _writing(path), tempfile.TemporaryDirectory(dir=home, prefix=".textgen-") as temporary:
         draft = Path(temporary) / "new"
         (draft / CORPUS).mkdir(parents=True)
-        tokenizer, _ = corpus.prepare(books, draft / CORPUS, options)
-        config = {
-            "format": FORMAT,
-            "textgen": version("textgen-lstm"),
-            "books": [display_name(book) for book in books],
-            "options": asdict(options),
-        }
-        _write_text(draft / CONFIG, json.dumps(config, indent=2) + "\n")
+        tokenizer, characters = corpus.prepare(books, draft / CORPUS, options)
+        Run(draft, options, tokenizer, list(map(display_name, books)), characters).write_config()
         _write_text(draft / TOKENIZER, json.dumps(tokenizer.to_json()) + "\n")
-        if replaces:
-            path.rename(Path(temporary) / "old")  # goes with the temporary folder
         path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists():
+            path.rename(Path(temporary) / "old")  # goes with the temporary folder
         draft.rename(path)
     return Run.open(path)
+
+
+def reopen(path: str | Path, books: Sequence[str | Path], changes: dict[str, Any]) -> Run:
+    """Open a run to go on with it, with what may change of its options changed.
+
+    Where books are given, they must be those that the run began with, or BookError is raised.
+    """
+    run = Run.open(path)
+    fixed = {item.name for item in fields(TrainingOptions) if not item.metadata["on_resume"]}
+    for name in sorted(changes.keys() & fixed):
+        if changes[name] != getattr(run.options, name):
+            raise OptionError(name, f"was {getattr(run.options, name)} when this run began")
+    if changes.keys() & {"epochs", "minutes"}:
+        changes = {"epochs": None, "minutes": None, **changes}
+    if books:
+        with tempfile.TemporaryDirectory() as folder:
+            tokenizer, _ = corpus.prepare(books, Path(folder), run.options)
+            now = corpus.load(Path(folder), len(tokenizer))
+            if tokenizer.vocabulary != run.tokenizer.vocabulary or not now.equals(run.corpus()):
+                raise BookError(
+                    f"{', '.join(map(display_name, books))} is not what {path} was begun with; "
+                    "leave the books out to go on with the text as it was"
+                )
+    run = replace(run, options=replace(run.options, **changes))
+    run.write_config()
+    return run
 
 
 def newest(folder: str | Path) -> Path:
@@ -220,10 +286,9 @@ def newest(folder: str | Path) -> Path:
         ) from None
 
 
-def _in_use(path: Path, force: bool) -> bool:
-    """Whether there is a run at `path` to be replaced; RunError where anything else is there."""
+def _refuse_to_overwrite(path: Path, force: bool) -> None:
     if not path.exists() or (path.is_dir() and not any(path.iterdir())):
-        return False
+        return
     if not (path / CONFIG).is_file():
         raise RunError(f"{path} is there already and is not a run; choose another --out")
     if not force:
@@ -231,7 +296,6 @@ def _in_use(path: Path, force: bool) -> bool:
             f"{path} holds a run already; go on with it by --resume, replace it by --force, "
             "or choose another --out"
         )
-    return True
 
 
 @contextmanager

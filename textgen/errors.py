@@ -31,3 +31,7 @@ class OptionError(TextgenError, ValueError):
     @property
     def flag(self) -> str:
         return "--" + self.name.replace("_", "-")
+
+
+class TrainingError(TextgenError):
+    """A training that cannot go on."""

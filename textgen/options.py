@@ -135,6 +135,8 @@ class TrainingOptions(Options):
         super().__post_init__()
         if self.epochs is not None and self.minutes is not None:
             raise OptionError("minutes", "cannot be given together with --epochs; choose one")
+        if self.patience is not None and not self.validation:
+            raise OptionError("patience", "needs a part to validate on; raise --validation")
         if self.epochs is None and self.minutes is None:
             object.__setattr__(self, "epochs", 20.0)
 

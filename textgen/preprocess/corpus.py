@@ -29,20 +29,33 @@ class Corpus:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def equals(self, other: "Corpus") -> bool:
+        return (
+            len(self) == len(other)
+            and np.array_equal(self.documents, other.documents)
+            and all(
+                np.array_equal(self.ids[start : start + _BLOCK], other.ids[start : start + _BLOCK])
+                for start in range(0, len(self), _BLOCK)
+            )
+        )
+
     def split(self, validation: float) -> tuple["Corpus", "Corpus"]:
         """Return the training part and, after it, the share that validates."""
         border = _training_length(len(self), validation)
-        return self._part(0, border), self._part(border, len(self))
+        return self.part(0, border), self.part(border, len(self))
 
-    def _part(self, start: int, stop: int) -> "Corpus":
+    def part(self, start: int, stop: int) -> "Corpus":
         inside = (self.documents >= start) & (self.documents < stop)
         return Corpus(self.ids[start:stop], self.documents[inside] - start)
 
 
 def prepare(
     books: Sequence[str | Path], folder: Path, options: TrainingOptions
-) -> tuple[Tokenizer, Corpus]:
+) -> tuple[Tokenizer, float]:
     """Read books, each a document, choose the vocabulary and write the ids into `folder`.
+
+    Returns the tokenizer, and how many characters a token stands for in the part that
+    validates (in the whole where nothing does), so that bits per character can be told.
 
     Memory is bounded by the vocabulary, not by the books. Raises BookError where a book
     cannot be read, is empty, or leaves too little to train on.
@@ -61,18 +74,23 @@ def prepare(
         training = _training_length(tokens, options.validation)
         _check_length(tokens, training, options)
         training_counts = _count(file, 0, training)
-        counts = _count(file, training, tokens)
-        size = max(len(counts), len(training_counts))
-        training_counts.resize(size)
-        counts.resize(size)
-        tokenizer, table = vocabulary.choose(counts + training_counts, training_counts)
+        validation_counts = _count(file, training, tokens, len(training_counts))
+        training_counts.resize(len(validation_counts))
+        counts = training_counts + validation_counts
+        tokenizer, table = vocabulary.choose(counts, training_counts)
+        if tokenizer.level == "word" and len(tokenizer) == 1:
+            raise BookError(
+                f"no word stands {options.min_count} times in the text; lower --min-count"
+            )
+        judged = validation_counts if options.validation else counts
+        characters = vocabulary.characters(len(judged)) @ judged / judged.sum()
         table = table.astype(np.min_scalar_type(len(tokenizer) - 1))
         ids = np.lib.format.open_memmap(folder / _IDS, "w+", table.dtype, (tokens,))
         for start, numbers in _numbers(file, 0, tokens):
             ids[start : start + len(numbers)] = table[numbers]
         ids.flush()
     np.save(folder / _DOCUMENTS, np.array(documents, np.int64) // 4)
-    return tokenizer, load(folder, len(tokenizer))
+    return tokenizer, float(characters)
 
 
 def load(folder: Path, vocabulary_size: int) -> Corpus:
@@ -118,8 +136,9 @@ def _numbers(file: BinaryIO, start: int, stop: int) -> Iterator[tuple[int, Ids]]
         yield position, np.frombuffer(data, "<u4")
 
 
-def _count(file: BinaryIO, start: int, stop: int) -> Counts:
-    counts = np.zeros(0, np.int64)
+def _count(file: BinaryIO, start: int, stop: int, size: int = 0) -> Counts:
+    """How often each number stands in the file from `start` to `stop`; at least `size` counts."""
+    counts = np.zeros(size, np.int64)
     for _, numbers in _numbers(file, start, stop):
         block = np.bincount(numbers, minlength=len(counts))
         counts = np.pad(counts, (0, len(block) - len(counts))) + block

@@ -38,8 +38,11 @@ class Vocabulary(Protocol):
         """Return the tokenizer, and the table from provisional numbers to its ids.
 
         `counts` tells how often each number stands in the corpus, `training_counts` in the
-        training part.
+        training part. Both are long enough for all numbers met.
         """
+
+    def characters(self, numbers: int) -> Counts:
+        """Return how many characters each of the first provisional numbers stands for."""
 
 
 class Characters:
@@ -50,6 +53,9 @@ class Characters:
         known = counts > 0
         vocabulary = "".join(map(chr, np.flatnonzero(known)))
         return CharacterTokenizer(vocabulary), np.cumsum(known) - 1
+
+    def characters(self, numbers: int) -> Counts:
+        return np.ones(numbers, np.int64)
 
 
 class Words:
@@ -71,6 +77,9 @@ class Words:
         words = list(self._numbers)
         return WordTokenizer([words[i] for i in order]), ids
 
+    def characters(self, numbers: int) -> Counts:
+        return np.array([len(word) for word in self._numbers])
+
 
 class Bytes:
     def number(self, blocks: Iterable[str]) -> Iterator[Ids]:
@@ -79,6 +88,9 @@ class Bytes:
 
     def choose(self, counts: Counts, training_counts: Counts) -> tuple[Tokenizer, Ids]:
         return ByteTokenizer(), np.arange(256)
+
+    def characters(self, numbers: int) -> Counts:
+        return (np.arange(numbers) & 0xC0 != 0x80).astype(np.int64)  # all but continuations
 
 
 def new_vocabulary(options: TrainingOptions) -> Vocabulary:

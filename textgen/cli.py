@@ -1,0 +1,210 @@
+"""The command line: each command a thin twin of one library call."""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, fields
+from typing import Any, TypeVar, get_origin
+
+import click
+
+import textgen
+from textgen.errors import OptionError, TextgenError
+from textgen.options import Options, SamplingOptions, TrainingOptions, value_type
+
+_CHECKPOINTS = "checkpoints"
+_Command = TypeVar("_Command", bound=Callable[..., None])
+
+
+class _Commands(click.Group):
+    """Turns errors into one line and an exit code: 1, 2 for wrong usage, 130 for Ctrl-C."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except OptionError as error:
+            raise click.UsageError(f"{error.flag} {error.problem}") from None
+        except TextgenError as error:
+            raise click.ClickException(str(error)) from None
+        except KeyboardInterrupt:
+            click.echo("stopped", err=True)
+            ctx.exit(130)
+
+
+def _options_of(options: type[Options]) -> Callable[[_Command], _Command]:
+    """Add an option for each field; the ones not given are left to the dataclass."""
+
+    def add(command: _Command) -> _Command:
+        for item in reversed(fields(options)):  # type: ignore[arg-type]
+            flag = "--" + item.name.replace("_", "-")
+            names = [flag, item.name]
+            if item.metadata["short"]:
+                names.insert(0, "-" + item.metadata["short"])
+            kind, _ = value_type(item)
+            settings: dict[str, Any] = {"help": item.metadata["help"], "default": None}
+            if kind is bool:
+                settings["is_flag"] = True
+            elif get_origin(item.type) is tuple:
+                settings |= {"multiple": True, "metavar": "TEXT"}
+            else:
+                choices = item.metadata["choices"]
+                settings["type"] = click.Choice(choices) if choices else kind
+                if item.default is not None:
+                    settings["help"] += f"  [default: {item.default}]"
+            command = click.option(*names, **settings)(command)
+        return command
+
+    return add
+
+
+def _given(options: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value not in (None, ())}
+
+
+def _print_json(data: Any) -> None:
+    click.echo(json.dumps(data, ensure_ascii=False, allow_nan=False))
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(textgen.__version__)
+def main() -> None:
+    """Train a character- or word-level LSTM on a book and write in its manner."""
+
+
+@main.command()
+@click.argument("books", nargs=-1, metavar="BOOK...")
+@click.option("--out", help="Run folder.  [default: checkpoints/ and the first book's name]")
+@click.option("--resume", is_flag=True, help="Go on where the run was stopped.")
+@click.option("--force", is_flag=True, help="Replace a run that is there already.")
+@_options_of(TrainingOptions)
+@click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
+@click.option("-q", "--quiet", is_flag=True, help="No bar, no notes.")
+def train(
+    books: tuple[str, ...],
+    out: str | None,
+    resume: bool,
+    force: bool,
+    as_json: bool,
+    quiet: bool,
+    **options: Any,
+) -> None:
+    """Train a network on one or several books; "-" is standard input.
+
+    Ctrl-C stops and saves; --resume goes on exactly there.
+    """
+    model = textgen.train(
+        *books, out=out, resume=resume, force=force, quiet=quiet, **_given(options)
+    )
+    if as_json:
+        _print_json({"run": str(model.path), **model.run.outcome()})
+    elif not quiet:
+        click.echo(f"{model.path} is trained; now: textgen sample {model.path}", err=True)
+
+
+@main.command()
+@click.argument("run", required=False)
+@click.option("-n", "--count", default=1, help="How many texts.  [default: 1]")
+@click.option("-p", "--prompt", default="", help="Text to go on from.")
+@click.option("--prompt-file", help='File with the text to go on from; "-" is standard input.')
+@_options_of(SamplingOptions)
+@click.option("--seed", type=int, help="Makes the text repeatable.")
+@click.option("--stream/--no-stream", default=True, help="Print tokens as they are drawn.")
+@click.option("--json", "as_json", is_flag=True, help="Print the texts as JSON.")
+def sample(
+    run: str | None,
+    count: int,
+    prompt: str,
+    prompt_file: str | None,
+    seed: int | None,
+    stream: bool,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Write text with the network of RUN, by default the newest under checkpoints/."""
+    from textgen.checkpoint import newest
+    from textgen.model import new_seed
+    from textgen.preprocess.reading import read_text
+
+    if prompt and prompt_file:
+        raise OptionError("prompt_file", "cannot be given together with --prompt; choose one")
+    if prompt_file:
+        prompt = read_text(prompt_file)
+    model = textgen.load(run or newest(_CHECKPOINTS))
+    if seed is None:
+        seed = new_seed()
+        if not as_json:
+            click.echo(f"seed {seed}", err=True)
+    texts = model.samples(prompt, count=count, seed=seed, **_given(options))
+    if as_json:
+        samples = [
+            {
+                "text": "".join(text),
+                "prompt": prompt,
+                "tokens": text.tokens,
+                "finish_reason": text.finish_reason,
+            }
+            for text in texts
+        ]
+        _print_json({"run": str(model.path), "seed": seed, "samples": samples})
+        return
+    for number, text in enumerate(texts):
+        if number:
+            click.echo("\n" + "-" * 40 + "\n")
+        click.echo(prompt, nl=False)
+        for piece in text if stream else ["".join(text)]:
+            click.echo(piece, nl=False)  # flushes
+        click.echo()
+
+
+@main.command()
+@click.argument("run")
+@click.argument("text")
+@click.option("--encoding", help="Encoding of the text, if not UTF-8 or UTF-16.")
+@click.option("--keep-gutenberg", is_flag=True, help="Keep Project Gutenberg's wrapping.")
+@click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
+def evaluate(
+    run: str, text: str, encoding: str | None, keep_gutenberg: bool, as_json: bool
+) -> None:
+    """Tell how well RUN predicts TEXT, a file or "-"."""
+    from textgen.preprocess.reading import read_text
+
+    content = read_text(text, encoding, keep_gutenberg)
+    result = asdict(textgen.load(run).evaluate(content))
+    if as_json:
+        _print_json(result)
+    else:
+        click.echo(_table(result))
+
+
+@main.command()
+@click.argument("run")
+@click.option("--json", "as_json", is_flag=True, help="Print all as JSON.")
+def info(run: str, as_json: bool) -> None:
+    """Show what RUN is made of and how well it did."""
+    from textgen.checkpoint import Run
+
+    described = Run.open(run).describe()
+    if as_json:
+        _print_json(described)
+    else:
+        click.echo(_table(described))
+
+
+def _table(figures: dict[str, Any]) -> str:
+    """One line for each figure; those of a dictionary inside, too."""
+    rows: dict[str, Any] = {}
+    for name, value in figures.items():
+        rows |= value if isinstance(value, dict) else {name: value}
+    width = max(map(len, rows))
+    return "\n".join(f"{name.replace('_', ' '):{width}}  {_cell(v)}" for name, v in rows.items())
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return f"{value:,.4f}" if isinstance(value, float) else str(value)
+
+
+if __name__ == "__main__":
+    main()

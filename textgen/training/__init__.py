@@ -1,0 +1,26 @@
+"""Stage 2: from ids to weights. The only part of textgen that imports TensorFlow."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Send what the process writes to standard error to nowhere.
+
+    TensorFlow's C++ side greets with several lines before it heeds any setting.
+    """
+    stderr = os.dup(2)
+    with open(os.devnull, "wb") as nowhere:  # noqa: PTH123
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
+
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+with _quiet():
+    import tensorflow  # noqa: F401

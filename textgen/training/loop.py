@@ -1,0 +1,266 @@
+"""Epochs over the streams, with state carried, evaluated and saved, until the run is done."""
+
+import math
+import signal
+import textwrap
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+import numpy as np
+
+from textgen.checkpoint import Arrays, Progress, Run, TrainingState
+from textgen.errors import TrainingError
+from textgen.evaluation import bits_per_character
+from textgen.model import Model
+from textgen.options import TrainingOptions
+from textgen.preprocess.corpus import Corpus
+from textgen.training.network import Network
+from textgen.training.progress import Reporter
+from textgen.training.schedule import Schedule
+from textgen.training.step import Stepper
+from textgen.training.streams import Streams
+
+# The share of rows whose state is dropped before a chunk. Carried over a whole book, states
+# drift to where a text's first steps, which start from zero, hardly ever are; without this a
+# model learns too little of beginnings and may stumble into noise on a short prompt. Melis,
+# Dyer and Blunsom (2018) do the same with 0.01.
+_FRESH = 0.02
+_EVALUATIONS = 20  # at most, evenly over a run
+_EVALUATION_COST = 4  # tokens trained on between evaluations, at least, for each one evaluated
+_EVALUATED = 1 << 20  # tokens of the validation part at most; `evaluate` takes any number
+_ROW = 4096  # tokens each row of an evaluation predicts, at least
+_OVERLAP = 256  # tokens that warm the state of each row but the first
+_COMPILING = 3  # first steps, left out of the speed told
+_PREVIEW = {"char": 240, "byte": 240, "word": 60}  # tokens
+
+
+def fit(run: Run, quiet: bool = False) -> None:
+    """Train `run` until its epochs or minutes are over, from where it was last saved.
+
+    On Ctrl-C the run is saved after the step at hand and KeyboardInterrupt raised; a second
+    Ctrl-C does not wait. Raises TrainingError when the loss is no number any more.
+    """
+    training = _Training(run)
+    with _interrupt_flag() as interrupted, Reporter(quiet) as reporter:
+        reporter.note(training.header())
+        training.start_clock()
+        while not training.finished():
+            training.step()
+            reporter.stepped(training.done(), training.figures())
+            if training.evaluation_is_due():
+                reporter.note(training.evaluate())
+            if interrupted.is_set():
+                training.save()
+                raise KeyboardInterrupt
+            if training.save_is_due():
+                training.save()
+        if not training.evaluated():
+            reporter.note(training.evaluate())
+
+
+class _Training:
+    """A run being trained: weights, optimizer and carried state, and how far it has come."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._options = options = run.options
+        self._training, validation = run.corpus().split(options.validation)
+        self._streams = Streams(self._training, options.batch_size, options.chunk_length)
+        self._validation = _validation_streams(validation, options) if len(validation) else None
+        self._schedule = Schedule(options, len(self._streams))
+        self._network = Network(options, len(run.tokenizer))
+        self._stepper = Stepper(self._network, options.chunk_length)
+        self._states = self._network.zero_state(options.batch_size)
+        self._progress = Progress()
+        shapes = {name: tuple(slot.shape) for name, slot in self._stepper.slots.items()}
+        if saved := run.training_state(shapes):
+            self._network.assign(saved.weights)
+            self._stepper.restore(saved.optimizer, saved.progress.step)
+            self._states = self._network.states_from(saved.state)
+            self._progress = saved.progress
+        self._steps_timed = -_COMPILING
+        self._seconds_timed = 0.0
+        self._evaluation_seconds = 0.0
+
+    def start_clock(self) -> None:
+        self._start = time.monotonic() - self._progress.seconds
+        self._saved = time.monotonic()
+
+    def _seconds(self) -> float:
+        return time.monotonic() - self._start
+
+    def done(self) -> float:
+        """The share of the run that is done, from 0 to 1."""
+        return self._schedule.done(self._progress.step, self._seconds(), self._evaluation_seconds)
+
+    def finished(self) -> bool:
+        return self.done() >= 1 or self._has_lost_patience()
+
+    def step(self) -> None:
+        """Train on the next chunk of every stream."""
+        start = time.monotonic()
+        step, options = self._progress.step, self._options
+        rng = np.random.default_rng([options.seed, step])
+        chunk = step % len(self._streams)
+        if chunk == 0 or options.stateless:
+            self._states = self._network.zero_state(options.batch_size)
+        else:
+            self._states = self._network.forget(self._states, rng.random(options.batch_size) < _FRESH)
+        rate = self._schedule.learning_rate(step, self.done())
+        loss, self._states = self._stepper.train(self._streams[chunk], self._states, rate, rng)
+        if not math.isfinite(loss):
+            raise TrainingError(
+                f"the loss is {loss} after {step} steps; {self._run.path} keeps the last good "
+                f"weights; train anew with a --learning-rate below {self._options.learning_rate}"
+            )
+        self._progress.step += 1
+        self._progress.losses.append(loss)
+        self._steps_timed += 1
+        if self._steps_timed > 0:
+            self._seconds_timed += time.monotonic() - start
+
+    def evaluated(self) -> bool:
+        """Whether the weights as they are have been evaluated."""
+        return bool(self._history) and self._history[-1]["step"] == self._progress.step
+
+    def evaluation_is_due(self) -> bool:
+        last = self._history[-1] if self._history else {"step": 0, "seconds": 0.0}
+        done = self.done() - self._schedule.done(last["step"], last["seconds"], 0.0)
+        steps = self._progress.step - last["step"]
+        cost = self._validation.predictions if self._validation else 0
+        tokens = steps * self._options.batch_size * self._options.chunk_length
+        return (
+            done >= 1 / _EVALUATIONS
+            and tokens >= _EVALUATION_COST * cost
+            and self.done() < 1 - 0.5 / _EVALUATIONS  # the end has an evaluation of its own
+        )
+
+    def evaluate(self) -> str:
+        """Look at loss and text of the weights as they are; save all; return a note on it."""
+        start = time.monotonic()
+        weights = self._network.weights()
+        loss = self._stepper.loss(self._validation) if self._validation else None
+        entry = {
+            "step": self._progress.step,
+            "epoch": round(self._epoch(), 4),
+            "seconds": round(self._seconds(), 2),
+            "loss": self._mean_loss(),
+            "validation_loss": loss,
+            "bits_per_character": loss and self._bits(loss),
+            "tokens_per_second": self._speed(),
+        }
+        text = Model(self._run, weights).generate(
+            seed=self._progress.step, length=_PREVIEW[self._options.level]
+        )
+        note = f"{self.figures(loss)}\n{textwrap.indent(text, '    ')}\n"
+        best = min((e["validation_loss"] for e in self._history), default=math.inf) if loss else 0
+        if loss is None or loss < best:
+            self._run.save_weights(weights)
+        self._history.append(entry)
+        self._progress.losses.clear()
+        self._progress.samples_size = self._run.add_sample(
+            f"{self.figures(loss)}\n\n{text}\n\n", self._progress.samples_size
+        )
+        self._run.write_metrics(self._history)
+        self.save(weights)
+        self._evaluation_seconds = time.monotonic() - start
+        return note
+
+    def save_is_due(self) -> bool:
+        return time.monotonic() - self._saved >= self._options.save_every
+
+    def save(self, weights: Arrays | None = None) -> None:
+        """Write all that resuming needs."""
+        self._progress.seconds = self._seconds()
+        self._run.save_training_state(
+            TrainingState(
+                weights=weights or self._network.weights(),
+                optimizer=self._stepper.optimizer_state(),
+                state=self._network.state_arrays(self._states),
+                progress=self._progress,
+            )
+        )
+        self._saved = time.monotonic()
+
+    def header(self) -> str:
+        options = self._options
+        weights = sum(math.prod(shape) for shape in self._run.weight_shapes.values())
+        start = f"going on at epoch {self._epoch():.2f}" if self._progress.step else "training"
+        return (
+            f"{self._run.path}: {start} on {len(self._training):,} tokens "
+            f"({len(self._run.tokenizer):,} distinct), {options.cell.upper()} "
+            f"{options.layers}x{options.units}, {weights:,} weights"
+        )
+
+    def figures(self, validation_loss: float | None = None) -> str:
+        """Where training stands, in one line."""
+        if validation_loss is None and self._history:
+            validation_loss = self._history[-1]["validation_loss"]
+        parts = [f"epoch {self._epoch():.2f}", f"loss {self._mean_loss():.3f}"]
+        if validation_loss is not None:
+            bits = self._bits(validation_loss)
+            parts.append(f"validation {validation_loss:.3f} ({bits:.3f} bits/character)")
+        if speed := self._speed():
+            parts.append(f"{speed:,.0f} tokens/s")
+        return ", ".join(parts)
+
+    @property
+    def _history(self) -> list[dict[str, Any]]:
+        return self._progress.history
+
+    def _has_lost_patience(self) -> bool:
+        if self._options.patience is None or not self._history:
+            return False
+        losses = [entry["validation_loss"] for entry in self._history]
+        return len(losses) - 1 - losses.index(min(losses)) >= self._options.patience
+
+    def _epoch(self) -> float:
+        return self._progress.step / len(self._streams)
+
+    def _mean_loss(self) -> float:
+        losses = self._progress.losses
+        return sum(losses) / len(losses) if losses else math.nan
+
+    def _bits(self, loss: float) -> float:
+        return bits_per_character(loss, self._run.characters_per_token)
+
+    def _speed(self) -> float | None:
+        """Tokens trained on per second of training steps."""
+        if self._seconds_timed == 0:
+            return None
+        tokens = self._steps_timed * self._options.batch_size * self._options.chunk_length
+        return tokens / self._seconds_timed
+
+
+def _validation_streams(validation: Corpus, options: TrainingOptions) -> Streams:
+    """One stream where the text is short; else several, each warmed up before its part.
+
+    The loss is that of one pass over the whole to about the fourth digit.
+    """
+    validation = validation.part(0, _EVALUATED)
+    rows = max(1, min(len(validation) // _ROW, options.batch_size))
+    return Streams(validation, rows, options.chunk_length, overlap=_OVERLAP if rows > 1 else 0)
+
+
+@contextmanager
+def _interrupt_flag() -> Iterator[threading.Event]:
+    """Turn the first Ctrl-C into a flag, where signals can be caught: in the main thread."""
+    flag = threading.Event()
+
+    def interrupt(_signal: int, _frame: FrameType | None) -> None:
+        if flag.is_set():
+            raise KeyboardInterrupt
+        flag.set()
+
+    if threading.current_thread() is not threading.main_thread():
+        yield flag
+        return
+    before = signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield flag
+    finally:
+        signal.signal(signal.SIGINT, before)

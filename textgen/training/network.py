@@ -1,0 +1,118 @@
+"""The network that is trained: embedding -> recurrent layers -> logits, state in and state out."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from textgen.checkpoint import STATES, Arrays, weight_shapes
+from textgen.options import TrainingOptions
+from textgen.training.recurrent import State, Tensor, gru, lstm
+
+States = list[State]
+
+
+class Network:
+    """Weights as Keras variables by name, and the function they define."""
+
+    def __init__(self, options: TrainingOptions, vocabulary_size: int) -> None:
+        self.options = options
+        self._parts = STATES[options.cell]
+        seeds = keras.random.SeedGenerator(options.seed)
+        self.variables = {
+            name: keras.Variable(_initial(name, shape, options.units, seeds), dtype="float32", name=name)
+            for name, shape in weight_shapes(options, vocabulary_size).items()
+        }
+
+    def weights(self) -> Arrays:
+        return {name: np.array(variable) for name, variable in self.variables.items()}
+
+    def assign(self, weights: Arrays) -> None:
+        for name, variable in self.variables.items():
+            variable.assign(weights[name])
+
+    def zero_state(self, batch_size: int) -> States:
+        """The state at the start of a text."""
+        zeros = tf.zeros((batch_size, self.options.units))
+        return [(zeros,) * len(self._parts) for _ in range(self.options.layers)]
+
+    def forget(self, states: States, rows: NDArray[np.bool_]) -> States:
+        """Set the state of these rows, (B,), to zero."""
+        if not rows.any():
+            return states
+        keep = tf.constant(~rows[:, None], tf.float32)
+        return [tuple(part * keep for part in state) for state in states]
+
+    def state_arrays(self, states: States) -> Arrays:
+        """The states as arrays by name, and `states_from` for the way back."""
+        return {
+            f"layers.{layer}.{part}": np.array(values)
+            for layer, state in enumerate(states)
+            for part, values in zip(self._parts, state, strict=True)
+        }
+
+    def states_from(self, arrays: Arrays) -> States:
+        return [
+            tuple(tf.constant(arrays[f"layers.{layer}.{part}"]) for part in self._parts)
+            for layer in range(self.options.layers)
+        ]
+
+    def __call__(
+        self,
+        tokens: Tensor,
+        states: States,
+        resets: Tensor | None = None,
+        dropout: Tensor | None = None,
+    ) -> tuple[Tensor, States]:
+        """Return logits for the token after each, and the state after the last.
+
+        Args:
+            tokens: (T, B).
+            states: for each layer, its state before the first step; each part (B, U).
+            resets: (T, B), true where a row's state is zero before a step.
+            dropout: (L, T, B, U), true where an output of a layer is dropped; without it
+                nothing is.
+
+        Returns:
+            logits (T, B, V) and the states.
+        """
+        weights = {name: tf.convert_to_tensor(v) for name, v in self.variables.items()}
+        keep = None if resets is None else tf.cast(~resets, tf.float32)[:, :, None]
+        states_after = []
+        hidden = weights["embedding"]
+        tokens_first = len(hidden) > tokens.shape[0] * tokens.shape[1]
+        if tokens_first:
+            hidden = tf.gather(hidden, tokens)
+        for layer, state in enumerate(states):
+            kernel, recurrent_kernel, bias = (
+                weights[f"layers.{layer}.{part}"] for part in ("kernel", "recurrent_kernel", "bias")
+            )
+            biases = tf.unstack(bias) if self.options.cell == "gru" else [bias]
+            projected = tf.tensordot(hidden, kernel, 1) + biases[0]
+            if layer == 0 and not tokens_first:  # a small vocabulary: project all of it once
+                projected = tf.gather(projected, tokens)
+            if self.options.cell == "gru":
+                hidden, state = gru(projected, state, recurrent_kernel, biases[1], keep)
+            else:
+                hidden, state = lstm(projected, state, recurrent_kernel, keep)
+            states_after.append(state)
+            if dropout is not None:
+                hidden = tf.where(dropout[layer], 0.0, hidden / (1 - self.options.dropout))
+        logits = tf.tensordot(hidden, weights["output.kernel"], 1) + weights["output.bias"]
+        return logits, states_after
+
+
+def _initial(name: str, shape: tuple[int, ...], units: int, seed: keras.random.SeedGenerator) -> Tensor:
+    """Draw a weight: wide embeddings, orthogonal recurrence, forget gates open."""
+    match name.rpartition(".")[2]:
+        case "embedding":
+            return keras.initializers.RandomNormal(stddev=1.0, seed=seed)(shape)
+        case "recurrent_kernel":
+            orthogonal = keras.initializers.Orthogonal(seed=seed)
+            return tf.concat([orthogonal((units, units)) for _ in range(shape[1] // units)], axis=1)
+        case "kernel":
+            return keras.initializers.GlorotUniform(seed=seed)(shape)
+    bias = np.zeros(shape, np.float32)
+    if shape == (4 * units,) and name.startswith("layers"):
+        bias[units : 2 * units] = 1
+    return tf.constant(bias)

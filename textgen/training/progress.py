@@ -1,0 +1,41 @@
+"""What a person sees of training: a bar that moves, and notes above it."""
+
+import sys
+import time
+
+from tqdm import tqdm
+
+_REFRESH = 0.2  # seconds
+
+
+class Reporter:
+    """Writes to standard error: nothing where `quiet`, a bar where that is a terminal."""
+
+    def __init__(self, quiet: bool) -> None:
+        self._quiet = quiet
+        self._next = 0.0
+        self._bar = tqdm(
+            total=1.0,
+            disable=True if quiet else None,  # None: look whether it is a terminal
+            bar_format="{percentage:3.0f}% |{bar:20}| {elapsed}<{remaining}{postfix}",
+            dynamic_ncols=True,
+            leave=False,
+        )
+
+    def __enter__(self) -> "Reporter":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def note(self, text: str) -> None:
+        if not self._quiet:
+            tqdm.write(text, file=sys.stderr)
+
+    def stepped(self, done: float, figures: str) -> None:
+        """Move the bar to `done` of the run."""
+        if self._bar.disable or time.monotonic() < self._next:
+            return
+        self._next = time.monotonic() + _REFRESH
+        self._bar.n = done
+        self._bar.set_postfix_str(figures)

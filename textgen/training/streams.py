@@ -1,0 +1,84 @@
+"""Contiguous aligned chunks: how a corpus is fed so that state can be carried.
+
+The corpus is cut into `batch_size` streams, stream r being its r-th contiguous stretch. Batch
+k holds chunk k of every stream, so row r of batch k + 1 goes on where row r of batch k stopped.
+Targets are the same ids one step ahead.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from textgen.preprocess.corpus import Corpus
+
+
+class Batch(NamedTuple):
+    """One chunk of every stream; T steps of B rows.
+
+    `targets` are to be predicted where `counts` is true. Elsewhere there is nothing to
+    predict: past the end of the text, after a document's last token, or, with an overlap,
+    where another row predicts. `resets` is true where a document starts after the stream's
+    first step: the state of that row is zero before that step. It is None where none does.
+    """
+
+    inputs: NDArray[np.int32]  # (T, B)
+    targets: NDArray[np.int32]  # (T, B)
+    counts: NDArray[np.bool_]  # (T, B)
+    resets: NDArray[np.bool_] | None  # (T, B)
+
+
+class Streams:
+    """A corpus as a sequence of batches; `streams[k]` is chunk k of every stream.
+
+    The last chunk is shorter where the streams do not divide evenly, and the last stream may
+    end before the others; nothing is left out.
+
+    With an `overlap`, every stream but the first begins that many tokens early, without
+    predicting them, so that its state is warm when its own part begins.
+    """
+
+    def __init__(
+        self, corpus: Corpus, batch_size: int, chunk_length: int, overlap: int = 0
+    ) -> None:
+        self.batch_size = batch_size
+        self._corpus = corpus
+        self._chunk_length = chunk_length
+        self._overlap = overlap
+        self._pairs = len(corpus) - 1
+        later = corpus.documents[corpus.documents > 0]
+        self.predictions = self._pairs - len(later)  # all tokens but each document's first
+        stretch = self._pairs + (batch_size - 1) * overlap
+        self._steps = -(-stretch // batch_size)  # of each stream
+        self._starts = np.arange(batch_size) * (self._steps - overlap)
+
+    def __len__(self) -> int:
+        return -(-self._steps // self._chunk_length)
+
+    def __iter__(self) -> Iterator[Batch]:
+        return map(self.__getitem__, range(len(self)))
+
+    def __getitem__(self, k: int) -> Batch:
+        if not 0 <= k < len(self):
+            raise IndexError(k)
+        first = k * self._chunk_length
+        steps = np.arange(first, min(first + self._chunk_length, self._steps))[:, None]
+        positions = self._starts + steps  # (T, B)
+        counts = positions < self._pairs
+        counts &= (steps >= self._overlap) | (self._starts == 0)
+        ids = self._corpus.ids
+        inputs = ids[np.minimum(positions, self._pairs)].astype(np.int32)
+        targets = ids[np.minimum(positions + 1, self._pairs)].astype(np.int32)
+        resets = None
+        if len(self._corpus.documents) > 1:
+            counts &= ~self._begins(positions + 1)
+            begins = self._begins(positions) & (steps > 0)
+            resets = begins if begins.any() else None
+        return Batch(inputs, targets, counts, resets)
+
+    def _begins(self, positions: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Whether a document begins at each of the positions."""
+        documents = self._corpus.documents
+        places = np.searchsorted(documents, positions)
+        return documents.take(places, mode="clip") == positions
