@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from textgen import __version__
 from textgen.errors import BookError, OptionError, RunError
@@ -221,8 +221,7 @@ class Run:
         path = self.path / SAMPLES
         with _writing(path), path.open("ab") as file:
             file.truncate(size)
-            file.write(text.encode("utf-8", "replace"))
-            return file.tell()
+            return size + file.write(text.encode("utf-8", "replace"))
 
 
 def create(
@@ -340,7 +339,7 @@ def _write_text(path: Path, text: str) -> None:
 
 def _write_arrays(path: Path, arrays: Arrays, metadata: dict[str, str] | None = None) -> None:
     with _replacing(path) as new:
-        save_file(arrays, new, metadata)
+        new.write_bytes(save(arrays, metadata))
 
 
 def _read_arrays(path: Path, shapes: Shapes) -> tuple[Arrays, dict[str, str]]:

@@ -63,6 +63,7 @@ _HOLDS = {
 def _check(item: Field[Any], value: Any) -> Any:
     """Return `value` as the option's type; raise OptionError where it does not fit."""
     if get_origin(item.type) is tuple:
+        value = (value,) if isinstance(value, str) else value
         if not all(isinstance(text, str) and text for text in value):
             raise OptionError(item.name, f"must be non-empty texts, not {value!r}")
         return tuple(value)

@@ -40,10 +40,12 @@ def read_blocks(
     that does not exist.
     """
     name = display_name(source)
+    if encoding is not None:
+        _check_encoding(encoding)
     with _seekable(source) as file:
         head = file.read(4)
         mark, marked = next((m for m in _MARKS if head.startswith(m[0])), (b"", "utf-8"))
-        if encoding is not None and codecs.lookup(_checked(encoding)).name != marked:
+        if encoding is not None and codecs.lookup(encoding).name != marked:
             mark = b""
         decoder = codecs.getincrementaldecoder(encoding or marked)()
         translator = io.IncrementalNewlineDecoder(None, translate=True)
@@ -80,7 +82,7 @@ def display_name(source: str | Path) -> str:
     return "standard input" if source == "-" else str(source)
 
 
-def _checked(encoding: str) -> str:
+def _check_encoding(encoding: str) -> None:
     try:
         "".encode(encoding)  # also turns away codecs between bytes and bytes, such as base64
         codecs.getincrementaldecoder(encoding)
@@ -88,7 +90,6 @@ def _checked(encoding: str) -> str:
         raise OptionError(
             "encoding", f"{encoding!r} is not known; use one such as utf-8, latin-1 or cp1252"
         ) from None
-    return encoding
 
 
 @contextmanager

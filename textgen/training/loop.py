@@ -156,19 +156,18 @@ class _Training:
         text = Model(self._run, weights).generate(
             seed=self._progress.step, length=_PREVIEW[self._options.level]
         )
-        note = f"{self.figures(loss)}\n{textwrap.indent(text, '    ')}\n"
-        best = min((e["validation_loss"] for e in self._history), default=math.inf) if loss else 0
-        if loss is None or loss < best:
+        figures = self.figures(loss)
+        if loss is None or all(loss < earlier["validation_loss"] for earlier in self._history):
             self._run.save_weights(weights)
         self._history.append(entry)
         self._progress.losses.clear()
         self._progress.samples_size = self._run.add_sample(
-            f"{self.figures(loss)}\n\n{text}\n\n", self._progress.samples_size
+            f"{figures}\n\n{text}\n\n", self._progress.samples_size
         )
         self._run.write_metrics(self._history)
         self.save(weights)
         self._evaluation_seconds = time.monotonic() - start
-        return note
+        return f"{figures}\n{textwrap.indent(text, '    ')}\n"
 
     def save_is_due(self) -> bool:
         return time.monotonic() - self._saved >= self._options.save_every

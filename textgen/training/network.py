@@ -25,7 +25,7 @@ class Network:
         }
 
     def weights(self) -> Arrays:
-        return {name: np.array(variable) for name, variable in self.variables.items()}
+        return {name: variable.value.numpy().copy() for name, variable in self.variables.items()}
 
     def assign(self, weights: Arrays) -> None:
         for name, variable in self.variables.items():

@@ -34,7 +34,7 @@ class Stepper:
         return {v.name: v for v in self._optimizer.variables if len(v.shape)}
 
     def optimizer_state(self) -> Arrays:
-        return {name: np.array(slot) for name, slot in self.slots.items()}
+        return {name: slot.value.numpy().copy() for name, slot in self.slots.items()}
 
     def restore(self, optimizer: Arrays, step: int) -> None:
         """Put back what `optimizer_state` gave after `step` updates."""
@@ -60,10 +60,15 @@ class Stepper:
         return float(loss), states
 
     def loss(self, streams: Streams) -> float:
-        """Return the mean loss over all of a text, its state carried from zero."""
-        states = self._network.zero_state(streams.batch_size)
+        """Return the mean loss over all of a text, its state carried from zero.
+
+        With the option `stateless` every chunk starts from zero, as in training.
+        """
+        zero = states = self._network.zero_state(streams.batch_size)
         total = 0.0
         for batch in streams:
+            if self._network.options.stateless:
+                states = zero
             loss, states = self._evaluate(self._padded(batch), states)
             total += float(loss)
         return total / streams.predictions

@@ -1,0 +1,119 @@
+"""The library: what a user calls."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import textgen
+from textgen.errors import OptionError, RunError, VocabularyError
+from textgen.model import Model
+
+
+@pytest.mark.parametrize("level", ["char", "word", "byte"])
+def test_generate_and_stream_agree(level: str, models: dict[str, Model]) -> None:
+    model = models[level]
+    text = model.generate("The lamp", length=30, seed=3)
+    stream = model.stream("The lamp", length=30, seed=3)
+    assert "".join(stream) == text
+    assert stream.tokens == 30
+    assert model.generate("The lamp", length=30, seed=4) != text
+    assert len(model.tokenizer.encode(text)) == 30 or level != "char"
+
+
+def test_each_text_of_a_seed_is_its_own(model: Model) -> None:
+    five = ["".join(t) for t in model.samples("The ", count=5, seed=1, length=20)]
+    three = ["".join(t) for t in model.samples("The ", count=3, seed=1, length=20)]
+    assert five[:3] == three
+    assert len(set(five)) == 5
+    assert model.generate("The ", seed=1, length=20) == five[0]
+
+
+def test_without_a_seed_texts_differ(model: Model) -> None:
+    assert model.generate(length=60) != model.generate(length=60)
+
+
+def test_the_prompt_sets_the_state(model: Model) -> None:
+    # Greedy text after a prompt is what follows it in greedy text after half of the prompt.
+    whole = model.generate("The ", length=30, temperature=0)
+    rest = model.generate("The " + whole[:10], length=20, temperature=0)
+    assert whole[10:] == rest
+
+
+def test_greedy_text_is_that_of_the_training_network(models: dict[str, Model]) -> None:
+    from textgen.training.network import Network
+
+    for model in models.values():
+        network = Network(model.run.options, len(model.tokenizer))
+        network.assign(model.run.weights())
+        ids = model.tokenizer.encode("The lamp").astype(np.int32)
+        states, expected, tokens = network.zero_state(1), [], ids[:, None]
+        for _ in range(25):
+            logits, states = network(tokens, states)
+            row = logits[-1, 0].numpy()
+            if model.tokenizer.unknown is not None:
+                row[model.tokenizer.unknown] = -np.inf
+            expected.append(int(row.argmax()))
+            tokens = np.array([[expected[-1]]], np.int32)
+        found = model.generate("The lamp", length=25, temperature=0)
+        assert found == model.tokenizer.decode(expected).rstrip("\N{REPLACEMENT CHARACTER}")
+
+
+def test_strange_prompts(models: dict[str, Model]) -> None:
+    with pytest.raises(VocabularyError, match="never seen 'Ж'"):
+        models["char"].generate("Ж")
+    assert len(models["word"].generate("Жар", length=3, seed=0)) > 0
+    assert models["byte"].generate("Жар\udc80", length=3, seed=0) is not None
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"temperature": -0.1}, "temperature must be at least 0"),
+        ({"temperature": float("nan")}, "temperature must be a number"),
+        ({"temperature": float("inf")}, "temperature must be a number"),
+        ({"temperature": "hot"}, "temperature must be a number"),
+        ({"length": -1}, "length must be at least 0"),
+        ({"length": 2.5}, "length must be a whole number"),
+        ({"top_k": 0}, "top_k must be at least 1"),
+        ({"top_p": 0.0}, "top_p must be above 0"),
+        ({"top_p": 1.1}, "top_p must be at most 1"),
+        ({"min_p": -0.1}, "min_p must be at least 0"),
+        ({"repetition_penalty": 0}, "repetition_penalty must be above 0"),
+        ({"stop": ("",)}, "stop must be non-empty"),
+        ({"seed": -1}, "seed must be at least 0"),
+    ],
+)
+def test_options_outside_their_limits(
+    options: dict[str, object], message: str, model: Model
+) -> None:
+    with pytest.raises(OptionError, match=message):
+        model.generate(**options)
+
+
+def test_one_stop_needs_no_list(model: Model) -> None:
+    text = model.generate("The", length=200, seed=0)
+    stop = text[20:23]
+    assert model.generate("The", length=200, seed=0, stop=stop) == text[: text.index(stop)]
+
+
+def test_training_options_outside_their_limits(book: Path) -> None:
+    for options, message in (
+        ({"units": 0}, "units must be at least 1"),
+        ({"cell": "rnn"}, "cell must be one of lstm, gru"),
+        ({"dropout": 1.0}, "dropout must be below 1"),
+        ({"validation": 1.0}, "validation must be below 1"),
+        ({"learning_rate": 0.0}, "learning_rate must be above 0"),
+        ({"epochs": 1, "minutes": 1}, "minutes cannot be given together"),
+        ({"patience": 2, "validation": 0}, "patience needs a part to validate on"),
+    ):
+        with pytest.raises(OptionError, match=message):
+            textgen.train(book, **options)
+    with pytest.raises(TypeError, match="unit"):
+        textgen.train(book, unit=3)
+    assert sorted(p.name for p in Path().iterdir()) == ["book.txt"]
+
+
+def test_loading_nothing() -> None:
+    with pytest.raises(RunError, match="nowhere is not a run"):
+        textgen.load("nowhere")

@@ -1,0 +1,108 @@
+"""The two networks: state carried, rows apart, and one answer from both."""
+
+import numpy as np
+import pytest
+
+from textgen.options import TrainingOptions
+from textgen.preprocess.corpus import Corpus
+from textgen.sampling import network as sampling
+from textgen.training.network import Network
+from textgen.training.streams import Streams
+
+V, B, T = 11, 3, 24
+CELLS = [("lstm", 1), ("lstm", 3), ("gru", 1), ("gru", 3)]
+
+
+def made(cell: str, layers: int, vocabulary: int = V) -> Network:
+    options = TrainingOptions(cell=cell, layers=layers, units=9, embedding=5, batch_size=B, seed=3)
+    network = Network(options, vocabulary)
+    rng = np.random.default_rng(0)  # biases that matter
+    network.assign({n: w + rng.normal(0, 0.3, w.shape) for n, w in network.weights().items()})
+    return network
+
+
+def tokens(*shape: int, vocabulary: int = V) -> np.ndarray:
+    return np.random.default_rng(1).integers(vocabulary, size=shape, dtype=np.int32)
+
+
+@pytest.mark.parametrize(("cell", "layers"), CELLS)
+@pytest.mark.parametrize("chunk", [1, 5, 24])
+def test_chunks_with_carried_state_equal_one_pass(cell: str, layers: int, chunk: int) -> None:
+    network, ids = made(cell, layers), tokens(T, B)
+    whole, last = network(ids, network.zero_state(B))
+    states, parts = network.zero_state(B), []
+    for start in range(0, T, chunk):
+        logits, states = network(ids[start : start + chunk], states)
+        parts.append(logits)
+    np.testing.assert_allclose(np.concatenate(parts), whole, atol=1e-5)
+    for name, part in network.state_arrays(last).items():
+        np.testing.assert_allclose(network.state_arrays(states)[name], part, atol=1e-5)
+
+
+@pytest.mark.parametrize(("cell", "layers"), CELLS)
+def test_no_row_touches_another(cell: str, layers: int) -> None:
+    network, ids = made(cell, layers), tokens(T, B)
+    logits = network(ids, network.zero_state(B))[0].numpy()
+    other = ids.copy()
+    other[:, 1] = (other[:, 1] + 1) % V
+    changed = network(other, network.zero_state(B))[0].numpy()
+    np.testing.assert_array_equal(logits[:, [0, 2]], changed[:, [0, 2]])
+    assert np.abs(logits[:, 1] - changed[:, 1]).max() > 0.01
+    alone, _ = network(ids[:, :1], network.zero_state(1))
+    np.testing.assert_allclose(alone[:, 0], logits[:, 0], atol=1e-5)
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_a_document_inside_a_stream_is_read_as_if_alone(cell: str) -> None:
+    network, ids = made(cell, 2), tokens(40)
+    streams = Streams(Corpus(ids, np.array([0, 14])), 1, 9)
+    states, parts = network.zero_state(1), []
+    for batch in streams:
+        logits, states = network(batch.inputs, states, batch.resets)
+        parts.append(logits)
+    packed = np.concatenate(parts)[:, 0]
+    for start, stop in ((0, 14), (14, 39)):
+        alone, _ = network(ids[start:stop, None], network.zero_state(1))
+        np.testing.assert_allclose(packed[start:stop], alone[:, 0], atol=1e-5)
+
+
+@pytest.mark.parametrize("vocabulary", [V, 5000])
+@pytest.mark.parametrize(("cell", "layers"), CELLS)
+def test_numpy_equals_tensorflow(cell: str, layers: int, vocabulary: int) -> None:
+    network, ids = made(cell, layers, vocabulary), tokens(T, B, vocabulary=vocabulary)
+    expected, _ = network(ids, network.zero_state(B))
+    ours = sampling.Network(network.options, network.weights())
+    hidden, _ = ours.forward(ids, ours.zero_state(B))
+    np.testing.assert_allclose(ours.logits(hidden), expected, atol=1e-4)
+    states = ours.zero_state(B)
+    for t in range(T):
+        before = [[part.copy() for part in state] for state in states]
+        logits, after = ours(ids[t : t + 1], states)
+        np.testing.assert_allclose(logits, expected[t], atol=1e-4)
+        for state, copy in zip(states, before, strict=True):
+            np.testing.assert_array_equal(state, copy)  # a state is never changed in place
+        states = after
+
+
+def test_forgetting_touches_only_the_rows_named() -> None:
+    network = made("lstm", 2)
+    _, states = network(tokens(T, B), network.zero_state(B))
+    before = network.state_arrays(states)
+    after = network.state_arrays(network.forget(states, np.array([False, True, False])))
+    for name, part in after.items():
+        np.testing.assert_array_equal(part[[0, 2]], before[name][[0, 2]])
+        assert not part[1].any()
+
+
+def test_dropped_outputs_are_zero_and_the_rest_scaled() -> None:
+    options = TrainingOptions(units=6, embedding=3, dropout=0.25)
+    network = Network(options, V)
+    ids = tokens(T, B)
+    everything = np.ones((1, T, B, 6), bool)
+    logits, states = network(ids, network.zero_state(B), dropout=everything)
+    assert not np.any(logits - network.weights()["output.bias"])
+    plain, undropped = network(ids, network.zero_state(B))
+    kept, _ = network(ids, network.zero_state(B), dropout=~everything)
+    np.testing.assert_allclose(kept, plain / 0.75, atol=1e-6)
+    for ours, theirs in zip(states[0], undropped[0], strict=True):
+        np.testing.assert_array_equal(ours, theirs)  # never on the recurrent path

@@ -1,0 +1,108 @@
+"""From bytes to text: what books look like on disk."""
+
+import os
+import threading
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from textgen.errors import BookError, OptionError
+from textgen.preprocess import reading
+from textgen.preprocess.reading import read_blocks, read_text
+
+HEADER = "The eBook\r\n*** START OF THE PROJECT GUTENBERG EBOOK {} ***\r\n\r\n"
+LICENCE = "*** END OF THE PROJECT GUTENBERG EBOOK {} ***\r\nThe licence\r\n"
+
+
+def write(data: bytes) -> Path:
+    path = Path("book.txt")
+    path.write_bytes(data)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("data", "encoding"),
+    [
+        ("naïve “☃”\n".encode(), None),
+        ("naïve “☃”\n".encode("utf-8-sig"), None),
+        ("naïve “☃”\n".encode("utf-16"), None),
+        (b"\xfe\xff" + "naïve “☃”\n".encode("utf-16-be"), None),
+        ("naïve “☃”\n".encode("utf-8-sig"), "utf8"),
+        ("naïve “☃”\n".encode("utf-16"), "utf-16"),
+    ],
+)
+def test_encodings_and_marks(data: bytes, encoding: str | None) -> None:
+    assert read_text(write(data), encoding) == "naïve “☃”\n"
+
+
+def test_another_encoding_is_taken_at_its_word() -> None:
+    assert read_text(write(b"caf\xe9 \x93yes\x94"), "cp1252") == "café “yes”"
+    assert read_text(write(b"\xef\xbb\xbfA"), "latin-1") == "ï»¿A"
+
+
+@given(
+    text=st.text(st.sampled_from("a\r\né☃𝄞"), max_size=60),
+    size=st.integers(1, 7),
+    wide=st.booleans(),
+)
+def test_blocks_join_to_the_text_wherever_they_are_cut(text: str, size: int, wide: bool) -> None:
+    path = write(text.encode("utf-16" if wide else "utf-8"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reading, "_BLOCK", size)
+        joined = "".join(read_blocks(path))
+    assert joined == text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+@pytest.mark.parametrize("title", ["A BOOK", "A BOOK\r\nWITH A LONG NAME"])
+def test_gutenberg_wrapping_is_cut_off(title: str) -> None:
+    path = write((HEADER.format(title) + "It was.\r\n" + LICENCE.format(title)).encode())
+    assert read_text(path) == "It was.\n"
+    assert read_text(path, keep_gutenberg=True).startswith("The eBook\n")
+
+
+def test_half_a_gutenberg_wrapping_stays() -> None:
+    for half in (HEADER.format("X") + "It was.", "It was." + LICENCE.format("X")):
+        assert read_text(write(half.encode())) == half.replace("\r\n", "\n")
+
+
+@pytest.mark.parametrize("size", [1, 3, 1 << 20])
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+def test_undecodable_bytes_are_located(
+    size: int, mark: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "_BLOCK", size)
+    data = mark + "é".encode() * 5 + b"caf\xe9 au lait"
+    with pytest.raises(BookError) as error:
+        read_text(write(data))
+    assert f"byte 0xe9 at offset {data.index(b'caf') + 3} is not utf-8" in str(error.value)
+    assert "--encoding latin-1" in str(error.value)
+
+
+def test_a_book_cut_inside_a_character() -> None:
+    with pytest.raises(BookError, match="offset 3"):
+        read_text(write("abc☃".encode()[:-1]))
+
+
+@pytest.mark.parametrize("encoding", ["base64", "no-such", "rot13", "a\0b"])
+def test_an_unknown_encoding(encoding: str) -> None:
+    with pytest.raises(OptionError, match="encoding"):
+        read_text(write(b"abc"), encoding)
+
+
+def test_missing_files_and_folders() -> None:
+    with pytest.raises(BookError, match=r"there is no file none\.txt"):
+        read_text("none.txt")
+    with pytest.raises(BookError, match="is a folder"):
+        read_text(".")
+    with pytest.raises(BookError, match="cannot read"):
+        read_text("a\0b")
+
+
+def test_a_named_pipe() -> None:
+    os.mkfifo("pipe")
+    writer = threading.Thread(target=lambda: Path("pipe").write_bytes(b"one\r\ntwo"))
+    writer.start()
+    assert read_text("pipe") == "one\ntwo"
+    writer.join()

@@ -1,0 +1,97 @@
+"""Text to ids and back, at all three levels."""
+
+import json
+import string
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from textgen.errors import VocabularyError
+from textgen.preprocess.tokenizers import (
+    ByteTokenizer,
+    CharacterTokenizer,
+    Tokenizer,
+    WordTokenizer,
+    tokenizer_from_json,
+    word_splitter,
+)
+
+prose = st.text(st.sampled_from(string.ascii_letters[:4] + " '’“!-_\n\t\r\u3000é\u0301"))
+texts = st.one_of(st.text(), prose)
+
+
+def tokenizer_for(level: str, text: str) -> Tokenizer:
+    """A tokenizer whose vocabulary has all tokens of `text`."""
+    if level == "char":
+        return CharacterTokenizer("".join(sorted(set(text + "a"))))
+    if level == "word":
+        return WordTokenizer(sorted(set(word_splitter()(text))))
+    return ByteTokenizer()
+
+
+@pytest.mark.parametrize("level", ["char", "word", "byte"])
+@given(text=texts)
+def test_decoding_gives_the_text_back(level: str, text: str) -> None:
+    tokenizer = tokenizer_for(level, text)
+    ids = tokenizer.encode(text)
+    assert tokenizer.decode(ids) == text
+    assert all(0 <= i < len(tokenizer) for i in ids)
+    decode = tokenizer.decoder()
+    assert "".join(decode(int(i)) for i in ids) == text
+    again = tokenizer_from_json(json.dumps(tokenizer.to_json()))
+    assert again.decode(again.encode(text)) == text
+
+
+@given(text=texts)
+def test_words_join_to_the_text(text: str) -> None:
+    assert "".join(word_splitter()(text)) == text
+
+
+def test_what_a_word_is() -> None:
+    text = "“Don’t stop,” he said -- twice.\n\n  Then\tit rained."
+    assert word_splitter()(text) == [
+        *("“", "Don’t", " stop", ",", "”", " he", " said", " -", "-", " twice", ".", "\n\n"),
+        *(" ", " Then", "\t", "it", " rained", "."),
+    ]
+
+
+def test_unknown_words_become_the_unknown_token() -> None:
+    tokenizer = WordTokenizer(["The", " lamp"])
+    assert tokenizer.encode("The old lamp").tolist() == [1, 0, 2]
+    assert tokenizer.unknown == 0
+    assert WordTokenizer(["<", "unk", ">"]).encode("<unk>").tolist() == [1, 2, 3]
+
+
+def test_unknown_characters_are_named() -> None:
+    with pytest.raises(VocabularyError, match=r"never seen '☃', 'é'|never seen 'é', '☃'"):
+        CharacterTokenizer("abc").encode("a☃bé")
+    with pytest.raises(VocabularyError, match=r"'\\x00'"):
+        CharacterTokenizer("abc").encode("\0")
+    with pytest.raises(VocabularyError, match=r"'\\udc80'"):
+        CharacterTokenizer("abc").encode("\udc80")
+
+
+def test_bytes_that_are_no_text_are_replaced() -> None:
+    assert ByteTokenizer().decode([0x61, 0xFF, 0x62]) == "a\N{REPLACEMENT CHARACTER}b"
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        "{}",
+        "[]",
+        "no JSON",
+        '{"level": "char", "vocabulary": "ba"}',
+        '{"level": "char", "vocabulary": "aa"}',
+        '{"level": "char", "vocabulary": ""}',
+        '{"level": "char", "vocabulary": ["a"]}',
+        '{"level": "word", "vocabulary": ["a", "a"]}',
+        '{"level": "word", "vocabulary": ["a", 1]}',
+        '{"level": "word", "vocabulary": ["a", ["b"]]}',
+        '{"level": "syllable", "vocabulary": "ab"}',
+    ],
+)
+def test_damaged_vocabularies_are_refused(damaged: str) -> None:
+    with pytest.raises((ValueError, TypeError)):
+        tokenizer_from_json(damaged)
