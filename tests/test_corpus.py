@@ -19,15 +19,14 @@ def prepared(*texts: str, **options: object) -> tuple[Tokenizer, Corpus, float]:
     for number, text in enumerate(texts):
         books.append(Path(f"{number}.txt"))
         books[-1].write_text(text, "utf-8")
-    tokenizer, characters = prepare(books, Path(), TrainingOptions(**SHORT | options))
-    return tokenizer, corpus.load(Path(), len(tokenizer)), characters
+    found = prepare(books, Path(), TrainingOptions(**SHORT | options))
+    loaded = corpus.load(Path(), found.tokens, len(found.tokenizer))
+    return found.tokenizer, loaded, found.characters_per_token
 
 
 @pytest.mark.parametrize("level", ["char", "word", "byte"])
 @pytest.mark.parametrize("block", [3, 1 << 20])
-def test_ids_are_those_of_the_text(
-    level: str, block: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_ids_are_those_of_the_text(level: str, block: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reading, "_BLOCK", block)
     monkeypatch.setattr(corpus, "_BLOCK", block)
     text = "The lamp.\n\nThe old café; the   lamp's glass.  \n" * 3

@@ -75,7 +75,12 @@ def test_top_p_stops_once_p_is_reached() -> None:
 
 @pytest.mark.parametrize(
     ("p", "expected"),
-    [(0.0, PROBABILITIES), (0.26, [0, 4 / 9, 2 / 9, 3 / 9]), (0.76, [0, 1, 0, 0]), (1, [0, 1, 0, 0])],
+    [
+        (0.0, PROBABILITIES),
+        (0.26, [0, 4 / 9, 2 / 9, 3 / 9]),
+        (0.76, [0, 1, 0, 0]),
+        (1, [0, 1, 0, 0]),
+    ],
 )
 def test_min_p(p: float, expected: list[float]) -> None:
     np.testing.assert_allclose(softmax(min_p(LOGITS, p)), expected)

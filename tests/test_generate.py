@@ -54,9 +54,7 @@ def generation(
     network: Next, tokenizer: Tokenizer = ALPHABET, prompt: str = "a", **options: object
 ) -> Generation:
     rng = np.random.default_rng(0)
-    return Generation(
-        network, tokenizer, tokenizer.encode(prompt), SamplingOptions(**options), rng
-    )
+    return Generation(network, tokenizer, tokenizer.encode(prompt), SamplingOptions(**options), rng)
 
 
 def scripted(text: str, tokenizer: Tokenizer, **options: object) -> Generation:

@@ -33,9 +33,7 @@ def weights(cell: str) -> dict[str, tf.Tensor]:
 def ours(cell: str, w: dict[str, tf.Tensor], keep: tf.Tensor | None = None) -> list[tf.Tensor]:
     projected = tf.tensordot(w["inputs"], w["kernel"], 1)
     if cell == "lstm":
-        outputs, state = lstm(
-            projected + w["bias"], (w["h"], w["c"]), w["recurrent_kernel"], keep
-        )
+        outputs, state = lstm(projected + w["bias"], (w["h"], w["c"]), w["recurrent_kernel"], keep)
     else:
         outputs, state = gru(
             projected + w["bias"][0], (w["h"],), w["recurrent_kernel"], w["bias"][1], keep

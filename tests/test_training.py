@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import SMALL, make_book
 
 import textgen
-from conftest import SMALL, make_book
 from textgen.checkpoint import Run, create
 from textgen.errors import BookError, OptionError, RunError, TrainingError
 from textgen.options import TrainingOptions
@@ -239,9 +239,7 @@ def test_a_loss_that_is_no_number_stops_training(
     run = trained(book, "run", epochs=1)
     before = files(run)
     train = Stepper.train
-    monkeypatch.setattr(
-        Stepper, "train", lambda *arguments: (float("nan"), train(*arguments)[1])
-    )
+    monkeypatch.setattr(Stepper, "train", lambda *arguments: (float("nan"), train(*arguments)[1]))
     with pytest.raises(TrainingError, match="--learning-rate below"):
         textgen.train(out=run, resume=True, epochs=2, quiet=True)
     after = files(run)

@@ -1,12 +1,12 @@
 """Train a character- or word-level LSTM on a book and write in its manner.
 
-    import textgen
+import textgen
 
-    model = textgen.train("book.txt", minutes=5)
-    print(model.generate("It was ", temperature=0.7))
+model = textgen.train("book.txt", minutes=5)
+print(model.generate("It was ", temperature=0.7))
 
-    model = textgen.load("checkpoints/book")
-    model.evaluate("It was a dark night.").bits_per_character
+model = textgen.load("checkpoints/book")
+model.evaluate("It was a dark night.").bits_per_character
 """
 
 from pathlib import Path

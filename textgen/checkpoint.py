@@ -96,6 +96,7 @@ class Run:
     options: TrainingOptions
     tokenizer: Tokenizer
     books: list[str]
+    tokens: int
     characters_per_token: float
 
     @classmethod
@@ -116,18 +117,19 @@ class Run:
                 raise ValueError(f"unknown options {', '.join(sorted(unknown))}")
             options = TrainingOptions(**config["options"])
             books = [str(book) for book in config["books"]]
-            characters = float(config["characters_per_token"])
+            tokens, characters = int(config["tokens"]), float(config["characters_per_token"])
         with _reading(path / TOKENIZER):
             tokenizer = tokenizer_from_json((path / TOKENIZER).read_text("utf-8"))
             if tokenizer.level != options.level:
                 raise ValueError(f"it is of level {tokenizer.level}, not {options.level}")
-        return cls(path, options, tokenizer, books, characters)
+        return cls(path, options, tokenizer, books, tokens, characters)
 
     def write_config(self) -> None:
         config = {
             "format": FORMAT,
             "textgen": __version__,
             "books": self.books,
+            "tokens": self.tokens,
             "characters_per_token": self.characters_per_token,
             "options": asdict(self.options),
         }
@@ -151,7 +153,7 @@ class Run:
 
     def corpus(self) -> corpus.Corpus:
         with _reading(self.path / CORPUS):
-            return corpus.load(self.path / CORPUS, len(self.tokenizer))
+            return corpus.load(self.path / CORPUS, self.tokens, len(self.tokenizer))
 
     def training_state(self, optimizer_shapes: Shapes) -> TrainingState | None:
         """What was last saved for resuming; None where nothing was."""
@@ -203,6 +205,7 @@ class Run:
         return {
             "run": str(self.path),
             "books": self.books,
+            "tokens": self.tokens,
             "vocabulary": len(self.tokenizer),
             "weights": sum(math.prod(shape) for shape in self.weight_shapes.values()),
             "options": asdict(self.options),
@@ -238,9 +241,16 @@ def create(
     with _writing(path), tempfile.TemporaryDirectory(dir=home, prefix=".textgen-") as temporary:
         draft = Path(temporary) / "new"
         (draft / CORPUS).mkdir(parents=True)
-        tokenizer, characters = corpus.prepare(books, draft / CORPUS, options)
-        Run(draft, options, tokenizer, list(map(display_name, books)), characters).write_config()
-        _write_text(draft / TOKENIZER, json.dumps(tokenizer.to_json()) + "\n")
+        found = corpus.prepare(books, draft / CORPUS, options)
+        Run(
+            draft,
+            options,
+            found.tokenizer,
+            list(map(display_name, books)),
+            found.tokens,
+            found.characters_per_token,
+        ).write_config()
+        _write_text(draft / TOKENIZER, json.dumps(found.tokenizer.to_json()) + "\n")
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists():
             path.rename(Path(temporary) / "old")  # goes with the temporary folder
@@ -262,9 +272,10 @@ def reopen(path: str | Path, books: Sequence[str | Path], changes: dict[str, Any
         changes = {"epochs": None, "minutes": None, **changes}
     if books:
         with tempfile.TemporaryDirectory() as folder:
-            tokenizer, _ = corpus.prepare(books, Path(folder), run.options)
-            now = corpus.load(Path(folder), len(tokenizer))
-            if tokenizer.vocabulary != run.tokenizer.vocabulary or not now.equals(run.corpus()):
+            found = corpus.prepare(books, Path(folder), run.options)
+            now = corpus.load(Path(folder), found.tokens, len(found.tokenizer))
+            same = found.tokenizer.vocabulary == run.tokenizer.vocabulary
+            if not (same and now.equals(run.corpus())):
                 raise BookError(
                     f"{', '.join(map(display_name, books))} is not what {path} was begun with; "
                     "leave the books out to go on with the text as it was"
@@ -297,6 +308,9 @@ def _refuse_to_overwrite(path: Path, force: bool) -> None:
         )
 
 
+_DAMAGE = (ValueError, TypeError, KeyError, EOFError, RecursionError, SafetensorError)
+
+
 @contextmanager
 def _reading(path: Path) -> Iterator[None]:
     try:
@@ -305,7 +319,7 @@ def _reading(path: Path) -> Iterator[None]:
         raise
     except OSError as error:
         raise RunError(f"cannot read {error.filename or path}: {error.strerror}") from None
-    except (ValueError, TypeError, KeyError, SafetensorError, RecursionError) as error:
+    except _DAMAGE as error:
         raise RunError(f"{path} is damaged: {_one_line(error)}; restore it or train anew") from None
 
 
@@ -326,10 +340,13 @@ def _replacing(path: Path) -> Iterator[Path]:
     """Give a place beside `path` to write to; flush what is there to disk and rename it."""
     new = path.with_name(path.name + ".new")
     with _writing(path):
-        yield new
-        with new.open("rb+") as file:
-            os.fsync(file.fileno())
-        new.replace(path)
+        try:
+            yield new
+            with new.open("rb+") as file:
+                os.fsync(file.fileno())
+            new.replace(path)
+        finally:
+            new.unlink(missing_ok=True)
 
 
 def _write_text(path: Path, text: str) -> None:

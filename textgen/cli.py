@@ -25,8 +25,8 @@ class _Commands(click.Group):
             raise click.UsageError(f"{error.flag} {error.problem}") from None
         except TextgenError as error:
             raise click.ClickException(str(error)) from None
-        except KeyboardInterrupt:
-            click.echo("stopped", err=True)
+        except KeyboardInterrupt as interrupt:
+            click.echo(str(interrupt) or "stopped", err=True)
             ctx.exit(130)
 
 
@@ -91,6 +91,8 @@ def train(
 
     Ctrl-C stops and saves; --resume goes on exactly there.
     """
+    if not books and not resume:
+        raise click.UsageError("no BOOK to train on; name one, or go on with a run by --resume")
     model = textgen.train(
         *books, out=out, resume=resume, force=force, quiet=quiet, **_given(options)
     )
@@ -129,11 +131,8 @@ def sample(
     if prompt_file:
         prompt = read_text(prompt_file)
     model = textgen.load(run or newest(_CHECKPOINTS))
-    if seed is None:
-        seed = new_seed()
-        if not as_json:
-            click.echo(f"seed {seed}", err=True)
-    texts = model.samples(prompt, count=count, seed=seed, **_given(options))
+    chosen = new_seed() if seed is None else seed
+    texts = model.samples(prompt, count=count, seed=chosen, **_given(options))
     if as_json:
         samples = [
             {
@@ -144,8 +143,10 @@ def sample(
             }
             for text in texts
         ]
-        _print_json({"run": str(model.path), "seed": seed, "samples": samples})
+        _print_json({"run": str(model.path), "seed": chosen, "samples": samples})
         return
+    if seed is None:
+        click.echo(f"seed {chosen}", err=True)
     for number, text in enumerate(texts):
         if number:
             click.echo("\n" + "-" * 40 + "\n")

@@ -1,4 +1,4 @@
-"""The errors a user can cause. Each message is one line: what is wrong, where, what to do instead."""
+"""The errors a user can cause; each message is one line and says what to do instead."""
 
 
 class TextgenError(Exception):

@@ -51,9 +51,7 @@ def evaluate(network: Network, tokenizer: Tokenizer, text: str) -> Evaluation:
         chosen = logits[np.arange(len(targets)), targets]
         total += float(np.sum(np.log(np.exp(logits).sum(axis=-1)) - chosen))
     loss = total / tokens
-    return Evaluation(
-        loss, perplexity(loss), total / math.log(2) / characters, tokens, characters
-    )
+    return Evaluation(loss, perplexity(loss), total / math.log(2) / characters, tokens, characters)
 
 
 def perplexity(loss: float) -> float:

@@ -72,7 +72,7 @@ def _check(item: Field[Any], value: Any) -> Any:
         return None
     if kind is float and type(value) is int:
         value = float(value)
-    if type(value) is not kind or (kind is float and not math.isfinite(value)):
+    if type(value) is not kind or (isinstance(value, float) and not math.isfinite(value)):
         raise OptionError(item.name, f"must be a {_NAMES[kind]}, not {value!r}")
     if (choices := item.metadata["choices"]) and value not in choices:
         raise OptionError(item.name, f"must be one of {', '.join(choices)}, not {value!r}")
@@ -99,7 +99,7 @@ class TrainingOptions(Options):
 
     level: str = option("char", "What a token is.", choices=("char", "word", "byte"))
     units: int = option(256, "Units in each recurrent layer.", at_least=1)
-    layers: int = option(1, "Recurrent layers.", at_least=1)
+    layers: int = option(1, "Recurrent layers.", at_least=1, at_most=100)
     embedding: int = option(64, "Size of a token's embedding.", at_least=1)
     cell: str = option("lstm", "Kind of recurrent layer.", choices=("lstm", "gru"))
     dropout: float = option(
@@ -114,15 +114,11 @@ class TrainingOptions(Options):
         None, "Wall-clock time to train for, instead of --epochs.", above=0, on_resume=True
     )
     learning_rate: float = option(0.008, "Adam's peak learning rate.", above=0)
-    validation: float = option(
-        0.1, "Share of the text, at its end, held out.", at_least=0, below=1
-    )
+    validation: float = option(0.1, "Share of the text, at its end, held out.", at_least=0, below=1)
     patience: int | None = option(
         None, "Stop after this many evaluations without gain.", at_least=1, on_resume=True
     )
-    seed: int = option(
-        0, "Seed of the weights and of dropout.", at_least=0, at_most=2**31 - 1
-    )
+    seed: int = option(0, "Seed of the weights and of dropout.", at_least=0, at_most=2**31 - 1)
     save_every: float = option(60.0, "Seconds between saves.", above=0, on_resume=True)
     stateless: bool = option(False, "Forget the state at every chunk, to see what it is worth.")
     encoding: str | None = option(None, "Encoding of the books, if not UTF-8 or UTF-16.")
@@ -140,7 +136,6 @@ class TrainingOptions(Options):
             raise OptionError("patience", "needs a part to validate on; raise --validation")
         if self.epochs is None and self.minutes is None:
             object.__setattr__(self, "epochs", 20.0)
-
 
 
 @dataclass(frozen=True)

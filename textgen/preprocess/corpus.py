@@ -20,6 +20,16 @@ _IDS, _DOCUMENTS = "ids.npy", "documents.npy"
 
 
 @dataclass(frozen=True)
+class Prepared:
+    """What `prepare` found out about the books."""
+
+    tokenizer: Tokenizer
+    tokens: int
+    characters_per_token: float
+    """In the part that validates; in the whole where nothing does."""
+
+
+@dataclass(frozen=True)
 class Corpus:
     """A stretch of ids, memory-mapped, and the positions in it where documents begin."""
 
@@ -49,13 +59,8 @@ class Corpus:
         return Corpus(self.ids[start:stop], self.documents[inside] - start)
 
 
-def prepare(
-    books: Sequence[str | Path], folder: Path, options: TrainingOptions
-) -> tuple[Tokenizer, float]:
+def prepare(books: Sequence[str | Path], folder: Path, options: TrainingOptions) -> Prepared:
     """Read books, each a document, choose the vocabulary and write the ids into `folder`.
-
-    Returns the tokenizer, and how many characters a token stands for in the part that
-    validates (in the whole where nothing does), so that bits per character can be told.
 
     Memory is bounded by the vocabulary, not by the books. Raises BookError where a book
     cannot be read, is empty, or leaves too little to train on.
@@ -90,16 +95,26 @@ def prepare(
             ids[start : start + len(numbers)] = table[numbers]
         ids.flush()
     np.save(folder / _DOCUMENTS, np.array(documents, np.int64) // 4)
-    return tokenizer, float(characters)
+    return Prepared(tokenizer, tokens, float(characters))
 
 
-def load(folder: Path, vocabulary_size: int) -> Corpus:
-    """Memory-map the corpus in `folder`; raises ValueError or OSError where it is damaged."""
+def load(folder: Path, tokens: int, vocabulary_size: int) -> Corpus:
+    """Memory-map the corpus in `folder`, which has so many tokens.
+
+    Raises ValueError or OSError where it is damaged.
+    """
     ids = np.load(folder / _IDS, mmap_mode="r")
     documents = np.load(folder / _DOCUMENTS)
-    if ids.ndim != 1 or ids.dtype != np.min_scalar_type(vocabulary_size - 1):
-        raise ValueError("its ids do not fit the vocabulary")
-    if documents.ndim != 1 or documents.dtype != np.int64 or not len(documents):
+    if ids.shape != (tokens,) or ids.dtype.kind != "u" or ids.max() >= vocabulary_size:
+        raise ValueError("its ids are not those of the vocabulary")
+    if (
+        documents.ndim != 1
+        or documents.dtype != np.int64
+        or not len(documents)
+        or documents[0] != 0
+        or documents[-1] >= tokens
+        or np.any(np.diff(documents) <= 0)
+    ):
         raise ValueError("its list of documents is damaged")
     return Corpus(ids, documents)
 
@@ -112,7 +127,8 @@ def _check_length(tokens: int, training: int, options: TrainingOptions) -> None:
     streams, steps = options.batch_size, options.chunk_length
     if training <= streams * steps:
         raise BookError(
-            f"{training} tokens to train on are too few for {streams} streams of {steps} steps; "
+            f"{training} of {tokens} tokens to train on are too few for {streams} streams of "
+            f"{steps} steps; "
             + (
                 f"lower --batch-size to {(training - 1) // steps} or less"
                 if training > steps

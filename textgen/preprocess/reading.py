@@ -1,4 +1,4 @@
-"""From the bytes of a book to its text: encoding, byte-order mark, line ends, Gutenberg wrapping."""
+"""From the bytes of a book to its text: encoding, line ends, Project Gutenberg's wrapping."""
 
 import codecs
 import io
@@ -71,9 +71,7 @@ def read_blocks(
             start += len(data)
 
 
-def read_text(
-    source: str | Path, encoding: str | None = None, keep_gutenberg: bool = False
-) -> str:
+def read_text(source: str | Path, encoding: str | None = None, keep_gutenberg: bool = False) -> str:
     """Return the whole text of a book; arguments and errors as for `read_blocks`."""
     return "".join(read_blocks(source, encoding, keep_gutenberg))
 

@@ -1,4 +1,4 @@
-"""The trained network in NumPy: for one stream it is faster than a framework, and starts at once."""
+"""The trained network in NumPy: faster at one stream than a framework, and there at once."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,19 +49,21 @@ class Network:
 
     def forward(self, tokens: Ids, states: States) -> tuple[Array, States]:
         """Return the last layer's output after each of `tokens`, (T, B, U), and the states."""
-        states_after = []
-        hidden = self._embedding[tokens] if self._table is None else None
-        for layer, state in zip(self._layers, states, strict=True):
-            projected = self._table[tokens] if hidden is None else layer.project(hidden)
-            hidden, state = layer.run(projected, state)
+        first = self._layers[0]
+        if self._table is None:
+            projected = first.project(self._embedding[tokens])
+        else:
+            projected = self._table[tokens]
+        hidden, state = first.run(projected, states[0])
+        states_after = [state]
+        for layer, state in zip(self._layers[1:], states[1:], strict=True):
+            hidden, state = layer.run(layer.project(hidden), state)
             states_after.append(state)
-        assert hidden is not None
         return hidden, states_after
 
     def logits(self, hidden: Array) -> Array:
         """Return the logits, (..., V), that outputs of the last layer, (..., U), lead to."""
-        logits: Array = hidden @ self._kernel + self._bias
-        return logits
+        return hidden @ self._kernel + self._bias
 
 
 class _LSTM:
@@ -74,15 +76,14 @@ class _LSTM:
         units = len(recurrent_kernel)
         i, f, c, o = np.arange(4 * units).reshape(4, units)
         order = np.concatenate([i, f, o, c])
-        scale = np.repeat(np.float32([0.5, 0.5, 0.5, 1]), units)
+        scale = np.repeat(np.array([0.5, 0.5, 0.5, 1], np.float32), units)
         self._kernel = kernel[:, order] * scale
         self._recurrent_kernel = recurrent_kernel[:, order] * scale
         self._bias = bias[order] * scale
 
     def project(self, inputs: Array) -> Array:
         """(..., inputs) -> (..., 4U), all steps in one product."""
-        projected: Array = inputs @ self._kernel + self._bias
-        return projected
+        return inputs @ self._kernel + self._bias
 
     def run(self, projected: Array, state: LayerState) -> tuple[Array, LayerState]:
         """(T, B, 4U) and h, c -> outputs (T, B, U) and h, c."""
@@ -110,15 +111,14 @@ class _GRU:
     """Gates z, r, h as Keras keeps them, the first two halved: see `_LSTM`."""
 
     def __init__(self, kernel: Array, recurrent_kernel: Array, bias: Array) -> None:
-        scale = np.repeat(np.float32([0.5, 0.5, 1]), len(recurrent_kernel))
+        scale = np.repeat(np.array([0.5, 0.5, 1], np.float32), len(recurrent_kernel))
         self._kernel = kernel * scale
         self._recurrent_kernel = recurrent_kernel * scale
         self._bias, self._recurrent_bias = bias * scale
 
     def project(self, inputs: Array) -> Array:
         """(..., inputs) -> (..., 3U), all steps in one product."""
-        projected: Array = inputs @ self._kernel + self._bias
-        return projected
+        return inputs @ self._kernel + self._bias
 
     def run(self, projected: Array, state: LayerState) -> tuple[Array, LayerState]:
         """(T, B, 3U) and h -> outputs (T, B, U) and h."""

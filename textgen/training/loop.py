@@ -55,7 +55,9 @@ def fit(run: Run, quiet: bool = False) -> None:
                 reporter.note(training.evaluate())
             if interrupted.is_set():
                 training.save()
-                raise KeyboardInterrupt
+                raise KeyboardInterrupt(
+                    f"stopped and saved; go on with: textgen train --out {run.path} --resume"
+                )
             if training.save_is_due():
                 training.save()
         if not training.evaluated():
@@ -109,7 +111,9 @@ class _Training:
         if chunk == 0 or options.stateless:
             self._states = self._network.zero_state(options.batch_size)
         else:
-            self._states = self._network.forget(self._states, rng.random(options.batch_size) < _FRESH)
+            self._states = self._network.forget(
+                self._states, rng.random(options.batch_size) < _FRESH
+            )
         rate = self._schedule.learning_rate(step, self.done())
         loss, self._states = self._stepper.train(self._streams[chunk], self._states, rate, rng)
         if not math.isfinite(loss):
@@ -128,7 +132,9 @@ class _Training:
         return bool(self._history) and self._history[-1]["step"] == self._progress.step
 
     def evaluation_is_due(self) -> bool:
-        last = self._history[-1] if self._history else {"step": 0, "seconds": 0.0}
+        last: dict[str, Any] = {"step": 0, "seconds": 0.0}
+        if self._history:
+            last = self._history[-1]
         done = self.done() - self._schedule.done(last["step"], last["seconds"], 0.0)
         steps = self._progress.step - last["step"]
         cost = self._validation.predictions if self._validation else 0

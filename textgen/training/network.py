@@ -1,5 +1,7 @@
 """The network that is trained: embedding -> recurrent layers -> logits, state in and state out."""
 
+from typing import TypeAlias
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -9,7 +11,7 @@ from textgen.checkpoint import STATES, Arrays, weight_shapes
 from textgen.options import TrainingOptions
 from textgen.training.recurrent import State, Tensor, gru, lstm
 
-States = list[State]
+States: TypeAlias = list[State]
 
 
 class Network:
@@ -20,7 +22,9 @@ class Network:
         self._parts = STATES[options.cell]
         seeds = keras.random.SeedGenerator(options.seed)
         self.variables = {
-            name: keras.Variable(_initial(name, shape, options.units, seeds), dtype="float32", name=name)
+            name: keras.Variable(
+                _initial(name, shape, options.units, seeds), dtype="float32", name=name
+            )
             for name, shape in weight_shapes(options, vocabulary_size).items()
         }
 
@@ -102,7 +106,9 @@ class Network:
         return logits, states_after
 
 
-def _initial(name: str, shape: tuple[int, ...], units: int, seed: keras.random.SeedGenerator) -> Tensor:
+def _initial(
+    name: str, shape: tuple[int, ...], units: int, seed: keras.random.SeedGenerator
+) -> Tensor:
     """Draw a weight: wide embeddings, orthogonal recurrence, forget gates open."""
     match name.rpartition(".")[2]:
         case "embedding":

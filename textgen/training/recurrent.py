@@ -12,11 +12,12 @@ cuDNN. Gate order and layout of the weights are Keras's.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
 
 import tensorflow as tf
 
-Tensor = tf.Tensor
-State = tuple[Tensor, ...]
+Tensor: TypeAlias = tf.Tensor
+State: TypeAlias = tuple[Tensor, ...]
 
 
 def lstm(
@@ -35,7 +36,9 @@ def lstm(
     """
 
     @tf.custom_gradient
-    def run(projected: Tensor, h0: Tensor, c0: Tensor, kernel: Tensor) -> tuple[State, Callable]:
+    def run(
+        projected: Tensor, h0: Tensor, c0: Tensor, kernel: Tensor
+    ) -> tuple[State, Callable[..., State]]:
         units = h0.shape[-1]
 
         def forward(t: Tensor, carry: State) -> tuple[State, State]:
@@ -102,7 +105,7 @@ def gru(
     @tf.custom_gradient
     def run(
         projected: Tensor, h0: Tensor, kernel: Tensor, bias: Tensor
-    ) -> tuple[State, Callable]:
+    ) -> tuple[State, Callable[..., State]]:
         units = h0.shape[-1]
 
         def forward(t: Tensor, carry: State) -> tuple[State, State]:
@@ -148,8 +151,8 @@ def _kept(state: State, keep: Tensor | None, t: Tensor) -> State:
 
 def _product_over_steps(hs: Tensor, dzs: Tensor) -> Tensor:
     """(T, B, U), (T, B, W) -> (U, W): the gradient of a kernel used at every step."""
-    flat = [tf.reshape(x, (-1, x.shape[-1])) for x in (hs, dzs)]
-    return tf.matmul(*flat, transpose_a=True)
+    hs, dzs = (tf.reshape(x, (-1, x.shape[-1])) for x in (hs, dzs))
+    return tf.matmul(hs, dzs, transpose_a=True)
 
 
 def _scan(
@@ -166,7 +169,7 @@ def _scan(
     steps, rows = like.shape[:2]
     stacks = [tf.TensorArray(like.dtype, steps, element_shape=(rows, w)) for w in widths]
 
-    def body(k: Tensor, carry: State, stacks: list[tf.TensorArray]) -> tuple:
+    def body(k: Tensor, carry: State, stacks: list[tf.TensorArray]) -> tuple[Any, ...]:
         t = steps - 1 - k if reverse else k
         carry, outputs = step(t, carry)
         return k + 1, carry, [s.write(t, o) for s, o in zip(stacks, outputs, strict=True)]

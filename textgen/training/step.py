@@ -1,8 +1,11 @@
 """One update of the weights, and one look at the loss without an update."""
 
+from typing import Any
+
 import keras
 import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
 from textgen.checkpoint import Arrays
 from textgen.training.network import Network, States
@@ -77,8 +80,12 @@ class Stepper:
         missing = self._chunk_length - len(batch.inputs)
         if not missing:
             return batch
-        rows = ((0, missing), (0, 0))
-        return Batch(*(part if part is None else np.pad(part, rows) for part in batch))
+
+        def pad(part: NDArray[Any]) -> NDArray[Any]:
+            return np.pad(part, ((0, missing), (0, 0)))
+
+        resets = None if batch.resets is None else pad(batch.resets)
+        return Batch(pad(batch.inputs), pad(batch.targets), pad(batch.counts), resets)
 
     def _train_on(
         self, batch: Batch, states: States, learning_rate: Tensor, dropout: Tensor | None

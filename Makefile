@@ -1,0 +1,29 @@
+# make demo: train a minute on the book that comes along and write at three temperatures.
+# make test: lint, check types, run the tests. Both set up .venv from nothing.
+
+PYTHON ?= python3
+BIN := .venv/bin
+DEMO := checkpoints/demo
+
+.PHONY: demo test clean
+
+demo: .venv/ready
+	$(BIN)/textgen train corpora/the_lamp_at_harrow.txt --minutes 1 --dropout 0.3 --out $(DEMO) --force
+	@for t in 0.5 0.8 1.1; do \
+		echo; echo "=== temperature $$t ==="; \
+		$(BIN)/textgen sample $(DEMO) --temperature $$t --length 600 --seed 1; \
+	done
+
+test: .venv/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pytest
+
+.venv/ready: setup.cfg pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+clean:
+	rm -rf .venv build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

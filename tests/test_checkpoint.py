@@ -1,0 +1,220 @@
+"""Run folders: written whole, read with suspicion."""
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+import textgen
+from textgen import checkpoint
+from textgen.checkpoint import Run, create, newest
+from textgen.errors import BookError, RunError
+from textgen.model import Model
+from textgen.options import TrainingOptions
+
+SMALL = TrainingOptions(batch_size=2, chunk_length=4)
+
+
+def snapshot(folder: Path) -> dict[str, bytes]:
+    return {str(p): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+@pytest.fixture
+def run(model: Model, tmp_path: Path) -> Path:
+    """A copy of a trained run, to be damaged."""
+    return Path(shutil.copytree(model.path, tmp_path / "run"))
+
+
+def test_a_run_loads_as_it_was_saved(run: Path, model: Model) -> None:
+    again = textgen.load(run)
+    assert again.run.options == model.run.options
+    assert again.run.books == model.run.books
+    assert again.tokenizer.vocabulary == model.tokenizer.vocabulary
+    assert again.generate(seed=1) == model.generate(seed=1)
+
+
+def test_a_run_needs_only_three_files_to_write(run: Path, model: Model) -> None:
+    for path in run.iterdir():
+        if path.name not in ("config.json", "tokenizer.json", "model.safetensors"):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    assert textgen.load(run).generate(seed=1) == model.generate(seed=1)
+
+
+def edit(path: Path, change: Callable[[dict], None]) -> None:
+    data = json.loads(path.read_text("utf-8"))
+    change(data)
+    path.write_text(json.dumps(data), "utf-8")
+
+
+def cut(path: Path, size: int) -> None:
+    path.write_bytes(path.read_bytes()[:size])
+
+
+def reshape(path: Path) -> None:
+    arrays = load_file(path)
+    arrays["output.bias"] = np.zeros(3, np.float32)
+    save_file(arrays, path)
+
+
+def drop(path: Path) -> None:
+    arrays = load_file(path)
+    del arrays[min(arrays)]
+    save_file(arrays, path)
+
+
+def retype(path: Path) -> None:
+    save_file({name: array.astype(np.float16) for name, array in load_file(path).items()}, path)
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "message"),
+    [
+        ("config.json", lambda p: cut(p, 30), "damaged"),
+        ("config.json", lambda p: p.write_text("[]"), "not the settings of a run"),
+        ("config.json", lambda p: p.write_text("[" * 100_000), "damaged"),
+        ("config.json", lambda p: p.write_bytes(b"\xff\xfe"), "damaged"),
+        ("config.json", lambda p: edit(p, lambda c: c.pop("options")), "options"),
+        ("config.json", lambda p: edit(p, lambda c: c.update(format="1")), "not the settings"),
+        ("config.json", lambda p: edit(p, lambda c: c.update(format=99)), "format 99 needs"),
+        ("config.json", lambda p: edit(p, lambda c: c["options"].update(units=-1)), "units"),
+        ("config.json", lambda p: edit(p, lambda c: c["options"].update(units=99)), "float32 of"),
+        ("config.json", lambda p: edit(p, lambda c: c["options"].update(units=10**8)), "float32"),
+        ("config.json", lambda p: edit(p, lambda c: c["options"].update(layers=10**9)), "layers"),
+        ("config.json", lambda p: edit(p, lambda c: c["options"].update(colour=1)), "colour"),
+        ("config.json", lambda p: edit(p, lambda c: c["options"].update(level="word")), "level"),
+        ("tokenizer.json", lambda p: cut(p, 20), "damaged"),
+        ("tokenizer.json", lambda p: p.unlink(), "cannot read"),
+        ("tokenizer.json", lambda p: edit(p, lambda t: t.update(vocabulary="ab")), "float32 of"),
+        ("model.safetensors", lambda p: cut(p, 4), "damaged"),
+        ("model.safetensors", lambda p: cut(p, 1000), "damaged"),
+        ("model.safetensors", lambda p: cut(p, -1), "damaged"),
+        ("model.safetensors", lambda p: p.write_bytes(b"\xff" * 500), "damaged"),
+        ("model.safetensors", lambda p: p.write_bytes(b""), "damaged"),
+        ("model.safetensors", reshape, "output.bias is not float32 of shape"),
+        ("model.safetensors", drop, "lacks or adds"),
+        ("model.safetensors", retype, "not float32"),
+        ("model.safetensors", lambda p: p.unlink(), "no trained weights yet"),
+    ],
+)
+def test_damage_is_told_in_one_line(
+    run: Path, name: str, damage: Callable[[Path], None], message: str
+) -> None:
+    damage(run / name)
+    before = snapshot(run)
+    with pytest.raises(RunError, match=message) as error:
+        textgen.load(run)
+    assert "\n" not in str(error.value)
+    assert str(run) in str(error.value)
+    assert snapshot(run) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        ("training.safetensors", lambda p: cut(p, -1)),
+        ("training.safetensors", drop),
+        ("corpus/ids.npy", lambda p: cut(p, 200)),
+        ("corpus/ids.npy", lambda p: p.write_bytes(b"")),
+        ("corpus/ids.npy", lambda p: p.unlink()),
+        ("corpus/ids.npy", lambda p: np.save(p, np.zeros(9000, np.uint16))),
+        ("corpus/ids.npy", lambda p: np.save(p, np.full(9000, 255, np.uint8))),
+        ("corpus/ids.npy", lambda p: np.save(p, np.zeros(3, np.uint8))),
+        ("corpus/documents.npy", lambda p: np.save(p, np.array([], np.int64))),
+        ("corpus/documents.npy", lambda p: np.save(p, np.array([5, 3]))),
+        ("corpus/documents.npy", lambda p: np.save(p, np.array([None]))),
+    ],
+)
+def test_damage_to_what_resuming_needs(
+    run: Path, name: str, damage: Callable[[Path], None]
+) -> None:
+    damage(run / name)
+    with pytest.raises(RunError, match=r"damaged|cannot read") as error:
+        textgen.train(out=run, resume=True, epochs=3, quiet=True)
+    assert "\n" not in str(error.value)
+    textgen.load(run).generate(length=3)  # writing needs none of it
+
+
+def test_a_run_appears_whole_or_not_at_all(book: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = snapshot(Path())
+    monkeypatch.setattr(json, "dumps", lambda *_, **__: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        create("deep/down/run", [book], SMALL)
+    assert snapshot(Path()) == before
+    assert [p.name for p in Path().iterdir()] == ["book.txt"]
+
+
+def test_what_is_there_is_not_overwritten(book: Path, run: Path) -> None:
+    before = snapshot(run)
+    with pytest.raises(RunError, match=r"--resume.*--force.*--out"):
+        create(run, [book], SMALL)
+    with pytest.raises(BookError):
+        create(run, ["none.txt"], SMALL, force=True)
+    assert snapshot(run) == before
+    Path("notes").mkdir()
+    Path("notes/mine.txt").write_text("mine")
+    for out in ("notes", "book.txt"):
+        with pytest.raises(RunError, match="is not a run"):
+            create(out, [book], SMALL, force=True)
+    assert Path("notes/mine.txt").read_text() == "mine"
+    Path("empty").mkdir()
+    assert create("empty", [book], SMALL).path == Path("empty")
+
+
+def test_force_replaces_a_run(book: Path, run: Path) -> None:
+    create(run, [book], SMALL, force=True)
+    assert Run.open(run).options == SMALL
+    assert not (run / "model.safetensors").exists()
+    assert sorted(p.name for p in Path().iterdir()) == ["book.txt", "run"]
+
+
+@pytest.mark.parametrize("out", ["/dev/null/run", "book.txt/run", "/proc/run"])
+def test_places_that_cannot_be_written(book: Path, out: str) -> None:
+    with pytest.raises(RunError, match="cannot write"):
+        create(out, [book], SMALL)
+
+
+def test_a_write_that_fails_leaves_the_old_file(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = Run.open(run)
+    weights = opened.weights()
+    before = snapshot(run)
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(RunError, match="No space left on device"):
+        opened.save_weights({name: w + 1 for name, w in weights.items()})
+    assert snapshot(run) == before
+
+
+def test_the_newest_run(book: Path, run: Path) -> None:
+    with pytest.raises(RunError, match="no trained run under checkpoints"):
+        newest("checkpoints")
+    for number, name in enumerate(("b", "a", "c")):
+        shutil.copytree(run, Path("checkpoints") / name)
+        os.utime(Path("checkpoints", name, "model.safetensors"), (number, number))
+    create("checkpoints/untrained", [book], SMALL)
+    assert newest("checkpoints") == Path("checkpoints/c")
+
+
+def test_weights_are_those_of_a_plain_keras_model(model: Model) -> None:
+    import keras
+
+    options, weights = model.run.options, model.run.weights()
+    embedding = keras.layers.Embedding(len(model.tokenizer), options.embedding)
+    recurrent = keras.layers.LSTM(options.units, return_sequences=True)
+    output = keras.layers.Dense(len(model.tokenizer))
+    tokens = keras.Input((None,), dtype="int32")
+    plain = keras.Model(tokens, output(recurrent(embedding(tokens))))
+    plain.set_weights([weights[name] for name in checkpoint.weight_shapes(options, 1)])
+    ids = model.tokenizer.encode("The lamp saw the ferry.")
+    network = model._network
+    hidden, _ = network.forward(ids[:, None], network.zero_state(1))
+    np.testing.assert_allclose(
+        plain(ids[None])[0], network.logits(hidden)[:, 0], rtol=1e-4, atol=1e-4
+    )
