@@ -77,8 +77,9 @@ def test_a_run_that_was_stopped_ends_with_the_same_weights(
     options = {"cell": cell, "layers": 2, "dropout": 0.2, "seed": 5}
     undisturbed = trained(book, "undisturbed", **options)
     interrupt_at(step)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt, match="textgen train --out stopped --resume"):
         trained(book, "stopped", **options)
+    assert textgen.load("stopped").generate(length=3)  # something to look at already
     interrupt_at(30)  # and once more
     with pytest.raises(KeyboardInterrupt):
         textgen.train(out="stopped", resume=True, quiet=True)

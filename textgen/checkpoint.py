@@ -73,7 +73,8 @@ class Progress:
 
     step: int = 0
     seconds: float = 0.0
-    losses: list[float] = field(default_factory=list)  # of the steps since the last evaluation
+    loss_total: float = 0.0  # of the steps since the last evaluation
+    loss_steps: int = 0
     samples_size: int = 0  # bytes of samples.txt
     history: list[dict[str, Any]] = field(default_factory=list)  # the lines of metrics.jsonl
 
@@ -368,4 +369,4 @@ def _read_arrays(path: Path, shapes: Shapes) -> tuple[Arrays, dict[str, str]]:
         for name, part in found.items():
             if tuple(part.get_shape()) != shapes[name] or part.get_dtype() != "F32":
                 raise ValueError(f"{name} is not float32 of shape {shapes[name]}")
-        return {name: file.get_tensor(name) for name in found}, file.metadata() or {}
+        return {name: file.get_tensor(name) for name in shapes}, file.metadata() or {}

@@ -30,7 +30,7 @@ from textgen.training.streams import Streams
 # Dyer and Blunsom (2018) do the same with 0.01.
 _FRESH = 0.02
 _EVALUATIONS = 20  # at most, evenly over a run
-_EVALUATION_COST = 4  # tokens trained on between evaluations, at least, for each one evaluated
+_EVALUATION_COST = 8  # tokens trained on between evaluations, at least, for each one evaluated
 _EVALUATED = 1 << 20  # tokens of the validation part at most; `evaluate` takes any number
 _ROW = 4096  # tokens each row of an evaluation predicts, at least
 _OVERLAP = 256  # tokens that warm the state of each row but the first
@@ -50,7 +50,7 @@ def fit(run: Run, quiet: bool = False) -> None:
         training.start_clock()
         while not training.finished():
             training.step()
-            reporter.stepped(training.done(), training.figures())
+            reporter.stepped(training.done(), training.figures)
             if training.evaluation_is_due():
                 reporter.note(training.evaluate())
             if interrupted.is_set():
@@ -122,7 +122,8 @@ class _Training:
                 f"weights; train anew with a --learning-rate below {self._options.learning_rate}"
             )
         self._progress.step += 1
-        self._progress.losses.append(loss)
+        self._progress.loss_total += loss
+        self._progress.loss_steps += 1
         self._steps_timed += 1
         if self._steps_timed > 0:
             self._seconds_timed += time.monotonic() - start
@@ -166,7 +167,7 @@ class _Training:
         if loss is None or all(loss < earlier["validation_loss"] for earlier in self._history):
             self._run.save_weights(weights)
         self._history.append(entry)
-        self._progress.losses.clear()
+        self._progress.loss_total, self._progress.loss_steps = 0.0, 0
         self._progress.samples_size = self._run.add_sample(
             f"{figures}\n\n{text}\n\n", self._progress.samples_size
         )
@@ -179,11 +180,14 @@ class _Training:
         return time.monotonic() - self._saved >= self._options.save_every
 
     def save(self, weights: Arrays | None = None) -> None:
-        """Write all that resuming needs."""
+        """Write all that resuming needs, and something to sample from if there is nothing yet."""
+        weights = weights or self._network.weights()
+        if not self._history:
+            self._run.save_weights(weights)
         self._progress.seconds = self._seconds()
         self._run.save_training_state(
             TrainingState(
-                weights=weights or self._network.weights(),
+                weights=weights,
                 optimizer=self._stepper.optimizer_state(),
                 state=self._network.state_arrays(self._states),
                 progress=self._progress,
@@ -227,8 +231,8 @@ class _Training:
         return self._progress.step / len(self._streams)
 
     def _mean_loss(self) -> float:
-        losses = self._progress.losses
-        return sum(losses) / len(losses) if losses else math.nan
+        """Of the steps since the last evaluation."""
+        return self._progress.loss_total / (self._progress.loss_steps or math.nan)
 
     def _bits(self, loss: float) -> float:
         return bits_per_character(loss, self._run.characters_per_token)

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Callable
 
 from tqdm import tqdm
 
@@ -32,10 +33,10 @@ class Reporter:
         if not self._quiet:
             tqdm.write(text, file=sys.stderr)
 
-    def stepped(self, done: float, figures: str) -> None:
-        """Move the bar to `done` of the run."""
+    def stepped(self, done: float, figures: Callable[[], str]) -> None:
+        """Move the bar to `done` of the run and show the figures beside it."""
         if self._bar.disable or time.monotonic() < self._next:
             return
         self._next = time.monotonic() + _REFRESH
         self._bar.n = done
-        self._bar.set_postfix_str(figures)
+        self._bar.set_postfix_str(figures())
