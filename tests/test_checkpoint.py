@@ -8,14 +8,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 import textgen
 from textgen import checkpoint
-from textgen.checkpoint import Run, create, newest
+from textgen.checkpoint import Run
 from textgen.errors import BookError, RunError
 from textgen.model import Model
 from textgen.options import TrainingOptions
+from textgen.runs import create, newest
 
 SMALL = TrainingOptions(batch_size=2, chunk_length=4)
 
@@ -71,6 +73,12 @@ def retype(path: Path) -> None:
     save_file({name: array.astype(np.float16) for name, array in load_file(path).items()}, path)
 
 
+def poison(path: Path) -> None:
+    arrays = load_file(path)
+    arrays["output.bias"][0] = np.nan
+    save_file(arrays, path)
+
+
 @pytest.mark.parametrize(
     ("name", "damage", "message"),
     [
@@ -98,6 +106,9 @@ def retype(path: Path) -> None:
         ("model.safetensors", reshape, "output.bias is not float32 of shape"),
         ("model.safetensors", drop, "lacks or adds"),
         ("model.safetensors", retype, "not float32"),
+        ("model.safetensors", poison, "not finite"),
+        ("config.json", lambda p: p.write_text(p.read_text().replace("16", "1e999")), "damaged"),
+        ("config.json", lambda p: edit(p, lambda c: c.update(tokens=-3)), "no length"),
         ("model.safetensors", lambda p: p.unlink(), "no trained weights yet"),
     ],
 )
@@ -127,6 +138,7 @@ def test_damage_is_told_in_one_line(
         ("corpus/documents.npy", lambda p: np.save(p, np.array([], np.int64))),
         ("corpus/documents.npy", lambda p: np.save(p, np.array([5, 3]))),
         ("corpus/documents.npy", lambda p: np.save(p, np.array([None]))),
+        ("corpus/documents.npy", lambda p: np.savez(p.open("wb"), np.zeros(3))),
     ],
 )
 def test_damage_to_what_resuming_needs(
@@ -137,6 +149,40 @@ def test_damage_to_what_resuming_needs(
         textgen.train(out=run, resume=True, epochs=3, quiet=True)
     assert "\n" not in str(error.value)
     textgen.load(run).generate(length=3)  # writing needs none of it
+
+
+@pytest.mark.parametrize("lines", ["{}", "[]", "1", "no JSON", '{"step": 1}', '{"step": "1"}'])
+def test_damaged_metrics(run: Path, lines: str) -> None:
+    (run / "metrics.jsonl").write_text(lines)
+    with pytest.raises(RunError, match=r"metrics\.jsonl is damaged"):
+        Run.open(run).describe()
+
+
+@pytest.mark.parametrize("change", [{"step": "x"}, {"step": -1}, {"history": [3]}, {"more": 1}])
+def test_damaged_progress(run: Path, change: dict[str, object]) -> None:
+    path = run / "training.safetensors"
+    with safe_open(path, "numpy") as file:
+        progress = json.loads(file.metadata()["progress"])
+    save_file(load_file(path), path, {"progress": json.dumps(progress | change)})
+    with pytest.raises(RunError, match="damaged"):
+        textgen.train(out=run, resume=True, epochs=3, quiet=True)
+
+
+def test_force_gives_the_old_run_back_if_it_fails(
+    book: Path, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = snapshot(run)
+    rename = Path.rename
+
+    def fails(self: Path, target: Path) -> Path:
+        if self.name == "new":
+            raise KeyboardInterrupt
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", fails)
+    with pytest.raises(KeyboardInterrupt):
+        create(run, [book], SMALL, force=True)
+    assert snapshot(run) == before
 
 
 def test_a_run_appears_whole_or_not_at_all(book: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -91,6 +91,12 @@ def test_bits_per_character_of_words_need_their_lengths() -> None:
     assert characters == pytest.approx((3 + 9 + 9) / 3)  # unknown words count in full
 
 
+@pytest.mark.parametrize("level", ["char", "word", "byte"])
+def test_blank_books_are_books(level: str) -> None:
+    tokenizer, found, _ = prepared(" \n\n", "aa bb aa bb", level=level, min_count=1, validation=0)
+    assert tokenizer.decode(found.ids) == " \n\naa bb aa bb"
+
+
 @pytest.mark.parametrize(
     ("text", "options", "advice"),
     [

@@ -5,13 +5,14 @@ import shutil
 from pathlib import Path
 
 import pytest
-
 from conftest import make_book
+
 from textgen.cli import main
 from textgen.model import Model
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = [ROOT / "README.md", *sorted(ROOT.glob("*/*.md"))]
+FOLDERS = (".", "benchmarks", "checkpoints", "corpora", "docs")
+DOCUMENTS = [path for folder in FOLDERS for path in sorted((ROOT / folder).glob("*.md"))]
 
 
 def identify(path: Path) -> str:
@@ -33,7 +34,12 @@ def test_python_that_is_shown_runs(document: Path, model: Model) -> None:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=identify)
 def test_options_that_are_named_exist(document: Path) -> None:
-    known = {flag for command in main.commands.values() for p in command.params for flag in p.opts}
+    known = {
+        flag
+        for command in main.commands.values()
+        for p in command.params
+        for flag in (*p.opts, *p.secondary_opts)
+    }
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", document.read_text("utf-8")))
     assert named <= known | {"--help"}
 
@@ -50,4 +56,7 @@ def test_every_option_is_documented() -> None:
         assert f"textgen {name}" in text
         for parameter in command.params:
             if parameter.param_type_name == "option":
-                assert any(flag in text for flag in parameter.opts), (name, parameter.opts)
+                assert any(f in text for f in (*parameter.opts, *parameter.secondary_opts)), (
+                    name,
+                    parameter.opts,
+                )

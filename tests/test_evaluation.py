@@ -43,3 +43,11 @@ def test_texts_that_cannot_be_evaluated(model: Model) -> None:
         model.evaluate("")
     with pytest.raises(VocabularyError, match="never seen 'Ж'"):
         model.evaluate("The Ж")
+
+
+def test_texts_that_begin_with_what_has_no_token_of_its_own(models: dict[str, Model]) -> None:
+    found = models["word"].evaluate("Zanzibar lamp")
+    assert (found.tokens, found.characters) == (1, len(" lamp"))
+    assert found.bits_per_character > 0
+    with pytest.raises(BookError, match="nothing to predict"):
+        models["byte"].evaluate("é")

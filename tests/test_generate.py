@@ -12,7 +12,7 @@ from textgen.preprocess.tokenizers import (
     Tokenizer,
     WordTokenizer,
 )
-from textgen.sampling.generate import Generation
+from textgen.sampling.generate import Generation, prime
 
 ALPHABET = CharacterTokenizer("abcdefghijklmnopqrstuvwxyz")
 
@@ -54,7 +54,8 @@ def generation(
     network: Next, tokenizer: Tokenizer = ALPHABET, prompt: str = "a", **options: object
 ) -> Generation:
     rng = np.random.default_rng(0)
-    return Generation(network, tokenizer, tokenizer.encode(prompt), SamplingOptions(**options), rng)
+    primed = prime(network, tokenizer.encode(prompt))
+    return Generation(network, tokenizer, primed, SamplingOptions(**options), rng)
 
 
 def scripted(text: str, tokenizer: Tokenizer, **options: object) -> Generation:
@@ -75,6 +76,7 @@ def test_the_alphabet() -> None:
 def test_no_length_no_text() -> None:
     text = generation(Next(), length=0)
     assert list(text) == []
+    assert list(text) == []  # an iterator that is used up
     assert (text.tokens, text.finish_reason) == (0, "length")
 
 

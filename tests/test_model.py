@@ -66,6 +66,36 @@ def test_strange_prompts(models: dict[str, Model]) -> None:
     assert models["byte"].generate("Жар\udc80", length=3, seed=0) is not None
 
 
+def test_a_space_at_the_end_of_a_prompt_begins_the_next_word(models: dict[str, Model]) -> None:
+    for level, model in models.items():
+        stripped = model.generate("The lamp", length=9, seed=2)
+        spaced = model.generate("The lamp ", length=9, seed=2)
+        if level == "word":
+            assert " " + spaced == stripped or spaced == stripped
+        assert not spaced.startswith("  ")
+    assert "\n " not in models["word"].tokenizer.encode_prompt("a\n ")[1]
+
+
+def test_numbers_of_numpy_are_numbers(model: Model) -> None:
+    ours = model.generate(
+        temperature=np.float32(0.5), length=np.int64(5), top_k=np.uint8(3), seed=1
+    )
+    assert ours == model.generate(temperature=0.5, length=5, top_k=3, seed=1)
+
+
+def test_texts_are_iterators(model: Model) -> None:
+    text = model.stream("The ", length=5, seed=1)
+    first = next(text)
+    assert first + "".join(text) == model.generate("The ", length=5, seed=1)
+    assert (list(text), text.tokens) == ([], 5)
+
+
+def test_the_front_door_names_what_a_user_needs() -> None:
+    assert {textgen.Model.__name__, textgen.Evaluation.__name__} <= set(textgen.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'Modell'"):
+        textgen.Modell  # noqa: B018
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -80,7 +110,11 @@ def test_strange_prompts(models: dict[str, Model]) -> None:
         ({"top_p": 1.1}, "top_p must be at most 1"),
         ({"min_p": -0.1}, "min_p must be at least 0"),
         ({"repetition_penalty": 0}, "repetition_penalty must be above 0"),
+        ({"temperature": 10**400}, "temperature must be a number"),
+        ({"temperature": True}, "temperature must be a number"),
         ({"stop": ("",)}, "stop must be non-empty"),
+        ({"stop": None}, "stop must be non-empty"),
+        ({"stop": 5}, "stop must be non-empty"),
         ({"seed": -1}, "seed must be at least 0"),
     ],
 )

@@ -7,6 +7,7 @@ from textgen.options import TrainingOptions
 from textgen.preprocess.corpus import Corpus
 from textgen.sampling import network as sampling
 from textgen.training.network import Network
+from textgen.training.step import Stepper
 from textgen.training.streams import Streams
 
 V, B, T = 11, 3, 24
@@ -106,3 +107,30 @@ def test_dropped_outputs_are_zero_and_the_rest_scaled() -> None:
     np.testing.assert_allclose(kept, plain / 0.75, atol=1e-6)
     for ours, theirs in zip(states[0], undropped[0], strict=True):
         np.testing.assert_array_equal(ours, theirs)  # never on the recurrent path
+
+
+def test_a_chunk_with_nothing_to_predict_changes_nothing_to_nan() -> None:
+    network = made("lstm", 1)
+    streams = Streams(Corpus(tokens(40), np.array([0, 14])), 1, 1)
+    assert not streams[13].counts.any()
+    stepper = Stepper(network, 1)
+    loss, _ = stepper.train(streams[13], network.zero_state(1), 0.1, np.random.default_rng(0))
+    assert loss == 0
+    assert all(np.isfinite(weight).all() for weight in network.weights().values())
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_a_step_lowers_the_loss_and_padding_counts_for_nothing(cell: str) -> None:
+    streams = Streams(Corpus(tokens(B * T + 1), np.array([0])), B, T)
+    results = []
+    for length in (T, T + 7):  # the second pads every batch by seven steps
+        network = made(cell, 1)
+        stepper = Stepper(network, length)
+        losses = []
+        for _ in range(10):
+            states = network.zero_state(B)
+            loss, _ = stepper.train(streams[0], states, 0.01, np.random.default_rng(0))
+            losses.append(loss)
+        assert losses == sorted(losses, reverse=True)
+        results.append([*losses, stepper.loss(streams)])
+    np.testing.assert_allclose(results[0], results[1], rtol=1e-5)

@@ -10,7 +10,7 @@ from textgen.training.streams import Streams
 
 
 def corpus(tokens: int, *documents: int) -> Corpus:
-    return Corpus(np.arange(tokens, dtype=np.uint16), np.array([0, *documents], np.int64))
+    return Corpus(np.arange(tokens, dtype=np.uint16), np.array(documents, np.int64))
 
 
 sizes = st.tuples(st.integers(2, 200), st.integers(1, 7), st.integers(1, 9))
@@ -61,7 +61,7 @@ def test_an_overlap_warms_up_without_predicting_twice(
         )
 
 
-@given(sizes, st.sets(st.integers(1, 199)))
+@given(sizes, st.sets(st.integers(0, 199)))  # a part of a corpus need not begin a document
 def test_documents_are_reset_and_never_run_together(
     size: tuple[int, int, int], starts: set[int]
 ) -> None:
@@ -77,7 +77,7 @@ def test_documents_are_reset_and_never_run_together(
         np.testing.assert_array_equal(resets & batch.counts, expected)
         assert batch.resets is None or batch.resets.any()
         predicted.extend(batch.targets[batch.counts].tolist())
-    assert sorted(predicted) == sorted(set(range(1, tokens)) - set(documents))
+    assert sorted(predicted) == sorted(set(range(1, tokens)) - set(documents))  # 0 is no target
     assert streams.predictions == len(predicted)
 
 
@@ -86,3 +86,13 @@ def test_there_are_no_other_chunks() -> None:
     for k in (-1, len(streams)):
         with pytest.raises(IndexError):
             streams[k]
+
+
+def test_a_part_that_holds_the_beginning_of_one_document() -> None:
+    part = corpus(100, 0, 80).part(60, 100)
+    streams = Streams(part, 1, 40)
+    (batch,) = streams
+    assert batch.resets is not None
+    assert batch.inputs[batch.resets].tolist() == [80]
+    assert 80 not in batch.targets[batch.counts]
+    assert streams.predictions == batch.counts.sum() == 38

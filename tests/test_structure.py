@@ -10,7 +10,8 @@ PACKAGE = ROOT / "textgen"
 
 # A module may import those to the right of it, and its own kind.
 ORDER = [
-    ("textgen.cli",),
+    ("textgen.cli", "textgen.__main__"),
+    ("textgen.runs",),
     ("textgen.training",),
     ("textgen.model",),
     ("textgen.evaluation",),

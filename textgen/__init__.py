@@ -22,11 +22,14 @@ from textgen.errors import (
 )
 
 if TYPE_CHECKING:
+    from textgen.evaluation import Evaluation
     from textgen.model import Model
 
 __version__ = "0.1.0"
 __all__ = [
     "BookError",
+    "Evaluation",
+    "Model",
     "OptionError",
     "RunError",
     "TextgenError",
@@ -63,19 +66,19 @@ def train(
         TrainingError: the loss stopped being a number.
         KeyboardInterrupt: on Ctrl-C, with the run saved.
     """
-    from textgen import checkpoint
+    from textgen import runs
     from textgen.options import TrainingOptions
 
     if out is None:
         if not books:
             raise OptionError("out", "is needed where no book is given")
-        out = Path("checkpoints") / ("stdin" if books[0] == "-" else Path(books[0]).stem)
+        out = runs.CHECKPOINTS / ("stdin" if books[0] == "-" else Path(books[0]).stem)
     if resume:
-        run = checkpoint.reopen(out, books, options)
+        run = runs.reopen(out, books, options)
     elif books:
-        run = checkpoint.create(out, books, TrainingOptions(**options), force)
+        run = runs.create(out, books, TrainingOptions(**options), force)
     else:
-        raise BookError("no book to train on; name one, or go on with a run by --resume")
+        raise BookError("no book to train on; name one, or resume a run")
 
     from textgen.training.loop import fit  # TensorFlow: seconds to import, so errors come first
 
@@ -92,3 +95,16 @@ def load(run: str | Path) -> "Model":
     from textgen.model import Model
 
     return Model(Run.open(run))
+
+
+def __getattr__(name: str) -> Any:
+    """Import what needs NumPy only when it is asked for."""
+    if name == "Model":
+        from textgen.model import Model
+
+        return Model
+    if name == "Evaluation":
+        from textgen.evaluation import Evaluation
+
+        return Evaluation
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

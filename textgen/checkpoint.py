@@ -7,10 +7,9 @@ old file or a whole new one. What is read is checked before it is used.
 import json
 import math
 import os
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +19,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from textgen import __version__
-from textgen.errors import BookError, OptionError, RunError
+from textgen.errors import RunError
 from textgen.options import TrainingOptions
 from textgen.preprocess import corpus
-from textgen.preprocess.reading import display_name
 from textgen.preprocess.tokenizers import Tokenizer, tokenizer_from_json
 
 FORMAT = 1
@@ -38,6 +36,9 @@ METRICS, SAMPLES = "metrics.jsonl", "samples.txt"
 
 GATES = {"lstm": 4, "gru": 3}
 STATES = {"lstm": ("h", "c"), "gru": ("h",)}
+
+
+_FIGURES = ("epoch", "seconds", "loss", "validation_loss", "tokens_per_second")
 
 
 def weight_shapes(options: TrainingOptions, vocabulary_size: int) -> Shapes:
@@ -77,6 +78,15 @@ class Progress:
     loss_steps: int = 0
     samples_size: int = 0  # bytes of samples.txt
     history: list[dict[str, Any]] = field(default_factory=list)  # the lines of metrics.jsonl
+
+    def check(self) -> None:
+        """Raise ValueError where this cannot be what was once saved."""
+        for value in (self.step, self.loss_steps, self.samples_size):
+            if type(value) is not int or value < 0:
+                raise ValueError("its counts are no counts")
+        if not (math.isfinite(self.seconds) and math.isfinite(self.loss_total)):
+            raise ValueError("its progress makes no sense")
+        _checked_history(self.history)
 
 
 @dataclass
@@ -119,6 +129,8 @@ class Run:
             options = TrainingOptions(**config["options"])
             books = [str(book) for book in config["books"]]
             tokens, characters = int(config["tokens"]), float(config["characters_per_token"])
+            if tokens < 0 or not 0 < characters < math.inf:
+                raise ValueError("its text has no length")
         with _reading(path / TOKENIZER):
             tokenizer = tokenizer_from_json((path / TOKENIZER).read_text("utf-8"))
             if tokenizer.level != options.level:
@@ -135,6 +147,9 @@ class Run:
             "options": asdict(self.options),
         }
         _write_text(self.path / CONFIG, json.dumps(config, indent=2) + "\n")
+
+    def write_tokenizer(self) -> None:
+        _write_text(self.path / TOKENIZER, json.dumps(self.tokenizer.to_json()) + "\n")
 
     @property
     def weight_shapes(self) -> Shapes:
@@ -170,6 +185,7 @@ class Run:
         arrays, metadata = _read_arrays(path, shapes)
         with _reading(path):
             progress = Progress(**json.loads(metadata["progress"]))
+            progress.check()
         parts = {g: {name: arrays[f"{g}/{name}"] for name in named} for g, named in groups.items()}
         return TrainingState(**parts, progress=progress)
 
@@ -186,7 +202,7 @@ class Run:
         if not path.exists():
             return []
         with _reading(path):
-            return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+            return _checked_history(map(json.loads, path.read_text("utf-8").splitlines()))
 
     def outcome(self) -> dict[str, Any]:
         """How training went: of the weights kept, and when it was last looked at."""
@@ -223,93 +239,25 @@ class Run:
         What follows was written after the state that training resumed from was saved.
         """
         path = self.path / SAMPLES
-        with _writing(path), path.open("ab") as file:
+        with writing(path), path.open("ab") as file:
+            size = min(size, file.tell())
             file.truncate(size)
             return size + file.write(text.encode("utf-8", "replace"))
 
 
-def create(
-    path: str | Path, books: Sequence[str | Path], options: TrainingOptions, force: bool = False
-) -> Run:
-    """Read `books` into a new run, ready to be trained.
-
-    The folder appears complete or not at all; with `force` it takes the place of an older run.
-    Raises RunError where `path` is in use or cannot be written, BookError for the books.
-    """
-    path = Path(path)
-    _refuse_to_overwrite(path, force)
-    home = next(p for p in path.absolute().parents if p.exists())
-    with _writing(path), tempfile.TemporaryDirectory(dir=home, prefix=".textgen-") as temporary:
-        draft = Path(temporary) / "new"
-        (draft / CORPUS).mkdir(parents=True)
-        found = corpus.prepare(books, draft / CORPUS, options)
-        Run(
-            draft,
-            options,
-            found.tokenizer,
-            list(map(display_name, books)),
-            found.tokens,
-            found.characters_per_token,
-        ).write_config()
-        _write_text(draft / TOKENIZER, json.dumps(found.tokenizer.to_json()) + "\n")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.exists():
-            path.rename(Path(temporary) / "old")  # goes with the temporary folder
-        draft.rename(path)
-    return Run.open(path)
+def _checked_history(lines: Iterable[Any]) -> list[dict[str, Any]]:
+    """The lines of metrics.jsonl, each with its figures; raises ValueError for anything else."""
+    history = list(lines)
+    for line in history:
+        if not isinstance(line, dict) or type(line.get("step")) is not int:
+            raise ValueError("a line of it is no evaluation")
+        if not all(isinstance(line[name], int | float | None) for name in _FIGURES):
+            raise ValueError("a figure in it is no number")
+    return history
 
 
-def reopen(path: str | Path, books: Sequence[str | Path], changes: dict[str, Any]) -> Run:
-    """Open a run to go on with it, with what may change of its options changed.
-
-    Where books are given, they must be those that the run began with, or BookError is raised.
-    """
-    run = Run.open(path)
-    fixed = {item.name for item in fields(TrainingOptions) if not item.metadata["on_resume"]}
-    for name in sorted(changes.keys() & fixed):
-        if changes[name] != getattr(run.options, name):
-            raise OptionError(name, f"was {getattr(run.options, name)} when this run began")
-    if changes.keys() & {"epochs", "minutes"}:
-        changes = {"epochs": None, "minutes": None, **changes}
-    if books:
-        with tempfile.TemporaryDirectory() as folder:
-            found = corpus.prepare(books, Path(folder), run.options)
-            now = corpus.load(Path(folder), found.tokens, len(found.tokenizer))
-            same = found.tokenizer.vocabulary == run.tokenizer.vocabulary
-            if not (same and now.equals(run.corpus())):
-                raise BookError(
-                    f"{', '.join(map(display_name, books))} is not what {path} was begun with; "
-                    "leave the books out to go on with the text as it was"
-                )
-    run = replace(run, options=replace(run.options, **changes))
-    run.write_config()
-    return run
-
-
-def newest(folder: str | Path) -> Path:
-    """The run under `folder` whose weights were saved last; raises RunError if there is none."""
-    models = Path(folder).glob(f"*/{MODEL}")
-    try:
-        return max(models, key=lambda model: model.stat().st_mtime).parent
-    except ValueError:
-        raise RunError(
-            f"there is no trained run under {folder}; make one with: textgen train BOOK"
-        ) from None
-
-
-def _refuse_to_overwrite(path: Path, force: bool) -> None:
-    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
-        return
-    if not (path / CONFIG).is_file():
-        raise RunError(f"{path} is there already and is not a run; choose another --out")
-    if not force:
-        raise RunError(
-            f"{path} holds a run already; go on with it by --resume, replace it by --force, "
-            "or choose another --out"
-        )
-
-
-_DAMAGE = (ValueError, TypeError, KeyError, EOFError, RecursionError, SafetensorError)
+# What the readers of JSON, NumPy's and safetensors' formats raise where a file makes no sense.
+_DAMAGE = (ValueError, TypeError, KeyError, OverflowError, RecursionError, SafetensorError)
 
 
 @contextmanager
@@ -319,13 +267,13 @@ def _reading(path: Path) -> Iterator[None]:
     except RunError:
         raise
     except OSError as error:
-        raise RunError(f"cannot read {error.filename or path}: {error.strerror}") from None
+        raise RunError(f"cannot read {path}: {error.strerror or error}") from None
     except _DAMAGE as error:
         raise RunError(f"{path} is damaged: {_one_line(error)}; restore it or train anew") from None
 
 
 @contextmanager
-def _writing(path: Path) -> Iterator[None]:
+def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
@@ -340,12 +288,13 @@ def _one_line(error: Exception) -> str:
 def _replacing(path: Path) -> Iterator[Path]:
     """Give a place beside `path` to write to; flush what is there to disk and rename it."""
     new = path.with_name(path.name + ".new")
-    with _writing(path):
+    with writing(path):
         try:
             yield new
             with new.open("rb+") as file:
                 os.fsync(file.fileno())
             new.replace(path)
+            _flush_folder(path.parent)
         finally:
             new.unlink(missing_ok=True)
 
@@ -369,4 +318,17 @@ def _read_arrays(path: Path, shapes: Shapes) -> tuple[Arrays, dict[str, str]]:
         for name, part in found.items():
             if tuple(part.get_shape()) != shapes[name] or part.get_dtype() != "F32":
                 raise ValueError(f"{name} is not float32 of shape {shapes[name]}")
-        return {name: file.get_tensor(name) for name in shapes}, file.metadata() or {}
+        arrays = {name: file.get_tensor(name) for name in shapes}
+        if not all(np.isfinite(array).all() for array in arrays.values()):
+            raise ValueError("it holds numbers that are not finite")
+        return arrays, file.metadata() or {}
+
+
+def _flush_folder(path: Path) -> None:
+    """Make a renaming last, where the system can flush folders."""
+    if hasattr(os, "O_DIRECTORY"):
+        folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)

@@ -1,8 +1,11 @@
 """The command line: each command a thin twin of one library call."""
 
 import json
+import sys
+import textwrap
 from collections.abc import Callable
 from dataclasses import asdict, fields
+from io import TextIOWrapper
 from typing import Any, TypeVar, get_origin
 
 import click
@@ -11,7 +14,6 @@ import textgen
 from textgen.errors import OptionError, TextgenError
 from textgen.options import Options, SamplingOptions, TrainingOptions, value_type
 
-_CHECKPOINTS = "checkpoints"
 _Command = TypeVar("_Command", bound=Callable[..., None])
 
 
@@ -68,6 +70,9 @@ def _print_json(data: Any) -> None:
 @click.version_option(textgen.__version__)
 def main() -> None:
     """Train a character- or word-level LSTM on a book and write in its manner."""
+    for stream in (sys.stdout, sys.stderr):  # what an encoding lacks is shown as a question mark
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 @main.command()
@@ -122,15 +127,15 @@ def sample(
     **options: Any,
 ) -> None:
     """Write text with the network of RUN, by default the newest under checkpoints/."""
-    from textgen.checkpoint import newest
     from textgen.model import new_seed
     from textgen.preprocess.reading import read_text
+    from textgen.runs import newest
 
     if prompt and prompt_file:
         raise OptionError("prompt_file", "cannot be given together with --prompt; choose one")
     if prompt_file:
         prompt = read_text(prompt_file)
-    model = textgen.load(run or newest(_CHECKPOINTS))
+    model = textgen.load(run or newest())
     chosen = new_seed() if seed is None else seed
     texts = model.samples(prompt, count=count, seed=chosen, **_given(options))
     if as_json:
@@ -191,12 +196,14 @@ def info(run: str, as_json: bool) -> None:
 
 
 def _table(figures: dict[str, Any]) -> str:
-    """One line for each figure; those of a dictionary inside, too."""
-    rows: dict[str, Any] = {}
+    """One line for each figure; a dictionary among them is a section with a heading."""
+    plain = {name: value for name, value in figures.items() if not isinstance(value, dict)}
+    width = max(map(len, plain))
+    parts = ["\n".join(f"{name.replace('_', ' '):{width}}  {_cell(plain[name])}" for name in plain)]
     for name, value in figures.items():
-        rows |= value if isinstance(value, dict) else {name: value}
-    width = max(map(len, rows))
-    return "\n".join(f"{name.replace('_', ' '):{width}}  {_cell(v)}" for name, v in rows.items())
+        if isinstance(value, dict):
+            parts.append(f"{name}\n{textwrap.indent(_table(value), '  ')}")
+    return "\n\n".join(parts)
 
 
 def _cell(value: Any) -> str:
@@ -204,7 +211,7 @@ def _cell(value: Any) -> str:
         return "-"
     if isinstance(value, list):
         return ", ".join(map(str, value))
-    return f"{value:,.4f}" if isinstance(value, float) else str(value)
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 if __name__ == "__main__":

@@ -24,9 +24,12 @@ class OptionError(TextgenError, ValueError):
     """
 
     def __init__(self, name: str, problem: str) -> None:
-        super().__init__(f"{name} {problem}")
+        super().__init__(name, problem)
         self.name = name
         self.problem = problem
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.problem}"
 
     @property
     def flag(self) -> str:

@@ -1,7 +1,7 @@
 """How well a model predicts a text: loss, perplexity and bits per character."""
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -25,21 +25,17 @@ class Evaluation:
     tokens: int
     characters: int
 
-    def to_json(self) -> dict[str, float]:
-        return asdict(self)
-
 
 def evaluate(network: Network, tokenizer: Tokenizer, text: str) -> Evaluation:
     """Run through `text` as one stream from a zero state, predicting each token but the first.
 
-    Raises VocabularyError for characters without a token, BookError for a text of less than
-    two tokens.
+    Raises VocabularyError for characters without a token, BookError for a text that has
+    nothing to predict.
     """
     ids = tokenizer.encode(text)
-    tokens = len(ids) - 1
-    if tokens < 1:
-        raise BookError(f"a text of {len(ids)} tokens leaves nothing to predict; give a longer one")
-    characters = len(text) - len(tokenizer.decode(ids[:1]))
+    tokens, characters = len(ids) - 1, len(text) - len(tokenizer.first(text))
+    if tokens < 1 or characters < 1:
+        raise BookError(f"a text of {len(text)} characters leaves nothing to predict; give more")
     states = network.zero_state(1)
     total = 0.0
     for start in range(0, tokens, _BLOCK):
@@ -51,11 +47,13 @@ def evaluate(network: Network, tokenizer: Tokenizer, text: str) -> Evaluation:
         chosen = logits[np.arange(len(targets)), targets]
         total += float(np.sum(np.log(np.exp(logits).sum(axis=-1)) - chosen))
     loss = total / tokens
-    return Evaluation(loss, perplexity(loss), total / math.log(2) / characters, tokens, characters)
+    bits = bits_per_character(loss, characters / tokens)
+    return Evaluation(loss, perplexity(loss), bits, tokens, characters)
 
 
 def perplexity(loss: float) -> float:
-    return math.exp(loss) if loss < 700 else math.inf
+    """The number of equally likely tokens that a loss in nats per token amounts to."""
+    return math.exp(min(loss, 700.0))  # e ** 700 is about the largest number there is
 
 
 def bits_per_character(loss: float, characters_per_token: float) -> float:

@@ -12,7 +12,7 @@ from textgen.errors import OptionError, VocabularyError
 from textgen.evaluation import Evaluation, evaluate
 from textgen.options import SamplingOptions
 from textgen.preprocess.tokenizers import Ids
-from textgen.sampling.generate import Generation
+from textgen.sampling.generate import Generation, prime
 from textgen.sampling.network import Network
 
 _OPENINGS = ("\n\n", "\n", " ")  # in order of preference
@@ -61,12 +61,11 @@ class Model:
             seed = new_seed()
         if seed < 0:
             raise OptionError("seed", f"must be at least 0, not {seed}")
-        ids = self.tokenizer.encode(prompt) if prompt else self._opening()
+        ids, ahead = self.tokenizer.encode_prompt(prompt) if prompt else (self._opening(), "")
+        primed = prime(self._network, ids)
         return (
-            Generation(
-                self._network, self.tokenizer, ids, settings, np.random.default_rng([seed, i])
-            )
-            for i in range(count)
+            Generation(self._network, self.tokenizer, primed, settings, rng, ahead)
+            for rng in (np.random.default_rng([seed, number]) for number in range(count))
         )
 
     def evaluate(self, text: str) -> Evaluation:

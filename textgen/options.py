@@ -4,8 +4,9 @@ The command line, the keywords of the library and `config.json` are all made fro
 dataclasses below, so they cannot drift apart.
 """
 
-import math
+import operator
 from dataclasses import Field, dataclass, field, fields
+from numbers import Integral, Real
 from types import NoneType
 from typing import Any, get_args, get_origin
 
@@ -26,8 +27,7 @@ def option(
 ) -> Any:
     """A dataclass field that carries its help and its limits.
 
-    `on_resume` marks what may differ when a stopped run goes on: nothing that the weights
-    or the order of the text depend on.
+    `on_resume` marks what may differ when a stopped run goes on: how long, not what and how.
     """
     return field(
         default=default,
@@ -53,36 +53,36 @@ def value_type(item: Field[Any]) -> tuple[type, bool]:
 
 
 _HOLDS = {
-    "at least": lambda value, limit: value >= limit,
-    "above": lambda value, limit: value > limit,
-    "at most": lambda value, limit: value <= limit,
-    "below": lambda value, limit: value < limit,
+    "at least": operator.ge,
+    "above": operator.gt,
+    "at most": operator.le,
+    "below": operator.lt,
 }
+_NAMES = {int: "whole number", float: "number", str: "text", bool: "yes or no"}
+_LARGEST = 1e300  # NaN and infinity are not below it
+_NUMBERS: dict[type, type] = {int: Integral, float: Real}  # NumPy's are numbers, too
 
 
 def _check(item: Field[Any], value: Any) -> Any:
     """Return `value` as the option's type; raise OptionError where it does not fit."""
     if get_origin(item.type) is tuple:
-        value = (value,) if isinstance(value, str) else value
-        if not all(isinstance(text, str) and text for text in value):
+        texts = (value,) if isinstance(value, str) else value
+        if not isinstance(texts, list | tuple) or not all(isinstance(t, str) and t for t in texts):
             raise OptionError(item.name, f"must be non-empty texts, not {value!r}")
-        return tuple(value)
+        return tuple(texts)
     kind, optional = value_type(item)
     if value is None and optional:
         return None
-    if kind is float and type(value) is int:
-        value = float(value)
-    if type(value) is not kind or (isinstance(value, float) and not math.isfinite(value)):
+    fits = isinstance(value, _NUMBERS.get(kind, kind)) and (kind is bool) == isinstance(value, bool)
+    if not fits or (kind is float and not abs(value) < _LARGEST):
         raise OptionError(item.name, f"must be a {_NAMES[kind]}, not {value!r}")
+    value = kind(value)
     if (choices := item.metadata["choices"]) and value not in choices:
         raise OptionError(item.name, f"must be one of {', '.join(choices)}, not {value!r}")
     for words, limit in item.metadata["limits"].items():
         if limit is not None and not _HOLDS[words](value, limit):
             raise OptionError(item.name, f"must be {words} {limit}, not {value}")
     return value
-
-
-_NAMES = {int: "whole number", float: "number", str: "text", bool: "yes or no"}
 
 
 class Options:

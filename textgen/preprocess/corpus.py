@@ -80,7 +80,8 @@ def prepare(books: Sequence[str | Path], folder: Path, options: TrainingOptions)
         _check_length(tokens, training, options)
         training_counts = _count(file, 0, training)
         validation_counts = _count(file, training, tokens, len(training_counts))
-        training_counts.resize(len(validation_counts))
+        missing = len(validation_counts) - len(training_counts)
+        training_counts = np.pad(training_counts, (0, missing))
         counts = training_counts + validation_counts
         tokenizer, table = vocabulary.choose(counts, training_counts)
         if tokenizer.level == "word" and len(tokenizer) == 1:
@@ -103,8 +104,8 @@ def load(folder: Path, tokens: int, vocabulary_size: int) -> Corpus:
 
     Raises ValueError or OSError where it is damaged.
     """
-    ids = np.load(folder / _IDS, mmap_mode="r")
-    documents = np.load(folder / _DOCUMENTS)
+    ids = np.lib.format.open_memmap(folder / _IDS, "r")
+    documents = np.lib.format.open_memmap(folder / _DOCUMENTS, "r")
     if ids.shape != (tokens,) or ids.dtype.kind != "u" or ids.max() >= vocabulary_size:
         raise ValueError("its ids are not those of the vocabulary")
     if (

@@ -10,7 +10,7 @@ import stat
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import BinaryIO
 
@@ -34,7 +34,8 @@ def read_blocks(
 
     `source` is a path, or "-" for standard input. Without `encoding` the text is UTF-8, or
     what its byte-order mark says. Line ends become `\n`. What Project Gutenberg puts before
-    and after a book is left out where both of its markers are there.
+    and after a book is left out where both of its markers are there, in ASCII, as they are in
+    its files.
 
     Raises BookError when the file cannot be read or decoded, OptionError for an encoding
     that does not exist.
@@ -94,7 +95,7 @@ def _check_encoding(encoding: str) -> None:
 def _seekable(source: str | Path) -> Iterator[BinaryIO]:
     """Open a book for reading; standard input and pipes go through a temporary file."""
     try:
-        with sys.stdin.buffer if source == "-" else Path(source).open("rb") as file:
+        with nullcontext(sys.stdin.buffer) if source == "-" else Path(source).open("rb") as file:
             if source != "-" and stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 yield file
                 return

@@ -38,6 +38,14 @@ class Tokenizer(ABC):
         Raises VocabularyError where the text has tokens without an id.
         """
 
+    def encode_prompt(self, text: str) -> tuple[Ids, str]:
+        """Return the ids of `text`, and what of its end the next token is to begin with."""
+        return self.encode(text), ""
+
+    def first(self, text: str) -> str:
+        """Return what the first token of `text` stands for."""
+        return text[:1]
+
     @abstractmethod
     def decode(self, ids: Iterable[int]) -> str:
         """Return the text of `ids`."""
@@ -118,6 +126,14 @@ class WordTokenizer(Tokenizer):
 
     def encode(self, text: str) -> Ids:
         return np.array([self._ids.get(word, 0) for word in self.split(text)], np.int64)
+
+    def encode_prompt(self, text: str) -> tuple[Ids, str]:
+        """A space at the end is the beginning of the next word."""
+        ahead = " " if text[-1:] == " " and text[-2:-1].strip() else ""
+        return self.encode(text.removesuffix(ahead)), ahead
+
+    def first(self, text: str) -> str:
+        return next(iter(self.split(text)), "")
 
     def decode(self, ids: Iterable[int]) -> str:
         return "".join(self._words[i] for i in ids)

@@ -107,8 +107,8 @@ def _cut_before_white_space(blocks: Iterable[str]) -> Iterator[str]:
     rest = ""
     for text in blocks:
         rest += text
-        head, *tail = rest.rsplit(maxsplit=1)
-        if tail:
-            yield head
-            rest = rest[len(head) :]
+        parts = rest.rsplit(maxsplit=1)
+        if len(parts) == 2:
+            yield parts[0]
+            rest = rest[len(parts[0]) :]
     yield rest

@@ -5,18 +5,20 @@ tokens are tied, those with lower ids go first.
 """
 
 from collections.abc import Collection
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from textgen.options import SamplingOptions
 
-Logits = NDArray[np.float64]
+Logits: TypeAlias = NDArray[np.floating[Any]]
+Probabilities: TypeAlias = NDArray[np.float64]
 
 
 def distribution(
     logits: Logits, previous: Collection[int], options: SamplingOptions, banned: int | None = None
-) -> Logits:
+) -> Probabilities:
     """Return the probabilities, (V,), that the next token is drawn by.
 
     In this order: the banned token, repetition penalty, temperature, top-k, top-p, min-p.
@@ -36,10 +38,9 @@ def distribution(
     return softmax(logits)
 
 
-def softmax(logits: Logits) -> Logits:
+def softmax(logits: Logits) -> Probabilities:
     exponentials = np.exp(logits - logits.max())
-    probabilities: Logits = exponentials / exponentials.sum()
-    return probabilities
+    return exponentials / exponentials.sum()
 
 
 def repetition_penalty(logits: Logits, previous: Collection[int], penalty: float) -> Logits:

@@ -22,5 +22,6 @@ def _quiet() -> Iterator[None]:
 
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ["KERAS_BACKEND"] = "tensorflow"  # whatever else a user's settings say
 with _quiet():
     import tensorflow  # noqa: F401

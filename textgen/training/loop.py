@@ -45,9 +45,8 @@ def fit(run: Run, quiet: bool = False) -> None:
     Ctrl-C does not wait. Raises TrainingError when the loss is no number any more.
     """
     training = _Training(run)
-    with _interrupt_flag() as interrupted, Reporter(quiet) as reporter:
+    with _interrupt_flag() as interrupted, Reporter(quiet, training.done()) as reporter:
         reporter.note(training.header())
-        training.start_clock()
         while not training.finished():
             training.step()
             reporter.stepped(training.done(), training.figures)
@@ -84,11 +83,9 @@ class _Training:
             self._stepper.restore(saved.optimizer, saved.progress.step)
             self._states = self._network.states_from(saved.state)
             self._progress = saved.progress
-        self._steps_timed = -_COMPILING
-        self._seconds_timed = 0.0
+        self._steps = 0  # of this process
+        self._tokens_timed, self._seconds_timed = 0, 0.0
         self._evaluation_seconds = 0.0
-
-    def start_clock(self) -> None:
         self._start = time.monotonic() - self._progress.seconds
         self._saved = time.monotonic()
 
@@ -115,17 +112,15 @@ class _Training:
                 self._states, rng.random(options.batch_size) < _FRESH
             )
         rate = self._schedule.learning_rate(step, self.done())
-        loss, self._states = self._stepper.train(self._streams[chunk], self._states, rate, rng)
-        if not math.isfinite(loss):
-            raise TrainingError(
-                f"the loss is {loss} after {step} steps; {self._run.path} keeps the last good "
-                f"weights; train anew with a --learning-rate below {self._options.learning_rate}"
-            )
+        batch = self._streams[chunk]
+        loss, self._states = self._stepper.train(batch, self._states, rate, rng)
+        self._require_finite(loss)
         self._progress.step += 1
         self._progress.loss_total += loss
         self._progress.loss_steps += 1
-        self._steps_timed += 1
-        if self._steps_timed > 0:
+        self._steps += 1
+        if self._steps > _COMPILING:
+            self._tokens_timed += int(batch.counts.sum())
             self._seconds_timed += time.monotonic() - start
 
     def evaluated(self) -> bool:
@@ -151,26 +146,30 @@ class _Training:
         start = time.monotonic()
         weights = self._network.weights()
         loss = self._stepper.loss(self._validation) if self._validation else None
-        entry = {
-            "step": self._progress.step,
-            "epoch": round(self._epoch(), 4),
-            "seconds": round(self._seconds(), 2),
-            "loss": self._mean_loss(),
-            "validation_loss": loss,
-            "bits_per_character": loss and self._bits(loss),
-            "tokens_per_second": self._speed(),
-        }
+        if loss is not None:
+            self._require_finite(loss)
+        best = loss is None or all(loss < entry["validation_loss"] for entry in self._history)
+        self._history.append(
+            {
+                "step": self._progress.step,
+                "epoch": round(self._epoch(), 4),
+                "seconds": round(self._seconds(), 2),
+                "loss": self._mean_loss(),
+                "validation_loss": loss,
+                "bits_per_character": None if loss is None else self._bits(loss),
+                "tokens_per_second": self._speed(),
+            }
+        )
+        figures = self.figures()
         text = Model(self._run, weights).generate(
             seed=self._progress.step, length=_PREVIEW[self._options.level]
         )
-        figures = self.figures(loss)
-        if loss is None or all(loss < earlier["validation_loss"] for earlier in self._history):
-            self._run.save_weights(weights)
-        self._history.append(entry)
         self._progress.loss_total, self._progress.loss_steps = 0.0, 0
         self._progress.samples_size = self._run.add_sample(
             f"{figures}\n\n{text}\n\n", self._progress.samples_size
         )
+        if best:
+            self._run.save_weights(weights)
         self._run.write_metrics(self._history)
         self.save(weights)
         self._evaluation_seconds = time.monotonic() - start
@@ -205,14 +204,13 @@ class _Training:
             f"{options.layers}x{options.units}, {weights:,} weights"
         )
 
-    def figures(self, validation_loss: float | None = None) -> str:
+    def figures(self) -> str:
         """Where training stands, in one line."""
-        if validation_loss is None and self._history:
-            validation_loss = self._history[-1]["validation_loss"]
-        parts = [f"epoch {self._epoch():.2f}", f"loss {self._mean_loss():.3f}"]
-        if validation_loss is not None:
-            bits = self._bits(validation_loss)
-            parts.append(f"validation {validation_loss:.3f} ({bits:.3f} bits/character)")
+        parts = [f"epoch {self._epoch():.2f}"]
+        if (loss := self._mean_loss()) is not None:
+            parts.append(f"loss {loss:.3f}")
+        if self._history and (loss := self._history[-1]["validation_loss"]) is not None:
+            parts.append(f"validation {loss:.3f} ({self._bits(loss):.3f} bits/character)")
         if speed := self._speed():
             parts.append(f"{speed:,.0f} tokens/s")
         return ", ".join(parts)
@@ -230,19 +228,25 @@ class _Training:
     def _epoch(self) -> float:
         return self._progress.step / len(self._streams)
 
-    def _mean_loss(self) -> float:
-        """Of the steps since the last evaluation."""
-        return self._progress.loss_total / (self._progress.loss_steps or math.nan)
+    def _mean_loss(self) -> float | None:
+        """Of the steps since the last evaluation; None where there was none."""
+        steps = self._progress.loss_steps
+        return self._progress.loss_total / steps if steps else None
+
+    def _require_finite(self, loss: float) -> None:
+        if not math.isfinite(loss):
+            raise TrainingError(
+                f"the loss is {loss} after {self._progress.step} steps; {self._run.path} keeps "
+                "the last good weights; train anew with a --learning-rate below "
+                f"{self._options.learning_rate}"
+            )
 
     def _bits(self, loss: float) -> float:
         return bits_per_character(loss, self._run.characters_per_token)
 
     def _speed(self) -> float | None:
         """Tokens trained on per second of training steps."""
-        if self._seconds_timed == 0:
-            return None
-        tokens = self._steps_timed * self._options.batch_size * self._options.chunk_length
-        return tokens / self._seconds_timed
+        return self._tokens_timed / self._seconds_timed if self._tokens_timed else None
 
 
 def _validation_streams(validation: Corpus, options: TrainingOptions) -> Streams:

@@ -12,11 +12,12 @@ _REFRESH = 0.2  # seconds
 class Reporter:
     """Writes to standard error: nothing where `quiet`, a bar where that is a terminal."""
 
-    def __init__(self, quiet: bool) -> None:
+    def __init__(self, quiet: bool, done: float) -> None:
         self._quiet = quiet
         self._next = 0.0
         self._bar = tqdm(
             total=1.0,
+            initial=done,
             disable=True if quiet else None,  # None: look whether it is a terminal
             bar_format="{percentage:3.0f}% |{bar:20}| {elapsed}<{remaining}{postfix}",
             dynamic_ncols=True,

@@ -93,7 +93,8 @@ class Stepper:
         with tf.GradientTape() as tape:
             logits, states = self._network(batch.inputs, states, batch.resets, dropout)
             total = _total_loss(logits, batch)
-            loss = total / tf.reduce_sum(tf.cast(batch.counts, total.dtype))
+            # A chunk may have nothing to predict, where it is one step long.
+            loss = total / tf.maximum(tf.reduce_sum(tf.cast(batch.counts, total.dtype)), 1.0)
         gradients = tape.gradient(loss, [variable.value for variable in self._variables])
         self._optimizer.learning_rate.assign(learning_rate)
         self._optimizer.apply(gradients, self._variables)

@@ -47,8 +47,8 @@ class Streams:
         self._chunk_length = chunk_length
         self._overlap = overlap
         self._pairs = len(corpus) - 1
-        later = corpus.documents[corpus.documents > 0]
-        self.predictions = self._pairs - len(later)  # all tokens but each document's first
+        self._documents = corpus.documents[corpus.documents > 0]  # those that begin inside
+        self.predictions = self._pairs - len(self._documents)
         stretch = self._pairs + (batch_size - 1) * overlap
         self._steps = -(-stretch // batch_size)  # of each stream
         self._starts = np.arange(batch_size) * (self._steps - overlap)
@@ -71,7 +71,7 @@ class Streams:
         inputs = ids[np.minimum(positions, self._pairs)].astype(np.int32)
         targets = ids[np.minimum(positions + 1, self._pairs)].astype(np.int32)
         resets = None
-        if len(self._corpus.documents) > 1:
+        if len(self._documents):
             counts &= ~self._begins(positions + 1)
             begins = self._begins(positions) & (steps > 0)
             resets = begins if begins.any() else None
@@ -79,6 +79,5 @@ class Streams:
 
     def _begins(self, positions: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Whether a document begins at each of the positions."""
-        documents = self._corpus.documents
-        places = np.searchsorted(documents, positions)
-        return documents.take(places, mode="clip") == positions
+        places = np.searchsorted(self._documents, positions)
+        return self._documents.take(places, mode="clip") == positions
