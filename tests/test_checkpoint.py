@@ -22,6 +22,12 @@ from textgen.runs import create, newest
 SMALL = TrainingOptions(batch_size=2, chunk_length=4)
 
 
+LINE = (
+    '{"step": 1, "epoch": 1, "seconds": 1, "loss": 1, "tokens_per_second": 1, '
+    '"validation_loss": %s}'
+)
+
+
 def snapshot(folder: Path) -> dict[str, bytes]:
     return {str(p): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
@@ -91,7 +97,7 @@ def poison(path: Path) -> None:
         ("config.json", lambda p: edit(p, lambda c: c.update(format=99)), "format 99 needs"),
         ("config.json", lambda p: edit(p, lambda c: c["options"].update(units=-1)), "units"),
         ("config.json", lambda p: edit(p, lambda c: c["options"].update(units=99)), "float32 of"),
-        ("config.json", lambda p: edit(p, lambda c: c["options"].update(units=10**8)), "float32"),
+        ("config.json", lambda p: edit(p, lambda c: c["options"].update(units=10**8)), "units"),
         ("config.json", lambda p: edit(p, lambda c: c["options"].update(layers=10**9)), "layers"),
         ("config.json", lambda p: edit(p, lambda c: c["options"].update(colour=1)), "colour"),
         ("config.json", lambda p: edit(p, lambda c: c["options"].update(level="word")), "level"),
@@ -132,6 +138,7 @@ def test_damage_is_told_in_one_line(
         ("corpus/ids.npy", lambda p: cut(p, 200)),
         ("corpus/ids.npy", lambda p: p.write_bytes(b"")),
         ("corpus/ids.npy", lambda p: p.unlink()),
+        ("corpus/ids.npy", lambda p: p.write_bytes(p.read_bytes().replace(b"}", b"{", 1))),
         ("corpus/ids.npy", lambda p: np.save(p, np.zeros(9000, np.uint16))),
         ("corpus/ids.npy", lambda p: np.save(p, np.full(9000, 255, np.uint8))),
         ("corpus/ids.npy", lambda p: np.save(p, np.zeros(3, np.uint8))),
@@ -145,20 +152,37 @@ def test_damage_to_what_resuming_needs(
     run: Path, name: str, damage: Callable[[Path], None]
 ) -> None:
     damage(run / name)
+    before = snapshot(run)
     with pytest.raises(RunError, match=r"damaged|cannot read") as error:
         textgen.train(out=run, resume=True, epochs=3, quiet=True)
+    assert snapshot(run) == before
     assert "\n" not in str(error.value)
     textgen.load(run).generate(length=3)  # writing needs none of it
 
 
-@pytest.mark.parametrize("lines", ["{}", "[]", "1", "no JSON", '{"step": 1}', '{"step": "1"}'])
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "{}",
+        LINE % "NaN",
+        LINE % '"1"',
+        LINE % "[]",
+        "[]",
+        "1",
+        "no JSON",
+        '{"step": 1}',
+        '{"step": "1"}',
+    ],
+)
 def test_damaged_metrics(run: Path, lines: str) -> None:
     (run / "metrics.jsonl").write_text(lines)
     with pytest.raises(RunError, match=r"metrics\.jsonl is damaged"):
         Run.open(run).describe()
 
 
-@pytest.mark.parametrize("change", [{"step": "x"}, {"step": -1}, {"history": [3]}, {"more": 1}])
+@pytest.mark.parametrize(
+    "change", [{"step": "x"}, {"step": -1}, {"step": 1 << 63}, {"history": [3]}]
+)
 def test_damaged_progress(run: Path, change: dict[str, object]) -> None:
     path = run / "training.safetensors"
     with safe_open(path, "numpy") as file:
@@ -204,9 +228,17 @@ def test_what_is_there_is_not_overwritten(book: Path, run: Path) -> None:
     Path("notes").mkdir()
     Path("notes/mine.txt").write_text("mine")
     for out in ("notes", "book.txt"):
-        with pytest.raises(RunError, match="is not a run"):
+        with pytest.raises(RunError, match="is no run"):
             create(out, [book], SMALL, force=True)
     assert Path("notes/mine.txt").read_text() == "mine"
+    for mine in ('{"name": "my-app"}', "no JSON"):
+        Path("notes/config.json").write_text(mine)
+        with pytest.raises(RunError, match="is no run"):
+            create("notes", [book], SMALL, force=True)
+    shutil.copy(book, run / "book.txt")
+    with pytest.raises(RunError, match=r"holds book\.txt, which is no part of a run"):
+        create(run, [run / "book.txt"], SMALL, force=True)
+    assert (run / "book.txt").read_bytes() == book.read_bytes()
     Path("empty").mkdir()
     assert create("empty", [book], SMALL).path == Path("empty")
 

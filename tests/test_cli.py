@@ -151,11 +151,15 @@ def test_a_book_from_standard_input(book: Path, command: Command) -> None:
         ("sample run -t nan", 2, "--temperature must be a number, not nan"),
         ("sample run -t hot", 2, "'hot' is not a valid float"),
         ("sample run --top-p 0", 2, "--top-p must be above 0"),
-        ("sample run -n 0", 2, "--count must be at least 1"),
-        ("sample run --seed -1", 2, "--seed must be at least 0"),
+        ("sample run -n 0", 2, "--count must be a whole number, at least 1"),
+        ("sample run --seed -1", 2, "--seed must be a whole number, at least 0"),
         ("sample run -p ж", 1, "has never seen 'ж'"),
         ("sample run -p a --prompt-file book.txt", 2, "--prompt-file cannot be given together"),
         ("sample run --prompt-file none.txt", 1, "there is no file none.txt"),
+        ("sample run --prompt-file latin.txt", 1, "such as --encoding latin-1"),
+        (f"sample {'a' * 300}", 1, "File name too long"),
+        (f"train book.txt --out {'a' * 300}", 1, "File name too long"),
+        ("train book.txt --batch-size 4 --validation 0.0009", 1, "nothing to validate on"),
         ("sample damaged", 1, "damaged/model.safetensors is damaged"),
         ("evaluate run none.txt", 1, "there is no file none.txt"),
         ("evaluate run empty.txt", 1, "nothing to predict"),
@@ -261,6 +265,31 @@ def test_an_encoding_that_lacks_a_character_shows_a_question_mark(model: Model) 
     result = run("sample", model.path, "-p", "“", "-l", "3", env=environment)
     assert result.returncode == 0, result.stderr
     assert result.stdout.startswith("?")
+
+
+def test_names_are_printed_in_one_line(command: Command) -> None:
+    assert one_line(command("sample", "a\nb\x1b[1m"), 1).startswith("a\\nb\\x1b[1m is not a run")
+
+
+def test_closed_and_full_streams(book: Path, model: Model) -> None:
+    def shell(arguments: str) -> subprocess.CompletedProcess[str]:
+        command = f"'{sys.executable}' -m textgen.cli {arguments}"
+        return subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
+
+    result = shell(f"sample '{model.path}' --seed 1 -l 5 >/dev/full")
+    assert (result.returncode, result.stderr) == (
+        1,
+        "Error: cannot print: No space left on device\n",
+    )
+    result = shell("train - <&-")
+    assert (result.returncode, result.stderr) == (
+        1,
+        "Error: standard input is closed; name a file\n",
+    )
+    for number, stderr in enumerate(("2>&-", "2>/dev/full")):
+        result = shell(f"train '{book}' --out run{number} {' '.join(FLAGS)} --epochs 0.5 {stderr}")
+        assert result.returncode == 0
+        assert textgen.load(f"run{number}").generate(length=3)
 
 
 def test_training_is_silent_where_asked(book: Path) -> None:

@@ -97,6 +97,17 @@ def test_blank_books_are_books(level: str) -> None:
     assert tokenizer.decode(found.ids) == " \n\naa bb aa bb"
 
 
+def test_validation_needs_something_to_predict() -> None:
+    for texts, share in ((["abcdefgh" * 9, "x"], 0.02), (["a"] * 40, 0.06)):
+        with pytest.raises(BookError, match="nothing to validate on"):
+            prepared(*texts, validation=share)
+
+
+def test_a_part_that_completes_no_character_is_told_by_the_whole() -> None:
+    _, _, characters = prepared("日" * 66, level="byte", validation=0.0102)
+    assert characters == pytest.approx(1 / 3)
+
+
 @pytest.mark.parametrize(
     ("text", "options", "advice"),
     [

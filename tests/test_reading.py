@@ -31,6 +31,7 @@ def write(data: bytes) -> Path:
         (b"\xfe\xff" + "naïve “☃”\n".encode("utf-16-be"), None),
         ("naïve “☃”\n".encode("utf-8-sig"), "utf8"),
         ("naïve “☃”\n".encode("utf-16"), "utf-16"),
+        ("naïve “☃”\n".encode("utf-32"), None),
     ],
 )
 def test_encodings_and_marks(data: bytes, encoding: str | None) -> None:

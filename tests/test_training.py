@@ -18,6 +18,7 @@ from textgen.errors import BookError, OptionError, RunError, TrainingError
 from textgen.options import TrainingOptions
 from textgen.runs import create
 from textgen.training import loop
+from textgen.training.network import Network
 from textgen.training.schedule import Schedule
 from textgen.training.step import Stepper
 
@@ -241,9 +242,15 @@ def test_a_loss_that_is_no_number_stops_training(
     run = trained(book, "run", epochs=1)
     before = files(run)
     train = Stepper.train
-    monkeypatch.setattr(Stepper, "train", lambda *arguments: (float("nan"), train(*arguments)[1]))
-    with pytest.raises(TrainingError, match="--learning-rate below"):
-        textgen.train(out=run, resume=True, epochs=2, quiet=True)
+    broken = {
+        Stepper: ("train", lambda *arguments: (float("nan"), train(*arguments)[1])),
+        Network: ("weights", lambda _: {"output.bias": np.array([np.inf])}),
+    }
+    for owner, (name, replacement) in broken.items():
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, name, replacement)
+            with pytest.raises(TrainingError, match="--learning-rate below"):
+                textgen.train(out=run, resume=True, epochs=2, quiet=True)
     after = files(run)
     assert after["model.safetensors"] == before["model.safetensors"]
     assert after["training.safetensors"] == before["training.safetensors"]

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,7 @@ Shapes = dict[str, tuple[int, ...]]
 CONFIG, TOKENIZER, CORPUS = "config.json", "tokenizer.json", "corpus"
 MODEL, TRAINING = "model.safetensors", "training.safetensors"
 METRICS, SAMPLES = "metrics.jsonl", "samples.txt"
+FILES = (CONFIG, TOKENIZER, CORPUS, MODEL, TRAINING, METRICS, SAMPLES)
 
 GATES = {"lstm": 4, "gru": 3}
 STATES = {"lstm": ("h", "c"), "gru": ("h",)}
@@ -82,7 +84,7 @@ class Progress:
     def check(self) -> None:
         """Raise ValueError where this cannot be what was once saved."""
         for value in (self.step, self.loss_steps, self.samples_size):
-            if type(value) is not int or value < 0:
+            if type(value) is not int or not 0 <= value < 1 << 53:
                 raise ValueError("its counts are no counts")
         if not (math.isfinite(self.seconds) and math.isfinite(self.loss_total)):
             raise ValueError("its progress makes no sense")
@@ -113,9 +115,9 @@ class Run:
     @classmethod
     def open(cls, path: str | Path) -> "Run":
         path = Path(path)
-        if not (path / CONFIG).is_file():
-            raise RunError(f"{path} is not a run; name a folder that textgen train has made")
         with _reading(path / CONFIG):
+            if not (path / CONFIG).is_file():
+                raise RunError(f"{path} is not a run; name a folder that textgen train has made")
             config = json.loads((path / CONFIG).read_text("utf-8"))
             if not isinstance(config, dict) or type(config.get("format")) is not int:
                 raise ValueError("it is not the settings of a run")
@@ -160,7 +162,7 @@ class Run:
         if not (self.path / MODEL).exists():
             raise RunError(
                 f"{self.path} has no trained weights yet; "
-                f"go on with: textgen train --out {self.path} --resume"
+                f"train it with: textgen train --out {self.path} --resume"
             )
         return _read_arrays(self.path / MODEL, self.weight_shapes)[0]
 
@@ -184,7 +186,8 @@ class Run:
         shapes = {f"{g}/{name}": s for g, named in groups.items() for name, s in named.items()}
         arrays, metadata = _read_arrays(path, shapes)
         with _reading(path):
-            progress = Progress(**json.loads(metadata["progress"]))
+            saved = json.loads(metadata["progress"])
+            progress = Progress(**{item.name: saved[item.name] for item in fields(Progress)})
             progress.check()
         parts = {g: {name: arrays[f"{g}/{name}"] for name in named} for g, named in groups.items()}
         return TrainingState(**parts, progress=progress)
@@ -251,13 +254,17 @@ def _checked_history(lines: Iterable[Any]) -> list[dict[str, Any]]:
     for line in history:
         if not isinstance(line, dict) or type(line.get("step")) is not int:
             raise ValueError("a line of it is no evaluation")
-        if not all(isinstance(line[name], int | float | None) for name in _FIGURES):
-            raise ValueError("a figure in it is no number")
+        for name in _FIGURES:
+            if line[name] is not None and not abs(line[name]) < math.inf:
+                raise ValueError("a figure in it is no number")
     return history
 
 
 # What the readers of JSON, NumPy's and safetensors' formats raise where a file makes no sense.
-_DAMAGE = (ValueError, TypeError, KeyError, OverflowError, RecursionError, SafetensorError)
+_DAMAGE = (
+    *(ValueError, TypeError, KeyError, OverflowError, RecursionError),
+    *(SyntaxError, TokenError, SafetensorError),
+)
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """The command line: each command a thin twin of one library call."""
 
+import errno
 import json
 import sys
 import textwrap
@@ -24,9 +25,13 @@ class _Commands(click.Group):
         try:
             return super().invoke(ctx)
         except OptionError as error:
-            raise click.UsageError(f"{error.flag} {error.problem}") from None
+            raise click.UsageError(_printable(f"{error.flag} {error.problem}")) from None
         except TextgenError as error:
-            raise click.ClickException(str(error)) from None
+            raise click.ClickException(_printable(str(error))) from None
+        except OSError as error:
+            if error.errno == errno.EPIPE:
+                raise  # click ends quietly where the reader has gone
+            raise click.ClickException(f"cannot print: {error.strerror}") from None
         except KeyboardInterrupt as interrupt:
             click.echo(str(interrupt) or "stopped", err=True)
             ctx.exit(130)
@@ -62,8 +67,13 @@ def _given(options: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value not in (None, ())}
 
 
+def _printable(message: str) -> str:
+    """Make line ends and control characters visible, which a file's name may have."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in message)
+
+
 def _print_json(data: Any) -> None:
-    click.echo(json.dumps(data, ensure_ascii=False, allow_nan=False))
+    click.echo(json.dumps(data, allow_nan=False))
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -112,6 +122,7 @@ def train(
 @click.option("-n", "--count", default=1, help="How many texts.  [default: 1]")
 @click.option("-p", "--prompt", default="", help="Text to go on from.")
 @click.option("--prompt-file", help='File with the text to go on from; "-" is standard input.')
+@click.option("--encoding", help="Encoding of the prompt file, if not UTF-8 or marked.")
 @_options_of(SamplingOptions)
 @click.option("--seed", type=int, help="Makes the text repeatable.")
 @click.option("--stream/--no-stream", default=True, help="Print tokens as they are drawn.")
@@ -121,6 +132,7 @@ def sample(
     count: int,
     prompt: str,
     prompt_file: str | None,
+    encoding: str | None,
     seed: int | None,
     stream: bool,
     as_json: bool,
@@ -134,7 +146,7 @@ def sample(
     if prompt and prompt_file:
         raise OptionError("prompt_file", "cannot be given together with --prompt; choose one")
     if prompt_file:
-        prompt = read_text(prompt_file)
+        prompt = read_text(prompt_file, encoding)
     model = textgen.load(run or newest())
     chosen = new_seed() if seed is None else seed
     texts = model.samples(prompt, count=count, seed=chosen, **_given(options))
@@ -164,7 +176,7 @@ def sample(
 @main.command()
 @click.argument("run")
 @click.argument("text")
-@click.option("--encoding", help="Encoding of the text, if not UTF-8 or UTF-16.")
+@click.option("--encoding", help="Encoding of the text, if not UTF-8 or marked.")
 @click.option("--keep-gutenberg", is_flag=True, help="Keep Project Gutenberg's wrapping.")
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
 def evaluate(

@@ -55,12 +55,10 @@ class Model:
         `generate`.
         """
         settings = SamplingOptions(**options)
-        if count < 1:
-            raise OptionError("count", f"must be at least 1, not {count}")
-        if seed is None:
-            seed = new_seed()
-        if seed < 0:
-            raise OptionError("seed", f"must be at least 0, not {seed}")
+        seed = new_seed() if seed is None else seed
+        for name, value, least in (("count", count, 1), ("seed", seed, 0)):
+            if not isinstance(value, int | np.integer) or value < least:
+                raise OptionError(name, f"must be a whole number, at least {least}, not {value!r}")
         ids, ahead = self.tokenizer.encode_prompt(prompt) if prompt else (self._opening(), "")
         primed = prime(self._network, ids)
         return (

@@ -59,7 +59,7 @@ _HOLDS = {
     "below": operator.lt,
 }
 _NAMES = {int: "whole number", float: "number", str: "text", bool: "yes or no"}
-_LARGEST = 1e300  # NaN and infinity are not below it
+_LARGEST = {int: 1 << 63, float: 1e300}  # NaN and infinity are not below it
 _NUMBERS: dict[type, type] = {int: Integral, float: Real}  # NumPy's are numbers, too
 
 
@@ -74,7 +74,7 @@ def _check(item: Field[Any], value: Any) -> Any:
     if value is None and optional:
         return None
     fits = isinstance(value, _NUMBERS.get(kind, kind)) and (kind is bool) == isinstance(value, bool)
-    if not fits or (kind is float and not abs(value) < _LARGEST):
+    if not fits or (kind in _LARGEST and not abs(value) < _LARGEST[kind]):
         raise OptionError(item.name, f"must be a {_NAMES[kind]}, not {value!r}")
     value = kind(value)
     if (choices := item.metadata["choices"]) and value not in choices:
@@ -98,22 +98,22 @@ class TrainingOptions(Options):
     """How a book is read and a network trained."""
 
     level: str = option("char", "What a token is.", choices=("char", "word", "byte"))
-    units: int = option(256, "Units in each recurrent layer.", at_least=1)
+    units: int = option(256, "Units in each recurrent layer.", at_least=1, at_most=65_536)
     layers: int = option(1, "Recurrent layers.", at_least=1, at_most=100)
-    embedding: int = option(64, "Size of a token's embedding.", at_least=1)
+    embedding: int = option(64, "Size of a token's embedding.", at_least=1, at_most=65_536)
     cell: str = option("lstm", "Kind of recurrent layer.", choices=("lstm", "gru"))
     dropout: float = option(
         0.0, "Share of each layer's outputs dropped in training.", at_least=0, below=1
     )
-    batch_size: int = option(32, "Streams the text is cut into.", at_least=1)
-    chunk_length: int = option(64, "Steps a gradient reaches back.", at_least=1)
+    batch_size: int = option(32, "Streams the text is cut into.", at_least=1, at_most=65_536)
+    chunk_length: int = option(64, "Steps a gradient reaches back.", at_least=1, at_most=65_536)
     epochs: float | None = option(
         None, "Passes over the text (20 unless --minutes is given).", above=0, on_resume=True
     )
     minutes: float | None = option(
         None, "Wall-clock time to train for, instead of --epochs.", above=0, on_resume=True
     )
-    learning_rate: float = option(0.008, "Adam's peak learning rate.", above=0)
+    learning_rate: float = option(0.008, "Adam's peak learning rate.", above=0, at_most=10)
     validation: float = option(0.1, "Share of the text, at its end, held out.", at_least=0, below=1)
     patience: int | None = option(
         None, "Stop after this many evaluations without gain.", at_least=1, on_resume=True
@@ -121,7 +121,7 @@ class TrainingOptions(Options):
     seed: int = option(0, "Seed of the weights and of dropout.", at_least=0, at_most=2**31 - 1)
     save_every: float = option(60.0, "Seconds between saves.", above=0, on_resume=True)
     stateless: bool = option(False, "Forget the state at every chunk, to see what it is worth.")
-    encoding: str | None = option(None, "Encoding of the books, if not UTF-8 or UTF-16.")
+    encoding: str | None = option(None, "Encoding of the books, if not UTF-8 or marked.")
     keep_gutenberg: bool = option(False, "Keep Project Gutenberg's header and licence.")
     min_count: int = option(2, "Rarer words become the unknown token.", at_least=1)
     max_vocabulary: int = option(
@@ -154,6 +154,9 @@ class SamplingOptions(Options):
         None, "Draw among tokens at least P times as likely as the best.", at_least=0, at_most=1
     )
     repetition_penalty: float = option(
-        1.0, "Above 1 makes tokens that stand in the text already less likely.", above=0
+        1.0,
+        "Above 1 makes tokens that stand in the text already less likely.",
+        at_least=0.01,
+        at_most=100,
     )
     stop: tuple[str, ...] = option((), "End before this text; may be given several times.")

@@ -6,7 +6,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from textgen.checkpoint import CONFIG, CORPUS, MODEL, Run, writing
+from textgen.checkpoint import CORPUS, FILES, MODEL, Run, writing
 from textgen.errors import BookError, OptionError, RunError
 from textgen.options import TrainingOptions
 from textgen.preprocess import corpus
@@ -25,9 +25,8 @@ def create(
     Raises RunError where `path` is in use or cannot be written, BookError for the books.
     """
     path = Path(path)
-    _refuse_to_overwrite(path, force)
-    home = next(p for p in path.absolute().parents if p.exists())
-    with writing(path), tempfile.TemporaryDirectory(dir=home, prefix=".textgen-") as temporary:
+    with writing(path), _folder_near(path) as temporary:
+        _refuse_to_overwrite(path, force)
         draft = Path(temporary) / "new"
         (draft / CORPUS).mkdir(parents=True)
         found = corpus.prepare(books, draft / CORPUS, options)
@@ -47,7 +46,7 @@ def create(
 
 
 def reopen(path: str | Path, books: Sequence[str | Path], changes: dict[str, Any]) -> Run:
-    """Open a run to go on with it, with what may change of its options changed.
+    """Open a run to go on with it, with what may change of its options changed, not yet on disk.
 
     Where books are given, they must be those that the run began with, or BookError is raised.
     """
@@ -59,7 +58,7 @@ def reopen(path: str | Path, books: Sequence[str | Path], changes: dict[str, Any
     if changes.keys() & {"epochs", "minutes"}:
         changes = {"epochs": None, "minutes": None, **changes}
     if books:
-        with tempfile.TemporaryDirectory() as folder:
+        with writing(run.path), _folder_near(run.path) as folder:
             found = corpus.prepare(books, Path(folder), run.options)
             now = corpus.load(Path(folder), found.tokens, len(found.tokenizer))
             same = found.tokenizer.vocabulary == run.tokenizer.vocabulary
@@ -68,9 +67,7 @@ def reopen(path: str | Path, books: Sequence[str | Path], changes: dict[str, Any
                     f"{', '.join(map(display_name, books))} is not what {path} was begun with; "
                     "leave the books out to go on with the text as it was"
                 )
-    run = replace(run, options=replace(run.options, **changes))
-    run.write_config()
-    return run
+    return replace(run, options=replace(run.options, **changes))
 
 
 def newest(folder: str | Path = CHECKPOINTS) -> Path:
@@ -100,10 +97,23 @@ def _replace(path: Path, new: Path, old: Path) -> None:
 def _refuse_to_overwrite(path: Path, force: bool) -> None:
     if not path.exists() or (path.is_dir() and not any(path.iterdir())):
         return
-    if not (path / CONFIG).is_file():
-        raise RunError(f"{path} is there already and is not a run; choose another --out")
+    try:
+        Run.open(path)
+    except RunError:
+        raise RunError(f"{path} is there already and is no run; choose another --out") from None
     if not force:
         raise RunError(
             f"{path} holds a run already; go on with it by --resume, replace it by --force, "
             "or choose another --out"
         )
+    if strange := sorted({p.name for p in path.iterdir()} - set(FILES)):
+        raise RunError(
+            f"{path} holds {strange[0]}, which is no part of a run and would be lost; "
+            "move it, or choose another --out"
+        )
+
+
+def _folder_near(path: Path) -> tempfile.TemporaryDirectory[str]:
+    """A temporary folder on the disk where `path` is to be."""
+    home = next(p for p in path.absolute().parents if p.exists())
+    return tempfile.TemporaryDirectory(dir=home, prefix=".textgen-")

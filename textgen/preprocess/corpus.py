@@ -67,17 +67,17 @@ def prepare(books: Sequence[str | Path], folder: Path, options: TrainingOptions)
     """
     vocabulary = new_vocabulary(options)
     with tempfile.TemporaryFile(dir=folder) as file:
-        documents = []
+        starts = []
         for book in books:
-            documents.append(file.tell())
+            starts.append(file.tell())
             blocks = read_blocks(book, options.encoding, options.keep_gutenberg)
             for numbers in vocabulary.number(blocks):
                 file.write(numbers.astype("<u4", copy=False).data)
-            if file.tell() == documents[-1]:
+            if file.tell() == starts[-1]:
                 raise BookError(f"{display_name(book)} is empty; give a book with text in it")
-        tokens = file.tell() // 4
+        tokens, documents = file.tell() // 4, np.array(starts, np.int64) // 4
         training = _training_length(tokens, options.validation)
-        _check_length(tokens, training, options)
+        _check_length(tokens, training, documents, options)
         training_counts = _count(file, 0, training)
         validation_counts = _count(file, training, tokens, len(training_counts))
         missing = len(validation_counts) - len(training_counts)
@@ -88,15 +88,16 @@ def prepare(books: Sequence[str | Path], folder: Path, options: TrainingOptions)
             raise BookError(
                 f"no word stands {options.min_count} times in the text; lower --min-count"
             )
-        judged = validation_counts if options.validation else counts
-        characters = vocabulary.characters(len(judged)) @ judged / judged.sum()
+        lengths = vocabulary.characters(len(counts))
+        judged = validation_counts if lengths @ validation_counts else counts
         table = table.astype(np.min_scalar_type(len(tokenizer) - 1))
-        ids = np.lib.format.open_memmap(folder / _IDS, "w+", table.dtype, (tokens,))
-        for start, numbers in _numbers(file, 0, tokens):
-            ids[start : start + len(numbers)] = table[numbers]
-        ids.flush()
-    np.save(folder / _DOCUMENTS, np.array(documents, np.int64) // 4)
-    return Prepared(tokenizer, tokens, float(characters))
+        with (folder / _IDS).open("wb") as ids:
+            header = {"descr": table.dtype.str, "fortran_order": False, "shape": (tokens,)}
+            np.lib.format.write_array_header_1_0(ids, header)
+            for numbers in _numbers(file, 0, tokens):
+                ids.write(table[numbers].data)
+    np.save(folder / _DOCUMENTS, documents)
+    return Prepared(tokenizer, tokens, float(lengths @ judged / judged.sum()))
 
 
 def load(folder: Path, tokens: int, vocabulary_size: int) -> Corpus:
@@ -124,7 +125,9 @@ def _training_length(tokens: int, validation: float) -> int:
     return int((1 - validation) * tokens)
 
 
-def _check_length(tokens: int, training: int, options: TrainingOptions) -> None:
+def _check_length(
+    tokens: int, training: int, documents: NDArray[np.int64], options: TrainingOptions
+) -> None:
     streams, steps = options.batch_size, options.chunk_length
     if training <= streams * steps:
         raise BookError(
@@ -138,25 +141,26 @@ def _check_length(tokens: int, training: int, options: TrainingOptions) -> None:
                 else "give a longer text"
             )
         )
-    if options.validation and tokens - training < 2:
+    inside = (documents > training) & (documents < tokens)  # whose first tokens none predicts
+    if options.validation and tokens - training - 1 <= np.count_nonzero(inside):
         raise BookError(
-            f"--validation {options.validation} leaves {tokens - training} of {tokens} tokens to "
-            "validate on; raise it, or give 0 to train on all"
+            f"--validation {options.validation} leaves {tokens - training} of {tokens} tokens, "
+            "which is nothing to validate on; raise it, or give 0 to train on all"
         )
 
 
-def _numbers(file: BinaryIO, start: int, stop: int) -> Iterator[tuple[int, Ids]]:
-    """Yield (position, provisional numbers) for blocks of the file's tokens."""
+def _numbers(file: BinaryIO, start: int, stop: int) -> Iterator[Ids]:
+    """Yield the provisional numbers of the file's tokens from `start` to `stop`, in blocks."""
     for position in range(start, stop, _BLOCK):
         file.seek(4 * position)
         data = file.read(4 * min(_BLOCK, stop - position))
-        yield position, np.frombuffer(data, "<u4")
+        yield np.frombuffer(data, "<u4")
 
 
 def _count(file: BinaryIO, start: int, stop: int, size: int = 0) -> Counts:
     """How often each number stands in the file from `start` to `stop`; at least `size` counts."""
     counts = np.zeros(size, np.int64)
-    for _, numbers in _numbers(file, start, stop):
+    for numbers in _numbers(file, start, stop):
         block = np.bincount(numbers, minlength=len(counts))
         counts = np.pad(counts, (0, len(block) - len(counts))) + block
     return counts

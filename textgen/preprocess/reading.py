@@ -17,7 +17,9 @@ from typing import BinaryIO
 from textgen.errors import BookError, OptionError
 
 _BLOCK = 1 << 20  # bytes
-_MARKS = (  # byte-order marks
+_MARKS = (  # byte-order marks; those of UTF-32 begin like those of UTF-16
+    (codecs.BOM_UTF32_LE, "utf-32-le"),
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
@@ -95,6 +97,8 @@ def _check_encoding(encoding: str) -> None:
 def _seekable(source: str | Path) -> Iterator[BinaryIO]:
     """Open a book for reading; standard input and pipes go through a temporary file."""
     try:
+        if source == "-" and sys.stdin is None:
+            raise BookError("standard input is closed; name a file")
         with nullcontext(sys.stdin.buffer) if source == "-" else Path(source).open("rb") as file:
             if source != "-" and stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 yield file

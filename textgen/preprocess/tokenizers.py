@@ -152,7 +152,7 @@ class ByteTokenizer(Tokenizer):
         return np.frombuffer(utf8(text), np.uint8)
 
     def decode(self, ids: Iterable[int]) -> str:
-        return bytes(ids).decode("utf-8", "replace")
+        return np.fromiter(ids, np.uint8).tobytes().decode("utf-8", "replace")
 
     def decoder(self) -> Callable[[int], str]:
         decode = codecs.getincrementaldecoder("utf-8")("replace").decode

@@ -11,7 +11,11 @@ def _quiet() -> Iterator[None]:
 
     TensorFlow's C++ side greets with several lines before it heeds any setting.
     """
-    stderr = os.dup(2)
+    try:
+        stderr = os.dup(2)
+    except OSError:  # closed: nothing to keep quiet
+        yield
+        return
     with open(os.devnull, "wb") as nowhere:  # noqa: PTH123
         os.dup2(nowhere.fileno(), 2)
     try:

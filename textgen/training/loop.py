@@ -45,6 +45,7 @@ def fit(run: Run, quiet: bool = False) -> None:
     Ctrl-C does not wait. Raises TrainingError when the loss is no number any more.
     """
     training = _Training(run)
+    run.write_config()  # options may have changed since the run was begun
     with _interrupt_flag() as interrupted, Reporter(quiet, training.done()) as reporter:
         reporter.note(training.header())
         while not training.finished():
@@ -144,11 +145,9 @@ class _Training:
     def evaluate(self) -> str:
         """Look at loss and text of the weights as they are; save all; return a note on it."""
         start = time.monotonic()
-        weights = self._network.weights()
+        weights = self._weights()
         loss = self._stepper.loss(self._validation) if self._validation else None
-        if loss is not None:
-            self._require_finite(loss)
-        best = loss is None or all(loss < entry["validation_loss"] for entry in self._history)
+        best = loss is None or loss < min(self._losses(), default=math.inf)
         self._history.append(
             {
                 "step": self._progress.step,
@@ -180,7 +179,7 @@ class _Training:
 
     def save(self, weights: Arrays | None = None) -> None:
         """Write all that resuming needs, and something to sample from if there is nothing yet."""
-        weights = weights or self._network.weights()
+        weights = weights or self._weights()
         if not self._history:
             self._run.save_weights(weights)
         self._progress.seconds = self._seconds()
@@ -219,10 +218,20 @@ class _Training:
     def _history(self) -> list[dict[str, Any]]:
         return self._progress.history
 
+    def _losses(self) -> list[float]:
+        """The validation losses so far."""
+        losses = (entry["validation_loss"] for entry in self._history)
+        return [loss for loss in losses if loss is not None]
+
+    def _weights(self) -> Arrays:
+        weights = self._network.weights()
+        self._require_finite(sum(float(np.sum(weight)) for weight in weights.values()))
+        return weights
+
     def _has_lost_patience(self) -> bool:
-        if self._options.patience is None or not self._history:
+        losses = self._losses()
+        if self._options.patience is None or not losses:
             return False
-        losses = [entry["validation_loss"] for entry in self._history]
         return len(losses) - 1 - losses.index(min(losses)) >= self._options.patience
 
     def _epoch(self) -> float:
@@ -233,12 +242,12 @@ class _Training:
         steps = self._progress.loss_steps
         return self._progress.loss_total / steps if steps else None
 
-    def _require_finite(self, loss: float) -> None:
-        if not math.isfinite(loss):
+    def _require_finite(self, figure: float) -> None:
+        if not math.isfinite(figure):
             raise TrainingError(
-                f"the loss is {loss} after {self._progress.step} steps; {self._run.path} keeps "
-                "the last good weights; train anew with a --learning-rate below "
-                f"{self._options.learning_rate}"
+                f"training came to numbers that are not finite after {self._progress.step} steps; "
+                f"{self._run.path} stays as it was last saved; train anew with a --learning-rate "
+                f"below {self._options.learning_rate}"
             )
 
     def _bits(self, loss: float) -> float:
@@ -269,7 +278,8 @@ def _interrupt_flag() -> Iterator[threading.Event]:
             raise KeyboardInterrupt
         flag.set()
 
-    if threading.current_thread() is not threading.main_thread():
+    ignored = signal.getsignal(signal.SIGINT) == signal.SIG_IGN  # as under nohup
+    if ignored or threading.current_thread() is not threading.main_thread():
         yield flag
         return
     before = signal.signal(signal.SIGINT, interrupt)

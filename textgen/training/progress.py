@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 from tqdm import tqdm
 
@@ -13,12 +14,12 @@ class Reporter:
     """Writes to standard error: nothing where `quiet`, a bar where that is a terminal."""
 
     def __init__(self, quiet: bool, done: float) -> None:
-        self._quiet = quiet
+        self._quiet = quiet or sys.stderr is None  # None: closed
         self._next = 0.0
         self._bar = tqdm(
             total=1.0,
             initial=done,
-            disable=True if quiet else None,  # None: look whether it is a terminal
+            disable=True if self._quiet else None,  # None: look whether it is a terminal
             bar_format="{percentage:3.0f}% |{bar:20}| {elapsed}<{remaining}{postfix}",
             dynamic_ncols=True,
             leave=False,
@@ -32,7 +33,8 @@ class Reporter:
 
     def note(self, text: str) -> None:
         if not self._quiet:
-            tqdm.write(text, file=sys.stderr)
+            with suppress(OSError):  # a full disk behind standard error is no reason to stop
+                tqdm.write(text, file=sys.stderr)
 
     def stepped(self, done: float, figures: Callable[[], str]) -> None:
         """Move the bar to `done` of the run and show the figures beside it."""
