@@ -159,7 +159,7 @@ def test_a_book_from_standard_input(book: Path, command: Command) -> None:
         ("sample run --prompt-file latin.txt", 1, "such as --encoding latin-1"),
         (f"sample {'a' * 300}", 1, "File name too long"),
         (f"train book.txt --out {'a' * 300}", 1, "File name too long"),
-        ("train book.txt --batch-size 4 --validation 0.0009", 1, "nothing to validate on"),
+        ("train book.txt --batch-size 4 --validation 0.0005", 1, "nothing to validate on"),
         ("sample damaged", 1, "damaged/model.safetensors is damaged"),
         ("evaluate run none.txt", 1, "there is no file none.txt"),
         ("evaluate run empty.txt", 1, "nothing to predict"),
@@ -288,7 +288,7 @@ def test_closed_and_full_streams(book: Path, model: Model) -> None:
     )
     for number, stderr in enumerate(("2>&-", "2>/dev/full")):
         result = shell(f"train '{book}' --out run{number} {' '.join(FLAGS)} --epochs 0.5 {stderr}")
-        assert result.returncode == 0
+        assert result.stdout == ""
         assert textgen.load(f"run{number}").generate(length=3)
 
 
