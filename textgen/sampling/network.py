@@ -66,7 +66,18 @@ class Network:
         return hidden @ self._kernel + self._bias
 
 
-class _LSTM:
+class _Layer:
+    """What LSTM and GRU layers share: the part of their inputs, of all steps in one product."""
+
+    _kernel: Array  # (inputs, gates)
+    _bias: Array  # (gates,)
+
+    def project(self, inputs: Array) -> Array:
+        """(..., inputs) -> (..., gates)"""
+        return inputs @ self._kernel + self._bias
+
+
+class _LSTM(_Layer):
     """Gates are kept in the order i, f, o, c and the first three halved.
 
     One tanh then serves them all, as sigmoid(x) = (1 + tanh(x / 2)) / 2.
@@ -80,10 +91,6 @@ class _LSTM:
         self._kernel = kernel[:, order] * scale
         self._recurrent_kernel = recurrent_kernel[:, order] * scale
         self._bias = bias[order] * scale
-
-    def project(self, inputs: Array) -> Array:
-        """(..., inputs) -> (..., 4U), all steps in one product."""
-        return inputs @ self._kernel + self._bias
 
     def run(self, projected: Array, state: LayerState) -> tuple[Array, LayerState]:
         """(T, B, 4U) and h, c -> outputs (T, B, U) and h, c."""
@@ -107,7 +114,7 @@ class _LSTM:
         return outputs, (h, c)
 
 
-class _GRU:
+class _GRU(_Layer):
     """Gates z, r, h as Keras keeps them, the first two halved: see `_LSTM`."""
 
     def __init__(self, kernel: Array, recurrent_kernel: Array, bias: Array) -> None:
@@ -115,10 +122,6 @@ class _GRU:
         self._kernel = kernel * scale
         self._recurrent_kernel = recurrent_kernel * scale
         self._bias, self._recurrent_bias = bias * scale
-
-    def project(self, inputs: Array) -> Array:
-        """(..., inputs) -> (..., 3U), all steps in one product."""
-        return inputs @ self._kernel + self._bias
 
     def run(self, projected: Array, state: LayerState) -> tuple[Array, LayerState]:
         """(T, B, 3U) and h -> outputs (T, B, U) and h."""
