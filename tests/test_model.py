@@ -8,6 +8,7 @@ import pytest
 import textgen
 from textgen.errors import OptionError, RunError, VocabularyError
 from textgen.model import Model
+from textgen.options import TrainingOptions
 
 
 @pytest.mark.parametrize("level", ["char", "word", "byte"])
@@ -150,6 +151,13 @@ def test_training_options_outside_their_limits(book: Path) -> None:
     with pytest.raises(TypeError, match="unit"):
         textgen.train(book, unit=3)
     assert sorted(p.name for p in Path().iterdir()) == ["book.txt"]
+
+
+def test_defaults_that_depend_on_the_level() -> None:
+    characters, words = TrainingOptions(), TrainingOptions(level="word", minutes=1)
+    assert (characters.batch_size, characters.chunk_length, characters.epochs) == (32, 64, 20)
+    assert (words.batch_size, words.chunk_length, words.epochs) == (16, 32, None)
+    assert TrainingOptions(level="word", batch_size=8).batch_size == 8
 
 
 def test_loading_nothing() -> None:

@@ -105,8 +105,12 @@ class TrainingOptions(Options):
     dropout: float = option(
         0.0, "Share of each layer's outputs dropped in training.", at_least=0, below=1
     )
-    batch_size: int = option(32, "Streams the text is cut into.", at_least=1, at_most=65_536)
-    chunk_length: int = option(64, "Steps a gradient reaches back.", at_least=1, at_most=65_536)
+    batch_size: int = option(
+        None, "Streams the text is cut into (32; 16 for words).", at_least=1, at_most=65_536
+    )
+    chunk_length: int = option(
+        None, "Steps a gradient reaches back (64; 32 for words).", at_least=1, at_most=65_536
+    )
     epochs: float | None = option(
         None, "Passes over the text (20 unless --minutes is given).", above=0, on_resume=True
     )
@@ -129,13 +133,22 @@ class TrainingOptions(Options):
     )
 
     def __post_init__(self) -> None:
+        # With words most of the work is the softmax, which costs as much a token in small
+        # batches as in large ones; so more and smaller updates are had for nothing.
+        words = self.level == "word"
+        self._default("batch_size", 16 if words else 32)
+        self._default("chunk_length", 32 if words else 64)
         super().__post_init__()
         if self.epochs is not None and self.minutes is not None:
             raise OptionError("minutes", "cannot be given together with --epochs; choose one")
         if self.patience is not None and not self.validation:
             raise OptionError("patience", "needs a part to validate on; raise --validation")
-        if self.epochs is None and self.minutes is None:
-            object.__setattr__(self, "epochs", 20.0)
+        if self.minutes is None:
+            self._default("epochs", 20.0)
+
+    def _default(self, name: str, value: Any) -> None:
+        if getattr(self, name) is None:
+            object.__setattr__(self, name, value)
 
 
 @dataclass(frozen=True)

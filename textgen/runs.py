@@ -100,7 +100,9 @@ def _refuse_to_overwrite(path: Path, force: bool) -> None:
     try:
         Run.open(path)
     except RunError:
-        raise RunError(f"{path} is there already and is no run to replace; choose another --out") from None
+        raise RunError(
+            f"{path} is there already and is no run to replace; choose another --out"
+        ) from None
     if not force:
         raise RunError(
             f"{path} holds a run already; go on with it by --resume, replace it by --force, "
