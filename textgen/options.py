@@ -74,9 +74,13 @@ def _check(item: Field[Any], value: Any) -> Any:
     if value is None and optional:
         return None
     fits = isinstance(value, _NUMBERS.get(kind, kind)) and (kind is bool) == isinstance(value, bool)
-    if not fits or (kind in _LARGEST and not abs(value) < _LARGEST[kind]):
+    try:
+        converted = kind(value) if fits else value
+    except OverflowError:  # a whole number too large to be a float
+        fits = False
+    if not fits or (kind in _LARGEST and not abs(converted) < _LARGEST[kind]):
         raise OptionError(item.name, f"must be a {_NAMES[kind]}, not {value!r}")
-    value = kind(value)
+    value = converted
     if (choices := item.metadata["choices"]) and value not in choices:
         raise OptionError(item.name, f"must be one of {', '.join(choices)}, not {value!r}")
     for words, limit in item.metadata["limits"].items():
