@@ -157,6 +157,10 @@ class Run:
     def weight_shapes(self) -> Shapes:
         return weight_shapes(self.options, len(self.tokenizer))
 
+    @property
+    def weight_count(self) -> int:
+        return sum(math.prod(shape) for shape in self.weight_shapes.values())
+
     def weights(self) -> Arrays:
         """The weights with the best validation loss."""
         if not (self.path / MODEL).exists():
@@ -211,9 +215,8 @@ class Run:
         """How training went: of the weights kept, and when it was last looked at."""
         history = self.history()
         last = history[-1] if history else {}
-        losses = [e["validation_loss"] for e in history if e["validation_loss"] is not None]
         return {
-            "validation_loss": min(losses, default=None),
+            "validation_loss": min(validation_losses(history), default=None),
             "training_loss": last.get("loss"),
             "tokens_per_second": last.get("tokens_per_second"),
             "epochs": last.get("epoch"),
@@ -227,7 +230,7 @@ class Run:
             "books": self.books,
             "tokens": self.tokens,
             "vocabulary": len(self.tokenizer),
-            "weights": sum(math.prod(shape) for shape in self.weight_shapes.values()),
+            "weights": self.weight_count,
             "options": asdict(self.options),
             "outcome": self.outcome(),
         }
@@ -246,6 +249,11 @@ class Run:
             size = min(size, file.tell())
             file.truncate(size)
             return size + file.write(text.encode("utf-8", "replace"))
+
+
+def validation_losses(history: list[dict[str, Any]]) -> list[float]:
+    """The validation losses of a history, in order; none where nothing was held out."""
+    return [loss for entry in history if (loss := entry["validation_loss"]) is not None]
 
 
 def _checked_history(lines: Iterable[Any]) -> list[dict[str, Any]]:

@@ -48,12 +48,8 @@ def evaluate(network: Network, tokenizer: Tokenizer, text: str) -> Evaluation:
         total += float(np.sum(np.log(np.exp(logits).sum(axis=-1)) - chosen))
     loss = total / tokens
     bits = bits_per_character(loss, characters / tokens)
-    return Evaluation(loss, perplexity(loss), bits, tokens, characters)
-
-
-def perplexity(loss: float) -> float:
-    """The number of equally likely tokens that a loss in nats per token amounts to."""
-    return math.exp(min(loss, 700.0))  # e ** 700 is about the largest number there is
+    perplexity = math.exp(min(loss, 700.0))  # e ** 700 is about the largest number there is
+    return Evaluation(loss, perplexity, bits, tokens, characters)
 
 
 def bits_per_character(loss: float, characters_per_token: float) -> float:

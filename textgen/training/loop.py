@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from textgen.checkpoint import Arrays, Progress, Run, TrainingState
+from textgen.checkpoint import Arrays, Progress, Run, TrainingState, validation_losses
 from textgen.errors import TrainingError
 from textgen.evaluation import bits_per_character
 from textgen.model import Model
@@ -147,7 +147,7 @@ class _Training:
         start = time.monotonic()
         weights = self._weights()
         loss = self._stepper.loss(self._validation) if self._validation else None
-        best = loss is None or loss < min(self._losses(), default=math.inf)
+        best = loss is None or loss < min(validation_losses(self._history), default=math.inf)
         self._history.append(
             {
                 "step": self._progress.step,
@@ -195,12 +195,11 @@ class _Training:
 
     def header(self) -> str:
         options = self._options
-        weights = sum(math.prod(shape) for shape in self._run.weight_shapes.values())
         start = f"going on at epoch {self._epoch():.2f}" if self._progress.step else "training"
         return (
             f"{self._run.path}: {start} on {len(self._training):,} tokens "
             f"({len(self._run.tokenizer):,} distinct), {options.cell.upper()} "
-            f"{options.layers}x{options.units}, {weights:,} weights"
+            f"{options.layers}x{options.units}, {self._run.weight_count:,} weights"
         )
 
     def figures(self) -> str:
@@ -218,18 +217,13 @@ class _Training:
     def _history(self) -> list[dict[str, Any]]:
         return self._progress.history
 
-    def _losses(self) -> list[float]:
-        """The validation losses so far."""
-        losses = (entry["validation_loss"] for entry in self._history)
-        return [loss for loss in losses if loss is not None]
-
     def _weights(self) -> Arrays:
         weights = self._network.weights()
         self._require_finite(sum(float(np.sum(weight)) for weight in weights.values()))
         return weights
 
     def _has_lost_patience(self) -> bool:
-        losses = self._losses()
+        losses = validation_losses(self._history)
         if self._options.patience is None or not losses:
             return False
         return len(losses) - 1 - losses.index(min(losses)) >= self._options.patience
