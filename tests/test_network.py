@@ -98,13 +98,12 @@ def test_forgetting_touches_only_the_rows_named() -> None:
 def test_dropped_outputs_are_zero_and_the_rest_scaled() -> None:
     options = TrainingOptions(units=6, embedding=3, dropout=0.25)
     network = Network(options, V)
-    ids = tokens(T, B)
-    everything = np.ones((1, T, B, 6), bool)
-    logits, states = network(ids, network.zero_state(B), dropout=everything)
-    assert not np.any(logits - network.weights()["output.bias"])
-    plain, undropped = network(ids, network.zero_state(B))
-    kept, _ = network(ids, network.zero_state(B), dropout=~everything)
-    np.testing.assert_allclose(kept, plain / 0.75, atol=1e-6)
+    ids, weights, zero = tokens(T, B), network.tensors(), network.zero_state(B)
+    drop = np.zeros((1, B, 6), bool)
+    drop[0, 1, 2:5] = True
+    plain, undropped = network.hidden(weights, ids, zero)
+    outputs, states = network.hidden(weights, ids, zero, dropout=drop)
+    np.testing.assert_allclose(outputs, np.where(drop, 0, plain / 0.75), atol=1e-6)
     for ours, theirs in zip(states[0], undropped[0], strict=True):
         np.testing.assert_array_equal(ours, theirs)  # never on the recurrent path
 

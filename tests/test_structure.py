@@ -19,7 +19,7 @@ ORDER = [
     ("textgen.checkpoint",),
     ("textgen.preprocess",),
     ("textgen.options",),
-    ("textgen.errors",),
+    ("textgen.errors", "textgen.processor"),
 ]
 
 

@@ -56,21 +56,21 @@ def interrupt_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
 
 
 def test_state_reaches_further_back_than_a_chunk(tmp_path: Path) -> None:
-    # Every line ends with the letter it began with, 10 steps back; a chunk has 8. The first
-    # of a line's 12 characters cannot be known: ln(4) / 12 = 0.116 nats a character at best,
-    # and twice that, 0.231, for a network that cannot know the second letter either.
-    letters = np.random.default_rng(0).choice(list("abcd"), 1500)
+    # Every line ends with the letter it began with, 9 steps back; a chunk has 8. The first of
+    # a line's 11 characters cannot be known: ln(4) / 11 = 0.126 nats a character at best, and
+    # twice that, 0.252, for a network that cannot know the second letter either.
+    letters = np.random.default_rng(0).choice(list("abcd"), 3000)
     book = tmp_path / "far.txt"
-    book.write_text("".join(f"{letter}.........{letter}\n" for letter in letters))
+    book.write_text("".join(f"{letter}........{letter}\n" for letter in letters))
     options = {"units": 32, "chunk_length": 8, "batch_size": 8, "learning_rate": 0.01}
     losses = {
         stateless: textgen.train(
-            book, out=f"run-{stateless}", stateless=stateless, epochs=12, quiet=True, **options
+            book, out=f"run-{stateless}", stateless=stateless, epochs=16, quiet=True, **options
         ).run.outcome()["validation_loss"]
         for stateless in (False, True)
     }
-    assert losses[False] < 0.16
-    assert losses[True] > 0.22
+    assert losses[False] < 0.19
+    assert losses[True] > 0.24
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru"])

@@ -11,6 +11,7 @@ from types import NoneType
 from typing import Any, get_args, get_origin
 
 from textgen.errors import OptionError
+from textgen.processor import has_bfloat16
 
 
 def option(
@@ -127,6 +128,12 @@ class TrainingOptions(Options):
         None, "Stop after this many evaluations without gain.", at_least=1, on_resume=True
     )
     seed: int = option(0, "Seed of the weights and of dropout.", at_least=0, at_most=2**31 - 1)
+    precision: str = option(
+        "auto",
+        "Of matrix products; auto takes bfloat16 where the processor has it.",
+        choices=("auto", "float32", "bfloat16"),
+        on_resume=True,
+    )
     save_every: float = option(60.0, "Seconds between saves.", above=0, on_resume=True)
     stateless: bool = option(False, "Forget the state at every chunk, to see what it is worth.")
     encoding: str | None = option(None, "Encoding of the books, if not UTF-8 or marked.")
@@ -143,6 +150,8 @@ class TrainingOptions(Options):
         self._default("batch_size", 16 if words else 32)
         self._default("chunk_length", 32 if words else 64)
         super().__post_init__()
+        if self.precision == "auto":
+            object.__setattr__(self, "precision", "bfloat16" if has_bfloat16() else "float32")
         if self.epochs is not None and self.minutes is not None:
             raise OptionError("minutes", "cannot be given together with --epochs; choose one")
         if self.patience is not None and not self.validation:

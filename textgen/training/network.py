@@ -9,9 +9,11 @@ from numpy.typing import NDArray
 
 from textgen.checkpoint import STATES, Arrays, weight_shapes
 from textgen.options import TrainingOptions
-from textgen.training.recurrent import State, Tensor, gru, lstm
+from textgen.training.products import Tensor, look_up, product
+from textgen.training.recurrent import State, gru, lstm
 
 States: TypeAlias = list[State]
+Weights: TypeAlias = dict[str, Tensor]
 
 
 class Network:
@@ -62,25 +64,42 @@ class Network:
         ]
 
     def __call__(
+        self, tokens: Tensor, states: States, resets: Tensor | None = None
+    ) -> tuple[Tensor, States]:
+        """Return logits for the token after each, (T, B, V), and the state after the last."""
+        weights = self.tensors()
+        hidden, states = self.hidden(weights, tokens, states, resets)
+        return product(hidden, weights["output.kernel"], tf.float32) + weights[
+            "output.bias"
+        ], states
+
+    def tensors(self) -> Weights:
+        """The weights as they are."""
+        return {name: tf.convert_to_tensor(v) for name, v in self.variables.items()}
+
+    def hidden(
         self,
+        weights: Weights,
         tokens: Tensor,
         states: States,
         resets: Tensor | None = None,
         dropout: Tensor | None = None,
+        precision: tf.DType = tf.float32,
     ) -> tuple[Tensor, States]:
-        """Return logits for the token after each, and the state after the last.
+        """Return the last layer's output after each token, and the state after the last.
 
         Args:
+            weights: by name.
             tokens: (T, B).
             states: for each layer, its state before the first step; each part (B, U).
             resets: (T, B), true where a row's state is zero before a step.
-            dropout: (L, T, B, U), true where an output of a layer is dropped; without it
-                nothing is.
+            dropout: (L, B, U), true where an output of a layer is dropped, at all
+                steps; without it nothing is.
+            precision: of the products.
 
         Returns:
-            logits (T, B, V) and the states.
+            outputs (T, B, U) and the states.
         """
-        weights = {name: tf.convert_to_tensor(v) for name, v in self.variables.items()}
         keep = None if resets is None else tf.cast(~resets, tf.float32)[:, :, None]
         states_after = []
         hidden = weights["embedding"]
@@ -92,18 +111,17 @@ class Network:
                 weights[f"layers.{layer}.{part}"] for part in ("kernel", "recurrent_kernel", "bias")
             )
             biases = tf.unstack(bias) if self.options.cell == "gru" else [bias]
-            projected = tf.tensordot(hidden, kernel, 1) + biases[0]
+            projected = product(hidden, kernel, precision) + biases[0]
             if layer == 0 and not tokens_first:  # a small vocabulary: project all of it once
-                projected = tf.gather(projected, tokens)
+                projected = look_up(projected, tokens, precision)
             if self.options.cell == "gru":
-                hidden, state = gru(projected, state, recurrent_kernel, biases[1], keep)
+                hidden, state = gru(projected, state, recurrent_kernel, biases[1], keep, precision)
             else:
-                hidden, state = lstm(projected, state, recurrent_kernel, keep)
+                hidden, state = lstm(projected, state, recurrent_kernel, keep, precision)
             states_after.append(state)
             if dropout is not None:
                 hidden = tf.where(dropout[layer], 0.0, hidden / (1 - self.options.dropout))
-        logits = tf.tensordot(hidden, weights["output.kernel"], 1) + weights["output.bias"]
-        return logits, states_after
+        return hidden, states_after
 
 
 def _initial(

@@ -16,12 +16,17 @@ from typing import Any, TypeAlias
 
 import tensorflow as tf
 
-Tensor: TypeAlias = tf.Tensor
+from textgen.training.products import Tensor, multiply, multiply_over_rows
+
 State: TypeAlias = tuple[Tensor, ...]
 
 
 def lstm(
-    projected: Tensor, state: State, kernel: Tensor, keep: Tensor | None = None
+    projected: Tensor,
+    state: State,
+    kernel: Tensor,
+    keep: Tensor | None = None,
+    precision: tf.DType = tf.float32,
 ) -> tuple[Tensor, State]:
     """Run an LSTM over a chunk.
 
@@ -30,6 +35,7 @@ def lstm(
         state: h and c before the first step, each (B, U).
         kernel: the recurrent kernel, (U, 4U).
         keep: (T, B, 1), 0 where the state is to be zero before a step, 1 elsewhere.
+        precision: of the products.
 
     Returns:
         h after each step, (T, B, U), and the state after the last.
@@ -40,41 +46,45 @@ def lstm(
         projected: Tensor, h0: Tensor, c0: Tensor, kernel: Tensor
     ) -> tuple[State, Callable[..., State]]:
         units = h0.shape[-1]
+        kept = [] if keep is None else [keep]
+        kernel = _cast(kernel, precision)
 
-        def forward(t: Tensor, carry: State) -> tuple[State, State]:
-            h, c = _kept(carry, keep, t)
-            i, f, g, o = tf.split(projected[t] + tf.matmul(h, kernel), 4, axis=-1)
+        def forward(inputs: Sequence[Tensor], carry: State) -> tuple[State, State]:
+            projected, *kept = inputs
+            h, c = _kept(carry, kept)
+            i, f, g, o = _gates(projected + multiply(h, kernel, precision))
             i, f, g, o = tf.sigmoid(i), tf.sigmoid(f), tf.tanh(g), tf.sigmoid(o)
             c_next = f * c + i * g
             h_next = o * tf.tanh(c_next)
             return (h_next, c_next), (h, c, tf.concat([i, f, g, o], axis=-1), c_next, h_next)
 
         (h, c), (hs, cs, gates, cs_next, outputs) = _scan(
-            forward, (h0, c0), projected, (units, units, 4 * units, units, units)
+            forward, (h0, c0), (projected, *kept), (units, units, 4 * units, units, units)
         )
 
         def gradient(d_outputs: Tensor, dh: Tensor, dc: Tensor) -> State:
-            transposed = tf.transpose(kernel)
+            transposed = tf.split(tf.transpose(kernel), 4)
 
-            def backward(t: Tensor, carry: State) -> tuple[State, State]:
+            def backward(inputs: Sequence[Tensor], carry: State) -> tuple[State, State]:
+                d_output, gates, c, c_next, *kept = inputs
                 dh, dc = carry
-                i, f, g, o = tf.split(gates[t], 4, axis=-1)
-                tanh_c = tf.tanh(cs_next[t])
-                dh += d_outputs[t]
+                i, f, g, o = _gates(gates)
+                tanh_c = tf.tanh(c_next)
+                dh += d_output
                 dc += dh * o * (1 - tanh_c * tanh_c)
-                dz = tf.concat(
-                    [
-                        dc * g * i * (1 - i),
-                        dc * cs[t] * f * (1 - f),
-                        dc * i * (1 - g * g),
-                        dh * tanh_c * o * (1 - o),
-                    ],
-                    axis=-1,
-                )
-                return _kept((tf.matmul(dz, transposed), dc * f), keep, t), (dz,)
+                dz = [
+                    dc * g * i * (1 - i),
+                    dc * c * f * (1 - f),
+                    dc * i * (1 - g * g),
+                    dh * tanh_c * o * (1 - o),
+                ]
+                dh = _products(dz, transposed, precision)
+                return _kept((dh, dc * f), kept), (tf.concat(dz, axis=-1),)
 
-            (dh0, dc0), (dzs,) = _scan(backward, (dh, dc), projected, (4 * units,), reverse=True)
-            return dzs, dh0, dc0, _product_over_steps(hs, dzs)
+            (dh0, dc0), (dzs,) = _scan(
+                backward, (dh, dc), (d_outputs, gates, cs, cs_next, *kept), (4 * units,), -1
+            )
+            return dzs, dh0, dc0, _kernel_gradient(hs, dzs, precision)
 
         return (outputs, h, c), gradient
 
@@ -88,6 +98,7 @@ def gru(
     kernel: Tensor,
     bias: Tensor,
     keep: Tensor | None = None,
+    precision: tf.DType = tf.float32,
 ) -> tuple[Tensor, State]:
     """Run a GRU over a chunk.
 
@@ -97,6 +108,7 @@ def gru(
         kernel: the recurrent kernel, (U, 3U).
         bias: the bias of the recurrent product, (3U,).
         keep: (T, B, 1), 0 where the state is to be zero before a step, 1 elsewhere.
+        precision: of the products.
 
     Returns:
         h after each step, (T, B, U), and the state after the last.
@@ -107,37 +119,45 @@ def gru(
         projected: Tensor, h0: Tensor, kernel: Tensor, bias: Tensor
     ) -> tuple[State, Callable[..., State]]:
         units = h0.shape[-1]
+        kept = [] if keep is None else [keep]
+        kernel = _cast(kernel, precision)
 
-        def forward(t: Tensor, carry: State) -> tuple[State, State]:
-            (h,) = _kept(carry, keep, t)
-            xz, xr, xh = tf.split(projected[t], 3, axis=-1)
-            rz, rr, rh = tf.split(tf.matmul(h, kernel) + bias, 3, axis=-1)
+        def forward(inputs: Sequence[Tensor], carry: State) -> tuple[State, State]:
+            projected, *kept = inputs
+            (h,) = _kept(carry, kept)
+            xz, xr, xh = _gates(projected, 3)
+            rz, rr, rh = _gates(multiply(h, kernel, precision) + bias, 3)
             z, r = tf.sigmoid(xz + rz), tf.sigmoid(xr + rr)
             g = tf.tanh(xh + r * rh)
             h_next = z * h + (1 - z) * g
             return (h_next,), (h, tf.concat([z, r, g, rh], axis=-1), h_next)
 
-        (h,), (hs, gates, outputs) = _scan(forward, (h0,), projected, (units, 4 * units, units))
+        (h,), (hs, gates, outputs) = _scan(
+            forward, (h0,), (projected, *kept), (units, 4 * units, units)
+        )
 
         def gradient(d_outputs: Tensor, dh: Tensor) -> State:
-            transposed = tf.transpose(kernel)
+            transposed = tf.split(tf.transpose(kernel), 3)
 
-            def backward(t: Tensor, carry: State) -> tuple[State, State]:
-                z, r, g, rh = tf.split(gates[t], 4, axis=-1)
-                dh = carry[0] + d_outputs[t]
-                dz = dh * (hs[t] - g) * z * (1 - z)
+            def backward(inputs: Sequence[Tensor], carry: State) -> tuple[State, State]:
+                d_output, gates, h, *kept = inputs
+                z, r, g, rh = _gates(gates)
+                dh = carry[0] + d_output
+                dz = dh * (h - g) * z * (1 - z)
                 dg = dh * (1 - z) * (1 - g * g)
                 dr = dg * rh * r * (1 - r)
-                d_product = tf.concat([dz, dr, dg * r], axis=-1)
-                d_projected = tf.concat([dz, dr, dg], axis=-1)
-                dh = dh * z + tf.matmul(d_product, transposed)
-                return _kept((dh,), keep, t), (d_projected, d_product)
+                dh = dh * z + _products([dz, dr, dg * r], transposed, precision)
+                return _kept((dh,), kept), (tf.concat([dz, dr, dg, dg * r], axis=-1),)
 
-            (dh0,), (d_projected, d_products) = _scan(
-                backward, (dh,), projected, (3 * units, 3 * units), reverse=True
+            (dh0,), (ds,) = _scan(backward, (dh,), (d_outputs, gates, hs, *kept), (4 * units,), -1)
+            dz, dr, dg, d_recurrent = _gates(ds)
+            d_products = tf.concat([dz, dr, d_recurrent], axis=-1)
+            return (
+                tf.concat([dz, dr, dg], axis=-1),
+                dh0,
+                _kernel_gradient(hs, d_products, precision),
+                tf.reduce_sum(d_products, axis=[0, 1]),
             )
-            d_kernel = _product_over_steps(hs, d_products)
-            return d_projected, dh0, d_kernel, tf.reduce_sum(d_products, axis=[0, 1])
 
         return (outputs, h), gradient
 
@@ -145,36 +165,60 @@ def gru(
     return outputs, tuple(state_after)
 
 
-def _kept(state: State, keep: Tensor | None, t: Tensor) -> State:
-    return state if keep is None else tuple(part * keep[t] for part in state)
+def _cast(kernel: Tensor, precision: tf.DType) -> Tensor:
+    """Round a kernel once, not at every step."""
+    return tf.cast(kernel, precision) if precision == tf.bfloat16 else kernel
 
 
-def _product_over_steps(hs: Tensor, dzs: Tensor) -> Tensor:
+def _gates(x: Tensor, count: int = 4) -> list[Tensor]:
+    return tf.split(x, count, axis=-1)
+
+
+def _kept(state: State, keep: Sequence[Tensor]) -> State:
+    return tuple(part * keep[0] for part in state) if keep else state
+
+
+def _products(parts: Sequence[Tensor], kernels: Sequence[Tensor], precision: tf.DType) -> Tensor:
+    """The product with a kernel that is split by gates.
+
+    In one product the sums would be so long that XLA's bfloat16 takes twice the time.
+    """
+    return tf.add_n([multiply(x, k, precision) for x, k in zip(parts, kernels, strict=True)])
+
+
+def _kernel_gradient(hs: Tensor, dzs: Tensor, precision: tf.DType) -> Tensor:
     """(T, B, U), (T, B, W) -> (U, W): the gradient of a kernel used at every step."""
     hs, dzs = (tf.reshape(x, (-1, x.shape[-1])) for x in (hs, dzs))
-    return tf.matmul(hs, dzs, transpose_a=True)
+    return multiply_over_rows(hs, dzs, precision)
 
 
 def _scan(
-    step: Callable[[Tensor, State], tuple[State, State]],
+    step: Callable[[Sequence[Tensor], State], tuple[State, State]],
     carry: State,
-    like: Tensor,
+    inputs: Sequence[Tensor],
     widths: Sequence[int],
-    reverse: bool = False,
+    direction: int = 1,
 ) -> tuple[State, list[Tensor]]:
-    """Thread `carry` through the steps of `like`, (T, B, ...), stacking what each returns.
+    """Thread `carry` through the steps of the inputs, each (T, B, ...), stacking what each returns.
 
-    `widths` are the sizes of the last axis of what is stacked.
+    `widths` are the sizes of the last axis of what is stacked. With direction -1 the last
+    step comes first.
     """
-    steps, rows = like.shape[:2]
-    stacks = [tf.TensorArray(like.dtype, steps, element_shape=(rows, w)) for w in widths]
+    steps, rows = inputs[0].shape[:2]
+    stacks = [tf.TensorArray(carry[0].dtype, steps, element_shape=(rows, w)) for w in widths]
+    first = 0 if direction == 1 else steps - 1
 
-    def body(k: Tensor, carry: State, stacks: list[tf.TensorArray]) -> tuple[Any, ...]:
-        t = steps - 1 - k if reverse else k
-        carry, outputs = step(t, carry)
-        return k + 1, carry, [s.write(t, o) for s, o in zip(stacks, outputs, strict=True)]
+    def body(k: Tensor, ahead: State, carry: State, stacks: list[tf.TensorArray]) -> Any:
+        t = first + direction * k
+        carry, outputs = step(ahead, carry)
+        # Read one step ahead: XLA would fuse a slice with the arithmetic that uses it and then
+        # compute element by element, at a tenth of the speed.
+        t_next = tf.clip_by_value(t + direction, 0, steps - 1)
+        ahead = tuple(x[t_next] for x in inputs)
+        return k + 1, ahead, carry, [s.write(t, o) for s, o in zip(stacks, outputs, strict=True)]
 
-    _, carry, stacks = tf.while_loop(
-        lambda k, *_: k < steps, body, (0, carry, stacks), maximum_iterations=steps
+    ahead = tuple(x[first] for x in inputs)
+    _, _, carry, stacks = tf.while_loop(
+        lambda k, *_: k < steps, body, (0, ahead, carry, stacks), maximum_iterations=steps
     )
     return carry, [stack.stack() for stack in stacks]

@@ -1,5 +1,7 @@
 """One update of the weights, and one look at the loss without an update."""
 
+from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import keras
@@ -8,15 +10,21 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from textgen.checkpoint import Arrays
-from textgen.training.network import Network, States
-from textgen.training.recurrent import Tensor
+from textgen.processor import cores
+from textgen.training.loss import cross_entropy
+from textgen.training.network import Network, States, Weights
+from textgen.training.products import Tensor
 from textgen.training.streams import Batch, Streams
 
 _CLIP = 5.0  # the largest global norm of the gradients
 
 
 class Stepper:
-    """A network and its Adam optimizer, each kind of step compiled into one call.
+    """A network and its optimizer, Adam; each kind of step is one call into a compiled graph.
+
+    The rows of a batch are independent of each other, so they are cut into one part for each
+    core and the parts run side by side, each as one program of XLA. In the same way the
+    weights are shared out between the cores when they are updated.
 
     All batches are padded to the same number of steps, so that each compiles once. What
     follows the end of a stream counts for nothing, and its state is never used.
@@ -25,16 +33,27 @@ class Stepper:
     def __init__(self, network: Network, chunk_length: int) -> None:
         self._network = network
         self._chunk_length = chunk_length
-        self._variables = list(network.variables.values())
-        self._optimizer = keras.optimizers.Adam(global_clipnorm=_CLIP)
-        self._optimizer.build(self._variables)
-        self._train = tf.function(self._train_on, jit_compile=True)
-        self._evaluate = tf.function(self._evaluate_on, jit_compile=True)
+        self._precision = tf.as_dtype(network.options.precision)
+        self._shares = _shares(network.variables, cores())
+        self._optimizers = [keras.optimizers.Adam() for _ in self._shares]
+        for optimizer, names in zip(self._optimizers, self._shares, strict=True):
+            optimizer.build([network.variables[name] for name in names])
+        compiled = partial(tf.function, jit_compile=True)
+        self._train = tf.function(self._train_on)
+        self._evaluate = tf.function(self._evaluate_on)
+        self._gradients = compiled(self._gradients_of)
+        self._total_loss = compiled(self._total_loss_of)
+        self._mean = compiled(_mean)
+        self._updates = [
+            compiled(partial(self._update_by, optimizer, names))
+            for optimizer, names in zip(self._optimizers, self._shares, strict=True)
+        ]
 
     @property
     def slots(self) -> dict[str, keras.Variable]:
         """The optimizer's moving averages by name."""
-        return {v.name: v for v in self._optimizer.variables if len(v.shape)}
+        variables = [v for optimizer in self._optimizers for v in optimizer.variables]
+        return {v.name: v for v in variables if len(v.shape)}
 
     def optimizer_state(self) -> Arrays:
         return {name: slot.value.numpy().copy() for name, slot in self.slots.items()}
@@ -43,7 +62,8 @@ class Stepper:
         """Put back what `optimizer_state` gave after `step` updates."""
         for name, slot in self.slots.items():
             slot.assign(optimizer[name])
-        self._optimizer.iterations.assign(step)
+        for part in self._optimizers:
+            part.iterations.assign(step)
 
     def train(
         self, batch: Batch, states: States, learning_rate: float, rng: np.random.Generator
@@ -55,10 +75,8 @@ class Stepper:
         batch, options = self._padded(batch), self._network.options
         dropout = None
         if options.dropout:
-            # Drawn here: XLA's own generator takes longer than the whole step.
-            shape = (options.layers, *batch.inputs.shape, options.units)
-            numbers = rng.integers(1 << 16, size=shape, dtype=np.uint16)
-            dropout = numbers < options.dropout * (1 << 16)
+            shape = (options.layers, batch.inputs.shape[1], options.units)
+            dropout = rng.random(shape, np.float32) < options.dropout
         loss, states = self._train(batch, states, tf.constant(learning_rate), dropout)
         return float(loss), states
 
@@ -90,22 +108,100 @@ class Stepper:
     def _train_on(
         self, batch: Batch, states: States, learning_rate: Tensor, dropout: Tensor | None
     ) -> tuple[Tensor, States]:
-        with tf.GradientTape() as tape:
-            logits, states = self._network(batch.inputs, states, batch.resets, dropout)
-            total = _total_loss(logits, batch)
-            # A chunk may have nothing to predict, where it is one step long.
-            loss = total / tf.maximum(tf.reduce_sum(tf.cast(batch.counts, total.dtype)), 1.0)
-        gradients = tape.gradient(loss, [variable.value for variable in self._variables])
-        self._optimizer.learning_rate.assign(learning_rate)
-        self._optimizer.apply(gradients, self._variables)
-        return loss, states
+        weights = self._network.tensors()
+        parts = [self._gradients(weights, *part) for part in _parts(batch, states, dropout)]
+        totals, gradients, states_after = zip(*parts, strict=True)
+        # A chunk may have nothing to predict, where it is one step long.
+        count = tf.maximum(tf.reduce_sum(tf.cast(batch.counts, tf.float32)), 1.0)
+        means, squares = zip(
+            *(
+                self._mean([[g[n] for g in gradients] for n in names], count)
+                for names in self._shares
+            ),
+            strict=True,
+        )
+        scale = tf.minimum(1.0, _CLIP / tf.sqrt(tf.add_n(squares)))
+        for update, gradient in zip(self._updates, means, strict=True):
+            update(gradient, scale, learning_rate)
+        return tf.add_n(totals) / count, _joined(states_after)
 
     def _evaluate_on(self, batch: Batch, states: States) -> tuple[Tensor, States]:
-        logits, states = self._network(batch.inputs, states, batch.resets)
-        return _total_loss(logits, batch), states
+        weights = self._network.tensors()
+        parts = [self._total_loss(weights, *part) for part in _parts(batch, states, None)]
+        totals, states_after = zip(*parts, strict=True)
+        return tf.add_n(totals), _joined(states_after)
+
+    def _gradients_of(
+        self, weights: Weights, batch: Batch, states: States, dropout: Tensor | None
+    ) -> tuple[Tensor, Weights, States]:
+        """The summed loss of some rows, its gradients, and the states after."""
+        with tf.GradientTape() as tape:
+            tape.watch(weights)
+            loss, states = self._total_loss_of(weights, batch, states, dropout, self._precision)
+        return loss, tape.gradient(loss, weights), states
+
+    def _total_loss_of(
+        self,
+        weights: Weights,
+        batch: Batch,
+        states: States,
+        dropout: Tensor | None,
+        precision: tf.DType = tf.float32,
+    ) -> tuple[Tensor, States]:
+        """Cross-entropy in nats, summed over what counts, and the states after."""
+        hidden, states = self._network.hidden(
+            weights, batch.inputs, states, batch.resets, dropout, precision
+        )
+        rows = tf.reshape(hidden, (-1, hidden.shape[-1]))
+        targets, counts = (tf.reshape(x, [-1]) for x in (batch.targets, batch.counts))
+        kernel, bias = weights["output.kernel"], weights["output.bias"]
+        return cross_entropy(rows, kernel, bias, targets, counts, precision), states
+
+    def _update_by(
+        self,
+        optimizer: keras.optimizers.Optimizer,
+        names: Sequence[str],
+        gradients: Sequence[Tensor],
+        scale: Tensor,
+        learning_rate: Tensor,
+    ) -> None:
+        optimizer.learning_rate.assign(learning_rate)
+        optimizer.apply(
+            [gradient * scale for gradient in gradients],
+            [self._network.variables[name] for name in names],
+        )
 
 
-def _total_loss(logits: Tensor, batch: Batch) -> Tensor:
-    """Cross-entropy in nats, summed over what counts."""
-    losses = tf.nn.sparse_softmax_cross_entropy_with_logits(batch.targets, logits)
-    return tf.reduce_sum(tf.where(batch.counts, losses, 0.0))
+def _parts(batch: Batch, states: States, dropout: Tensor | None) -> Iterator[tuple[Any, ...]]:
+    """Cut the rows of a batch into equal parts, one for each core where they divide."""
+    rows = batch.inputs.shape[1]
+    count = next(n for n in range(min(cores(), rows), 0, -1) if rows % n == 0)
+
+    def cut(x: Any, axis: int) -> Sequence[Any]:
+        return [None] * count if x is None else tf.split(x, count, axis)
+
+    batches = zip(*(cut(x, 1) for x in batch), strict=True)
+    flat = zip(*(cut(x, 0) for x in tf.nest.flatten(states)), strict=True)
+    for batch_part, state_part, mask in zip(batches, flat, cut(dropout, 1), strict=True):
+        yield Batch(*batch_part), tf.nest.pack_sequence_as(states, state_part), mask
+
+
+def _joined(parts: Sequence[States]) -> States:
+    return tf.nest.map_structure(lambda *rows: tf.concat(rows, 0), *parts)
+
+
+def _shares(variables: dict[str, keras.Variable], count: int) -> list[list[str]]:
+    """Deal the names of the weights out in at most `count` shares of about equal size."""
+    shares: list[list[str]] = [[] for _ in range(count)]
+    sizes = [0] * count
+    for name in sorted(variables, key=lambda name: -int(np.prod(variables[name].shape))):
+        least = sizes.index(min(sizes))
+        shares[least].append(name)
+        sizes[least] += int(np.prod(variables[name].shape))
+    return [share for share in shares if share]
+
+
+def _mean(gradients: Sequence[Sequence[Tensor]], count: Tensor) -> tuple[list[Tensor], Tensor]:
+    """Add up what the parts of a batch gave, over `count`; return it and its squared norm."""
+    means = [tf.add_n(parts) / count for parts in gradients]
+    return means, tf.add_n([tf.reduce_sum(mean * mean) for mean in means])
