@@ -19,7 +19,7 @@ from textgen.model import Model
 from textgen.options import TrainingOptions
 from textgen.runs import create, newest
 
-SMALL = TrainingOptions(batch_size=2, chunk_length=4)
+SMALL = TrainingOptions(size="small", batch_size=2, chunk_length=4)
 
 
 LINE = (

@@ -6,16 +6,19 @@ import pytest
 from textgen.options import TrainingOptions
 from textgen.preprocess.corpus import Corpus
 from textgen.sampling import network as sampling
+from textgen.training.candidates import LARGE
 from textgen.training.network import Network
 from textgen.training.step import Stepper
-from textgen.training.streams import Streams
+from textgen.training.streams import Batch, Streams
 
 V, B, T = 11, 3, 24
 CELLS = [("lstm", 1), ("lstm", 3), ("gru", 1), ("gru", 3)]
 
 
 def made(cell: str, layers: int, vocabulary: int = V) -> Network:
-    options = TrainingOptions(cell=cell, layers=layers, units=9, embedding=5, batch_size=B, seed=3)
+    options = TrainingOptions(
+        cell=cell, layers=layers, units=9, embedding=5, batch_size=B, seed=3, precision="float32"
+    )
     network = Network(options, vocabulary)
     rng = np.random.default_rng(0)  # biases that matter
     network.assign({n: w + rng.normal(0, 0.3, w.shape) for n, w in network.weights().items()})
@@ -133,3 +136,57 @@ def test_a_step_lowers_the_loss_and_padding_counts_for_nothing(cell: str) -> Non
         assert losses == sorted(losses, reverse=True)
         results.append([*losses, stepper.loss(streams)])
     np.testing.assert_allclose(results[0], results[1], rtol=1e-5)
+
+
+@pytest.mark.parametrize(("cell", "layers"), CELLS)
+def test_keras_layers_do_the_same_as_ours(cell: str, layers: int) -> None:
+    # They stand in for ours on a GPU; here they run without one.
+    ours = made(cell, layers)
+    theirs = Network(ours.options, V, on_gpu=True)
+    theirs.assign(ours.weights())
+    ids, targets = tokens(T, B), tokens(T, B)[::-1].copy()
+    logits, states = ours(ids, ours.zero_state(B))
+    expected, states_after = theirs(ids, theirs.zero_state(B))
+    np.testing.assert_allclose(logits, expected, atol=1e-5)
+    for name, part in ours.state_arrays(states).items():
+        np.testing.assert_allclose(theirs.state_arrays(states_after)[name], part, atol=1e-5)
+    batch = Batch(ids, targets, np.ones((T, B), bool), None)
+    for network in (ours, theirs):
+        stepper = Stepper(network, T)
+        for _ in range(3):
+            stepper.train(batch, network.zero_state(B), 0.01, np.random.default_rng(0))
+    for name, weight in ours.weights().items():
+        np.testing.assert_allclose(theirs.weights()[name], weight, atol=1e-4)
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+@pytest.mark.parametrize(
+    ("layers", "units", "batch_size", "length", "vocabulary", "tie"),
+    [
+        (1, 32, 4, 16, 20, False),
+        (2, 33, 3, 5, 77, True),
+        (1, 1, 1, 1, 2, False),
+        (1, 8, 6, 9, 300, True),
+        (2, 16, 8, 4, LARGE + 9000, False),
+        (1, 16, 5, 4, LARGE + 9000, True),
+    ],
+)
+def test_a_step_in_bfloat16_is_near_one_in_float32(
+    cell: str, layers: int, units: int, batch_size: int, length: int, vocabulary: int, tie: bool
+) -> None:
+    rng = np.random.default_rng(0)
+    ids = rng.integers(vocabulary, size=(length + 1, batch_size), dtype=np.int32)
+    batch = Batch(ids[:-1], ids[1:], np.ones((length, batch_size), bool), None)
+    losses = []
+    for precision in ("float32", "bfloat16"):
+        options = TrainingOptions(
+            cell=cell, layers=layers, units=units, batch_size=batch_size, tie=tie, dropout=0.1,
+            precision=precision,
+        )  # fmt: skip
+        network = Network(options, vocabulary)
+        stepper, draws = Stepper(network, length), np.random.default_rng(0)
+        states = network.zero_state(batch_size)
+        losses.append([stepper.train(batch, states, 0.01, draws)[0] for _ in range(5)])
+        assert all(np.isfinite(weight).all() for weight in network.weights().values())
+    np.testing.assert_allclose(*losses, rtol=0.02)
+    assert losses[0][-1] < losses[0][0]

@@ -56,7 +56,8 @@ def weight_shapes(options: TrainingOptions, vocabulary_size: int) -> Shapes:
         shapes[f"layers.{layer}.kernel"] = (inputs, width)
         shapes[f"layers.{layer}.recurrent_kernel"] = (units, width)
         shapes[f"layers.{layer}.bias"] = (width,) if options.cell == "lstm" else (2, width)
-    shapes["output.kernel"] = (units, vocabulary_size)
+    if not options.tie:  # else it is the embedding, transposed
+        shapes["output.kernel"] = (units, vocabulary_size)
     shapes["output.bias"] = (vocabulary_size,)
     return shapes
 
@@ -128,9 +129,9 @@ class Run:
             known = {item.name for item in fields(TrainingOptions)}
             if unknown := set(config["options"]) - known:
                 raise ValueError(f"unknown options {', '.join(sorted(unknown))}")
-            options = TrainingOptions(**config["options"])
             books = [str(book) for book in config["books"]]
             tokens, characters = int(config["tokens"]), float(config["characters_per_token"])
+            options = TrainingOptions(**config["options"]).sized(tokens)
             if tokens < 0 or not 0 < characters < math.inf:
                 raise ValueError("its text has no length")
         with _reading(path / TOKENIZER):

@@ -4,8 +4,9 @@ The command line, the keywords of the library and `config.json` are all made fro
 dataclasses below, so they cannot drift apart.
 """
 
+import math
 import operator
-from dataclasses import Field, dataclass, field, fields
+from dataclasses import Field, dataclass, field, fields, replace
 from numbers import Integral, Real
 from types import NoneType
 from typing import Any, get_args, get_origin
@@ -72,7 +73,7 @@ def _check(item: Field[Any], value: Any) -> Any:
             raise OptionError(item.name, f"must be non-empty texts, not {value!r}")
         return tuple(texts)
     kind, optional = value_type(item)
-    if value is None and optional:
+    if value is None and (optional or item.default is None):
         return None
     fits = isinstance(value, _NUMBERS.get(kind, kind)) and (kind is bool) == isinstance(value, bool)
     try:
@@ -98,17 +99,29 @@ class Options:
             object.__setattr__(self, item.name, _check(item, getattr(self, item.name)))
 
 
+_SIZES = {"small": (256, 0.5), "medium": (512, 0.3), "large": (1024, 0.2)}  # units, dropout
+_SIZES_UP_TO = {"small": 400_000, "medium": 8_000_000, "large": math.inf}  # tokens
+
+
 @dataclass(frozen=True)
 class TrainingOptions(Options):
     """How a book is read and a network trained."""
 
     level: str = option("char", "What a token is.", choices=("char", "word", "byte"))
-    units: int = option(256, "Units in each recurrent layer.", at_least=1, at_most=65_536)
+    size: str = option(
+        None,
+        "Preset of --units and --dropout, by the length of the text where not given.",
+        choices=tuple(_SIZES),
+    )
+    units: int = option(None, "Units in each recurrent layer.", at_least=1, at_most=65_536)
     layers: int = option(1, "Recurrent layers.", at_least=1, at_most=100)
-    embedding: int = option(64, "Size of a token's embedding.", at_least=1, at_most=65_536)
+    embedding: int = option(
+        None, "Size of a token's embedding (64; the units, if tied).", at_least=1, at_most=65_536
+    )
+    tie: bool = option(False, "Use the embedding for the output, too.")
     cell: str = option("lstm", "Kind of recurrent layer.", choices=("lstm", "gru"))
     dropout: float = option(
-        0.0, "Share of each layer's outputs dropped in training.", at_least=0, below=1
+        None, "Share of each layer's outputs dropped in training.", at_least=0, below=1
     )
     batch_size: int = option(
         None, "Streams the text is cut into (32; 16 for words).", at_least=1, at_most=65_536
@@ -149,7 +162,17 @@ class TrainingOptions(Options):
         words = self.level == "word"
         self._default("batch_size", 16 if words else 32)
         self._default("chunk_length", 32 if words else 64)
+        if self.size in _SIZES:
+            units, dropout = _SIZES[self.size]
+            self._default("units", units)
+            self._default("dropout", dropout)
+        if not self.tie:
+            self._default("embedding", 64)
+        elif self.units is not None:
+            self._default("embedding", self.units)
         super().__post_init__()
+        if self.tie and self.units is not None and self.embedding != self.units:
+            raise OptionError("embedding", f"must equal --units, {self.units}, with --tie")
         if self.precision == "auto":
             object.__setattr__(self, "precision", "bfloat16" if has_bfloat16() else "float32")
         if self.epochs is not None and self.minutes is not None:
@@ -158,6 +181,11 @@ class TrainingOptions(Options):
             raise OptionError("patience", "needs a part to validate on; raise --validation")
         if self.minutes is None:
             self._default("epochs", 20.0)
+
+    def sized(self, tokens: int) -> "TrainingOptions":
+        """The options for a text of so many tokens: those of its size where none was given."""
+        fitting = next(size for size, most in _SIZES_UP_TO.items() if tokens <= most)
+        return self if self.size else replace(self, size=fitting)
 
     def _default(self, name: str, value: Any) -> None:
         if getattr(self, name) is None:

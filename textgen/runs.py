@@ -32,7 +32,7 @@ def create(
         found = corpus.prepare(books, draft / CORPUS, options)
         run = Run(
             draft,
-            options,
+            options.sized(found.tokens),
             found.tokenizer,
             list(map(display_name, books)),
             found.tokens,

@@ -35,7 +35,8 @@ class Network:
         self._table: Array | None = None  # what the first layer makes of each token
         if len(self._embedding) <= _TABLE_LIMIT:
             self._table = self._layers[0].project(self._embedding)
-        self._kernel, self._bias = weights["output.kernel"], weights["output.bias"]
+        self._kernel = weights["embedding"].T if options.tie else weights["output.kernel"]
+        self._bias = weights["output.bias"]
 
     def zero_state(self, rows: int) -> States:
         """The state at the start of a text."""

@@ -199,7 +199,8 @@ class _Training:
         return (
             f"{self._run.path}: {start} on {len(self._training):,} tokens "
             f"({len(self._run.tokenizer):,} distinct), {options.cell.upper()} "
-            f"{options.layers}x{options.units}, {self._run.weight_count:,} weights"
+            f"{options.layers}x{options.units}, {self._run.weight_count:,} weights, dropout "
+            f"{options.dropout:g}, {self._stepper.hardware}"
         )
 
     def figures(self) -> str:

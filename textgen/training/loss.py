@@ -1,5 +1,8 @@
 """Cross-entropy over the vocabulary in blocks, so that memory does not grow with the batch."""
 
+from collections.abc import Callable
+from typing import Any
+
 import tensorflow as tf
 
 from textgen.training.products import Tensor, multiply, multiply_over_rows
@@ -14,6 +17,7 @@ def cross_entropy(
     targets: Tensor,
     counts: Tensor,
     precision: tf.DType = tf.float32,
+    tied: bool = False,
 ) -> Tensor:
     """Return the cross-entropy of softmax(hidden @ kernel + bias) in nats, summed.
 
@@ -22,7 +26,7 @@ def cross_entropy(
 
     Args:
         hidden: (N, U).
-        kernel: (U, V).
+        kernel: (U, V); (V, U) if tied: the embedding, whose transpose it then is.
         bias: (V,).
         targets: the right token of each row, (N,).
         counts: (N,), true where a row counts.
@@ -34,9 +38,10 @@ def cross_entropy(
         rows, size = len(hidden), len(bias)
         blocks = _blocks(rows, size)
         transposed = tf.transpose(kernel)
+        forward, back = (transposed, kernel) if tied else (kernel, transposed)
 
         def block(hidden: Tensor, targets: Tensor, counts: Tensor) -> tuple[Tensor, ...]:
-            logits = multiply(hidden, kernel, precision) + bias
+            logits = multiply(hidden, forward, precision) + bias
             right = tf.range(size, dtype=targets.dtype) == targets[:, None]
             logits -= tf.reduce_max(logits, axis=1, keepdims=True)
             powers = tf.exp(logits)
@@ -44,43 +49,20 @@ def cross_entropy(
             losses = tf.math.log(totals[:, 0]) - tf.reduce_sum(tf.where(right, logits, 0.0), axis=1)
             weights = tf.cast(counts, hidden.dtype)
             d_logits = (powers / totals - tf.cast(right, hidden.dtype)) * weights[:, None]
+            inputs_and_outputs = (d_logits, hidden) if tied else (hidden, d_logits)
             return (
                 tf.reduce_sum(losses * weights),
-                multiply(d_logits, transposed, precision),
-                multiply_over_rows(hidden, d_logits, precision),
+                multiply(d_logits, back, precision),
+                multiply_over_rows(*inputs_and_outputs, precision),
                 tf.reduce_sum(d_logits, axis=0),
             )
 
         if blocks == 1:
             total, d_hidden, d_kernel, d_bias = block(hidden, targets, counts)
         else:
-            parts = [
-                tf.reshape(x, (blocks, rows // blocks, *x.shape[1:]))
-                for x in (hidden, targets, counts)
-            ]
-
-            def body(k, total, d_hiddens, d_kernel, d_bias):
-                loss, d_hidden, kernel_part, bias_part = block(*(part[k] for part in parts))
-                return (
-                    k + 1,
-                    total + loss,
-                    d_hiddens.write(k, d_hidden),
-                    d_kernel + kernel_part,
-                    d_bias + bias_part,
-                )
-
-            d_hiddens = tf.TensorArray(hidden.dtype, blocks, element_shape=parts[0].shape[1:])
-            start = (
-                0,
-                tf.zeros((), hidden.dtype),
-                d_hiddens,
-                tf.zeros_like(kernel),
-                tf.zeros_like(bias),
+            total, d_hidden, d_kernel, d_bias = _over_blocks(
+                block, blocks, (hidden, targets, counts), (kernel, bias)
             )
-            _, total, d_hiddens, d_kernel, d_bias = tf.while_loop(
-                lambda k, *_: k < blocks, body, start, maximum_iterations=blocks
-            )
-            d_hidden = tf.reshape(d_hiddens.stack(), hidden.shape)
 
         def gradient(scale: Tensor) -> tuple[Tensor, ...]:
             return d_hidden * scale, d_kernel * scale, d_bias * scale
@@ -90,8 +72,32 @@ def cross_entropy(
     return run(hidden, kernel, bias)
 
 
-def _blocks(rows: int, size: int) -> int:
-    """The fewest equal blocks of rows that keep the logits of one small enough."""
-    return next(
-        n for n in range(1, rows + 1) if (rows % n == 0 and rows // n * size <= _BLOCK) or n == rows
+def _over_blocks(
+    block: Callable[..., tuple[Tensor, ...]],
+    blocks: int,
+    rows: tuple[Tensor, ...],
+    weights: tuple[Tensor, Tensor],
+) -> tuple[Tensor, ...]:
+    """Call `block` with each block of the rows; add up what it gives, join the rows' gradient."""
+    parts = [tf.reshape(x, (blocks, -1, *x.shape[1:])) for x in rows]
+    dtype = rows[0].dtype
+
+    def body(k: Tensor, total: Tensor, d_rows: tf.TensorArray, *d_weights: Tensor) -> Any:
+        loss, d_row, *d_parts = block(*(part[k] for part in parts))
+        sums = [total + part for total, part in zip(d_weights, d_parts, strict=True)]
+        return k + 1, total + loss, d_rows.write(k, d_row), *sums
+
+    d_rows = tf.TensorArray(dtype, blocks, element_shape=parts[0].shape[1:])
+    _, total, d_rows, *d_weights = tf.while_loop(
+        lambda k, *_: k < blocks,
+        body,
+        (0, tf.zeros((), dtype), d_rows, *map(tf.zeros_like, weights)),
+        maximum_iterations=blocks,
     )
+    return total, tf.reshape(d_rows.stack(), rows[0].shape), *d_weights
+
+
+def _blocks(rows: int, size: int) -> int:
+    """The fewest equal blocks of rows whose logits are few enough."""
+    least = -(-rows * size // _BLOCK)
+    return next(n for n in range(min(least, rows), rows + 1) if rows % n == 0)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from textgen.checkpoint import STATES, Arrays, weight_shapes
 from textgen.options import TrainingOptions
 from textgen.training.products import Tensor, look_up, product
-from textgen.training.recurrent import State, gru, lstm
+from textgen.training.recurrent import KerasLayer, State, gru, lstm
 
 States: TypeAlias = list[State]
 Weights: TypeAlias = dict[str, Tensor]
@@ -19,16 +19,24 @@ Weights: TypeAlias = dict[str, Tensor]
 class Network:
     """Weights as Keras variables by name, and the function they define."""
 
-    def __init__(self, options: TrainingOptions, vocabulary_size: int) -> None:
+    def __init__(
+        self, options: TrainingOptions, vocabulary_size: int, on_gpu: bool | None = None
+    ) -> None:
+        """Draw the weights; `on_gpu` is for what is there where it is not said."""
         self.options = options
+        self.on_gpu = bool(tf.config.list_physical_devices("GPU")) if on_gpu is None else on_gpu
+        self.vocabulary_size = vocabulary_size
         self._parts = STATES[options.cell]
         seeds = keras.random.SeedGenerator(options.seed)
         self.variables = {
-            name: keras.Variable(
-                _initial(name, shape, options.units, seeds), dtype="float32", name=name
-            )
+            name: keras.Variable(_initial(name, shape, options, seeds), dtype="float32", name=name)
             for name, shape in weight_shapes(options, vocabulary_size).items()
         }
+
+        self._keras_layers = [
+            KerasLayer(options.cell, options.units if layer else options.embedding, options.units)
+            for layer in range(options.layers if self.on_gpu else 0)
+        ]
 
     def weights(self) -> Arrays:
         return {name: variable.value.numpy().copy() for name, variable in self.variables.items()}
@@ -69,9 +77,9 @@ class Network:
         """Return logits for the token after each, (T, B, V), and the state after the last."""
         weights = self.tensors()
         hidden, states = self.hidden(weights, tokens, states, resets)
-        return product(hidden, weights["output.kernel"], tf.float32) + weights[
-            "output.bias"
-        ], states
+        tied = self.options.tie
+        kernel = weights["embedding"] if tied else weights["output.kernel"]
+        return tf.matmul(hidden, kernel, transpose_b=tied) + weights["output.bias"], states
 
     def tensors(self) -> Weights:
         """The weights as they are."""
@@ -100,24 +108,32 @@ class Network:
         Returns:
             outputs (T, B, U) and the states.
         """
+        embedding = weights["embedding"]
+        # cuDNN, which Keras's layer comes down to, knows no resets inside a chunk.
+        by_keras = self.on_gpu and resets is None
         keep = None if resets is None else tf.cast(~resets, tf.float32)[:, :, None]
+        # A small vocabulary is projected as a whole, and the projections looked up.
+        table = not by_keras and len(embedding) <= tokens.shape[0] * tokens.shape[1]
+        hidden = embedding if table else tf.gather(embedding, tokens)
         states_after = []
-        hidden = weights["embedding"]
-        tokens_first = len(hidden) > tokens.shape[0] * tokens.shape[1]
-        if tokens_first:
-            hidden = tf.gather(hidden, tokens)
         for layer, state in enumerate(states):
             kernel, recurrent_kernel, bias = (
                 weights[f"layers.{layer}.{part}"] for part in ("kernel", "recurrent_kernel", "bias")
             )
-            biases = tf.unstack(bias) if self.options.cell == "gru" else [bias]
-            projected = product(hidden, kernel, precision) + biases[0]
-            if layer == 0 and not tokens_first:  # a small vocabulary: project all of it once
-                projected = look_up(projected, tokens, precision)
-            if self.options.cell == "gru":
-                hidden, state = gru(projected, state, recurrent_kernel, biases[1], keep, precision)
+            if by_keras:
+                own = (kernel, recurrent_kernel, bias)
+                hidden, state = self._keras_layers[layer](hidden, state, own)
             else:
-                hidden, state = lstm(projected, state, recurrent_kernel, keep, precision)
+                is_lstm = self.options.cell == "lstm"
+                projected = product(hidden, kernel, precision) + (bias if is_lstm else bias[0])
+                if table and layer == 0:
+                    projected = look_up(projected, tokens, precision)
+                if is_lstm:
+                    hidden, state = lstm(projected, state, recurrent_kernel, keep, precision)
+                else:
+                    hidden, state = gru(
+                        projected, state, recurrent_kernel, bias[1], keep, precision
+                    )
             states_after.append(state)
             if dropout is not None:
                 hidden = tf.where(dropout[layer], 0.0, hidden / (1 - self.options.dropout))
@@ -125,12 +141,18 @@ class Network:
 
 
 def _initial(
-    name: str, shape: tuple[int, ...], units: int, seed: keras.random.SeedGenerator
+    name: str,
+    shape: tuple[int, ...],
+    options: TrainingOptions,
+    seed: keras.random.SeedGenerator,
 ) -> Tensor:
     """Draw a weight: wide embeddings, orthogonal recurrence, forget gates open."""
+    units = options.units
     match name.rpartition(".")[2]:
         case "embedding":
-            return keras.initializers.RandomNormal(stddev=1.0, seed=seed)(shape)
+            # Tied, it is the output's kernel as well, and as wide it would swamp the softmax.
+            deviation = units**-0.5 if options.tie else 1.0
+            return keras.initializers.RandomNormal(stddev=deviation, seed=seed)(shape)
         case "recurrent_kernel":
             orthogonal = keras.initializers.Orthogonal(seed=seed)
             return tf.concat([orthogonal((units, units)) for _ in range(shape[1] // units)], axis=1)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from textgen.checkpoint import Arrays
 from textgen.processor import cores
+from textgen.training.candidates import LARGE, Candidates, draw
 from textgen.training.loss import cross_entropy
 from textgen.training.network import Network, States, Weights
 from textgen.training.products import Tensor
@@ -33,12 +34,13 @@ class Stepper:
     def __init__(self, network: Network, chunk_length: int) -> None:
         self._network = network
         self._chunk_length = chunk_length
-        self._precision = tf.as_dtype(network.options.precision)
+        self._on_gpu = network.on_gpu
+        self._precision = tf.float32 if self._on_gpu else tf.as_dtype(network.options.precision)
         self._shares = _shares(network.variables, cores())
         self._optimizers = [keras.optimizers.Adam() for _ in self._shares]
         for optimizer, names in zip(self._optimizers, self._shares, strict=True):
             optimizer.build([network.variables[name] for name in names])
-        compiled = partial(tf.function, jit_compile=True)
+        compiled = partial(tf.function, jit_compile=not self._on_gpu)  # XLA knows no cuDNN
         self._train = tf.function(self._train_on)
         self._evaluate = tf.function(self._evaluate_on)
         self._gradients = compiled(self._gradients_of)
@@ -48,6 +50,12 @@ class Stepper:
             compiled(partial(self._update_by, optimizer, names))
             for optimizer, names in zip(self._optimizers, self._shares, strict=True)
         ]
+
+    @property
+    def hardware(self) -> str:
+        """What the steps are computed on, and in which precision."""
+        where = "the GPU" if self._on_gpu else f"{cores()} cores"
+        return f"{self._precision.name} on {where}"
 
     @property
     def slots(self) -> dict[str, keras.Variable]:
@@ -70,14 +78,17 @@ class Stepper:
     ) -> tuple[float, States]:
         """Update the weights by one chunk; return its mean loss and the states to carry on.
 
-        `rng` decides what dropout drops.
+        `rng` decides what dropout drops, and over which tokens a large softmax is computed.
         """
         batch, options = self._padded(batch), self._network.options
-        dropout = None
+        dropout = candidates = None
         if options.dropout:
             shape = (options.layers, batch.inputs.shape[1], options.units)
             dropout = rng.random(shape, np.float32) < options.dropout
-        loss, states = self._train(batch, states, tf.constant(learning_rate), dropout)
+        if (size := self._network.vocabulary_size) > LARGE:
+            candidates, targets = draw(batch.targets, size, rng)
+            batch = batch._replace(targets=targets)
+        loss, states = self._train(batch, states, tf.constant(learning_rate), dropout, candidates)
         return float(loss), states
 
     def loss(self, streams: Streams) -> float:
@@ -106,18 +117,25 @@ class Stepper:
         return Batch(pad(batch.inputs), pad(batch.targets), pad(batch.counts), resets)
 
     def _train_on(
-        self, batch: Batch, states: States, learning_rate: Tensor, dropout: Tensor | None
+        self,
+        batch: Batch,
+        states: States,
+        learning_rate: Tensor,
+        dropout: Tensor | None,
+        candidates: Candidates | None,
     ) -> tuple[Tensor, States]:
         weights = self._network.tensors()
-        parts = [self._gradients(weights, *part) for part in _parts(batch, states, dropout)]
-        totals, gradients, states_after = zip(*parts, strict=True)
+        if candidates is not None:
+            weights = self._narrowed(weights, candidates)
+        parts = [self._gradients(weights, *part) for part in self._parts(batch, states, dropout)]
+        totals, results, states_after = zip(*parts, strict=True)
+        gradients = {name: [result[name] for result in results] for name in results[0]}
+        if candidates is not None:
+            gradients = self._widened(gradients, candidates)
         # A chunk may have nothing to predict, where it is one step long.
         count = tf.maximum(tf.reduce_sum(tf.cast(batch.counts, tf.float32)), 1.0)
         means, squares = zip(
-            *(
-                self._mean([[g[n] for g in gradients] for n in names], count)
-                for names in self._shares
-            ),
+            *(self._mean([gradients[name] for name in names], count) for names in self._shares),
             strict=True,
         )
         scale = tf.minimum(1.0, _CLIP / tf.sqrt(tf.add_n(squares)))
@@ -127,12 +145,16 @@ class Stepper:
 
     def _evaluate_on(self, batch: Batch, states: States) -> tuple[Tensor, States]:
         weights = self._network.tensors()
-        parts = [self._total_loss(weights, *part) for part in _parts(batch, states, None)]
+        parts = [self._total_loss(weights, *part) for part in self._parts(batch, states, None)]
         totals, states_after = zip(*parts, strict=True)
         return tf.add_n(totals), _joined(states_after)
 
     def _gradients_of(
-        self, weights: Weights, batch: Batch, states: States, dropout: Tensor | None
+        self,
+        weights: Weights,
+        batch: Batch,
+        states: States,
+        dropout: Tensor | None,
     ) -> tuple[Tensor, Weights, States]:
         """The summed loss of some rows, its gradients, and the states after."""
         with tf.GradientTape() as tape:
@@ -154,8 +176,54 @@ class Stepper:
         )
         rows = tf.reshape(hidden, (-1, hidden.shape[-1]))
         targets, counts = (tf.reshape(x, [-1]) for x in (batch.targets, batch.counts))
-        kernel, bias = weights["output.kernel"], weights["output.bias"]
-        return cross_entropy(rows, kernel, bias, targets, counts, precision), states
+        tied = self._network.options.tie
+        kernel = weights.get("output.kernel", weights["embedding"])
+        bias = weights["output.bias"]
+        return cross_entropy(rows, kernel, bias, targets, counts, precision, tied), states
+
+    def _parts(
+        self, batch: Batch, states: States, dropout: Tensor | None
+    ) -> Iterator[tuple[Any, ...]]:
+        """Cut the rows of a batch into equal parts, one for each core where they divide."""
+        rows = batch.inputs.shape[1]
+        most = 1 if self._on_gpu else min(cores(), rows)
+        count = next(n for n in range(most, 0, -1) if rows % n == 0)
+
+        def cut(x: Any, axis: int) -> Sequence[Any]:
+            return [None] * count if x is None else tf.split(x, count, axis)
+
+        batches = zip(*(cut(x, 1) for x in batch), strict=True)
+        flat = zip(*(cut(x, 0) for x in tf.nest.flatten(states)), strict=True)
+        for batch_part, state_part, mask in zip(batches, flat, cut(dropout, 1), strict=True):
+            yield Batch(*batch_part), tf.nest.pack_sequence_as(states, state_part), mask
+
+    def _narrowed(self, weights: Weights, candidates: Candidates) -> Weights:
+        """Of the output's weights only those of the candidates."""
+        tied = self._network.options.tie
+        kernel = weights["embedding"] if tied else weights["output.kernel"]
+        return weights | {
+            "output.kernel": tf.gather(kernel, candidates.ids, axis=0 if tied else 1),
+            "output.bias": tf.gather(weights["output.bias"], candidates.ids) + candidates.offsets,
+        }
+
+    def _widened(
+        self, gradients: dict[str, list[Tensor]], candidates: Candidates
+    ) -> dict[str, list[Tensor]]:
+        """The gradients of the whole output from those of `_narrowed` weights."""
+
+        def widened(name: str, axis: int) -> Tensor:
+            total = tf.add_n(gradients[name])
+            zero = tf.zeros_like(tf.gather(total, [0], axis=axis))
+            return tf.gather(tf.concat([total, zero], axis), candidates.places, axis=axis)
+
+        tied = self._network.options.tie
+        kernel, bias = widened("output.kernel", 0 if tied else 1), widened("output.bias", 0)
+        if tied:
+            return gradients | {
+                "embedding": [*gradients["embedding"], kernel],
+                "output.bias": [bias],
+            }
+        return gradients | {"output.kernel": [kernel], "output.bias": [bias]}
 
     def _update_by(
         self,
@@ -170,20 +238,6 @@ class Stepper:
             [gradient * scale for gradient in gradients],
             [self._network.variables[name] for name in names],
         )
-
-
-def _parts(batch: Batch, states: States, dropout: Tensor | None) -> Iterator[tuple[Any, ...]]:
-    """Cut the rows of a batch into equal parts, one for each core where they divide."""
-    rows = batch.inputs.shape[1]
-    count = next(n for n in range(min(cores(), rows), 0, -1) if rows % n == 0)
-
-    def cut(x: Any, axis: int) -> Sequence[Any]:
-        return [None] * count if x is None else tf.split(x, count, axis)
-
-    batches = zip(*(cut(x, 1) for x in batch), strict=True)
-    flat = zip(*(cut(x, 0) for x in tf.nest.flatten(states)), strict=True)
-    for batch_part, state_part, mask in zip(batches, flat, cut(dropout, 1), strict=True):
-        yield Batch(*batch_part), tf.nest.pack_sequence_as(states, state_part), mask
 
 
 def _joined(parts: Sequence[States]) -> States:

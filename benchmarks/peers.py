@@ -1,0 +1,167 @@
+"""What textgen is compared with: the same network in PyTorch and in Keras, as their users write it.
+
+Each trainer here and in textgen has the same form: made with a text's ids and the sizes, it has
+`steps(count)`, which trains on the next chunks and returns the seconds they took.
+"""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ids = NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Of a network, and of what it is fed at once."""
+
+    layers: int
+    units: int
+    batch_size: int
+    vocabulary: int
+    chunk_length: int = 64
+    embedding: int = 64
+
+    def operations(self) -> float:
+        """Multiplications and additions a token costs in training, in matrix products.
+
+        Forward once, backward twice; looking up an embedding costs none, so the first layer's
+        inputs are left out.
+        """
+        recurrent = 4 * self.units * self.units * (2 * self.layers - 1)
+        return 6.0 * (recurrent + self.units * self.vocabulary)
+
+
+def chunks(ids: Ids, sizes: Sizes) -> Iterator[tuple[Ids, Ids]]:
+    """Contiguous aligned chunks, inputs and targets, each (B, T), for ever."""
+    length = (len(ids) - 1) // sizes.batch_size
+    inputs = ids[: length * sizes.batch_size].reshape(sizes.batch_size, length)
+    targets = ids[1 : length * sizes.batch_size + 1].reshape(sizes.batch_size, length)
+    while True:
+        for start in range(0, length - sizes.chunk_length + 1, sizes.chunk_length):
+            stop = start + sizes.chunk_length
+            yield inputs[:, start:stop], targets[:, start:stop]
+
+
+class Textgen:
+    """The training step as `textgen train` runs it."""
+
+    def __init__(self, ids: Ids, sizes: Sizes, precision: str) -> None:
+        from textgen.options import TrainingOptions
+        from textgen.preprocess.corpus import Corpus
+        from textgen.training.network import Network
+        from textgen.training.step import Stepper
+        from textgen.training.streams import Streams
+
+        options = TrainingOptions(
+            layers=sizes.layers,
+            units=sizes.units,
+            embedding=sizes.embedding,
+            batch_size=sizes.batch_size,
+            chunk_length=sizes.chunk_length,
+            precision=precision,
+        )
+        self._streams = Streams(Corpus(ids, np.array([0])), sizes.batch_size, sizes.chunk_length)
+        network = Network(options, sizes.vocabulary)
+        self._stepper = Stepper(network, sizes.chunk_length)
+        self._states = network.zero_state(sizes.batch_size)
+        self._rng = np.random.default_rng(0)
+        self._step = 0
+
+    def steps(self, count: int) -> float:
+        start = time.perf_counter()
+        for _ in range(count):
+            batch = self._streams[self._step % (len(self._streams) - 1)]
+            _, self._states = self._stepper.train(batch, self._states, 2e-3, self._rng)
+            self._step += 1
+        return time.perf_counter() - start
+
+
+class Torch:
+    """`nn.LSTM` with state carried over truncated backpropagation, Adam fused."""
+
+    def __init__(self, ids: Ids, sizes: Sizes, precision: str) -> None:
+        import torch
+
+        torch.manual_seed(0)
+        self._torch = torch
+        self._precision = precision
+        self._chunks = chunks(ids, sizes)
+        self.embedding = torch.nn.Embedding(sizes.vocabulary, sizes.embedding)
+        self.lstm = torch.nn.LSTM(sizes.embedding, sizes.units, sizes.layers)
+        self.output = torch.nn.Linear(sizes.units, sizes.vocabulary)
+        parts = (self.embedding, self.lstm, self.output)
+        self._parameters = [p for part in parts for p in part.parameters()]
+        self._optimizer = torch.optim.Adam(self._parameters, 2e-3, fused=True)
+        self._state: Any = None
+
+    def loss(self, inputs: Ids, targets: Ids, state: Any) -> tuple[Any, Any]:
+        torch = self._torch
+        x, y = (torch.from_numpy(part.T.astype(np.int64)) for part in (inputs, targets))
+        bfloat16 = self._precision == "bfloat16"
+        with torch.autocast("cpu", torch.bfloat16) if bfloat16 else contextlib.nullcontext():
+            hidden, state = self.lstm(self.embedding(x), state)
+            logits = self.output(hidden)
+        logits = logits.float().reshape(-1, logits.shape[-1])
+        return torch.nn.functional.cross_entropy(logits, y.reshape(-1)), state
+
+    def train(self, inputs: Ids, targets: Ids) -> float:
+        if self._state is not None:
+            self._state = tuple(part.detach() for part in self._state)
+        loss, self._state = self.loss(inputs, targets, self._state)
+        self._optimizer.zero_grad()
+        loss.backward()
+        self._torch.nn.utils.clip_grad_norm_(self._parameters, 5.0)
+        self._optimizer.step()
+        return float(loss.item())
+
+    def steps(self, count: int) -> float:
+        start = time.perf_counter()
+        for _ in range(count):
+            self.train(*next(self._chunks))
+        return time.perf_counter() - start
+
+
+class Keras:
+    """Stateful `keras.layers.LSTM` and `fit`."""
+
+    def __init__(self, ids: Ids, sizes: Sizes, precision: str) -> None:
+        import keras
+
+        del precision  # float32
+        keras.utils.set_random_seed(0)
+        self._chunks = chunks(ids, sizes)
+        self._batch_size = sizes.batch_size
+        inputs = keras.Input(batch_shape=(sizes.batch_size, sizes.chunk_length), dtype="int32")
+        hidden = keras.layers.Embedding(sizes.vocabulary, sizes.embedding)(inputs)
+        for _ in range(sizes.layers):
+            hidden = keras.layers.LSTM(sizes.units, return_sequences=True, stateful=True)(hidden)
+        self.model = keras.Model(inputs, keras.layers.Dense(sizes.vocabulary)(hidden))
+        self.model.compile(
+            keras.optimizers.Adam(2e-3, global_clipnorm=5.0),
+            keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        )
+
+    def steps(self, count: int) -> float:
+        inputs, targets = map(
+            np.concatenate, zip(*(next(self._chunks) for _ in range(count)), strict=True)
+        )
+        start = time.perf_counter()
+        self.model.fit(
+            inputs, targets, batch_size=self._batch_size, epochs=1, shuffle=False, verbose=0
+        )
+        return time.perf_counter() - start
+
+
+TRAINERS: dict[str, tuple[Callable[..., Any], str]] = {
+    "textgen": (Textgen, "auto"),
+    "textgen float32": (Textgen, "float32"),
+    "torch float32": (Torch, "float32"),
+    "torch bfloat16": (Torch, "bfloat16"),
+    "keras fit": (Keras, "float32"),
+}

@@ -1,0 +1,149 @@
+"""Training speed of textgen and its peers on a book: python benchmarks/train.py BOOK
+
+Each contender lives in a process of its own and waits while another is measured. They take
+turns for several rounds; the table shows medians, and ratios of the medians. With --words the
+tokens are words and the softmax is over a large vocabulary. The peers need the extra
+`benchmarks`.
+"""
+
+import resource
+import sys
+import time
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from statistics import median
+from typing import Any
+
+import click
+import numpy as np
+from peers import TRAINERS, Ids, Sizes
+
+from textgen.preprocess.reading import read_text
+
+CHARACTERS = [(1, 128, 32), (1, 256, 32), (1, 512, 32), (2, 256, 64), (2, 512, 64)]
+_STEP_TOKENS = 1 << 17  # a turn trains on about this many tokens of the smallest network
+
+
+def worker(name: str, ids: Ids, sizes: Sizes, pipe: Connection) -> None:
+    """Answer each number of steps with the seconds they took and the peak memory, in MB."""
+    if name == "ceiling":
+        trainer: Any = Ceiling()
+    else:
+        kind, precision = TRAINERS[name]
+        trainer = kind(ids, sizes, precision)
+    while steps := pipe.recv():
+        seconds = trainer.steps(steps)
+        pipe.send((seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))
+
+
+class Ceiling:
+    """Large matrix products, 2048 x 2048, in the precision textgen chooses; not training at all."""
+
+    SIZE = 2048
+
+    def __init__(self) -> None:
+        import tensorflow as tf
+
+        from textgen.options import TrainingOptions
+
+        dtype = tf.as_dtype(TrainingOptions().precision)
+        self._a = tf.cast(tf.random.stateless_normal((self.SIZE, self.SIZE), (0, 0)), dtype)
+
+    def steps(self, count: int) -> float:
+        import tensorflow as tf
+
+        del count
+        start = time.perf_counter()
+        for _ in range(10):
+            product = tf.matmul(self._a, self._a)
+        product.numpy()
+        return (time.perf_counter() - start) / 10
+
+
+def measure(
+    names: list[str], ids: Ids, sizes: Sizes, rounds: int
+) -> dict[str, tuple[float, float]]:
+    """Tokens a second (for the ceiling: operations) and peak MB of each contender."""
+    context = get_context("spawn")
+    pipes: dict[str, Connection] = {}
+    processes = []
+    for name in names:
+        pipes[name], end = context.Pipe()
+        processes.append(context.Process(target=worker, args=(name, ids, sizes, end), daemon=True))
+        processes[-1].start()
+    tokens = sizes.batch_size * sizes.chunk_length
+    steps = max(
+        5,
+        round(
+            _STEP_TOKENS
+            * (128 / sizes.units) ** 2
+            / sizes.layers
+            / tokens
+            / max(1, sizes.vocabulary / 2000)
+        ),
+    )
+    times: dict[str, list[float]] = {name: [] for name in names}
+    memory: dict[str, float] = {}
+    for turn in range(rounds + 1):  # the first compiles
+        for name in names:
+            pipes[name].send(steps)
+            seconds, memory[name] = pipes[name].recv()
+            if turn:
+                times[name].append(seconds)
+            time.sleep(0.3)  # until its threads have stopped spinning
+    for name, process in zip(names, processes, strict=True):
+        pipes[name].send(0)
+        process.join()
+    work = dict.fromkeys(names, steps * tokens) | {"ceiling": 2.0 * Ceiling.SIZE**3}
+    return {name: (work[name] / median(times[name]), memory[name]) for name in names}
+
+
+@click.command()
+@click.argument("book")
+@click.option("--rounds", default=7, help="Turns of each contender that count.")
+@click.option("--words", is_flag=True, help="Words, and a vocabulary of 20,000.")
+def main(book: str, rounds: int, words: bool) -> None:
+    from textgen.preprocess.tokenizers import word_splitter
+
+    text = read_text(book)
+    tokens = word_splitter()(text) if words else list(text)
+    kinds, ids = np.unique(tokens, return_inverse=True)
+    ids = ids.astype(np.int32)
+    names = [name for name in TRAINERS if not words or name != "keras fit"]
+    if words:
+        counts = np.argsort(-np.bincount(ids), kind="stable")
+        rank = np.empty_like(counts)
+        rank[counts] = np.arange(len(counts))
+        vocabulary = 20_000
+        if len(kinds) < vocabulary:
+            sys.exit(f"{book} has {len(kinds):,} words only")
+        ids = np.minimum(rank[ids], vocabulary - 1).astype(np.int32)
+        settings = [
+            Sizes(1, 256, 16, vocabulary, chunk_length=32, embedding=128),
+            Sizes(1, 512, 32, vocabulary, chunk_length=64, embedding=128),
+        ]
+    else:
+        settings = [Sizes(*sizes, vocabulary=len(kinds)) for sizes in CHARACTERS]
+    print(
+        "| layers x units, batch | " + " | ".join(names) + " | to torch | to keras | of ceiling |"
+    )
+    print("|---|" + "--:|" * (len(names) + 3))
+    for sizes in settings:
+        found = measure([*names, "ceiling"], ids, sizes, rounds)
+        speeds = {name: speed for name, (speed, _) in found.items()}
+        torch = max(speeds["torch float32"], speeds["torch bfloat16"])
+        cells = [
+            f"{sizes.layers}x{sizes.units}, {sizes.batch_size}",
+            *(f"{speeds[name]:,.0f}" for name in names),
+            f"{speeds['textgen'] / torch:.2f}",
+            f"{speeds['textgen'] / speeds['keras fit']:.2f}" if "keras fit" in speeds else "-",
+            f"{speeds['textgen'] * sizes.operations() / speeds['ceiling']:.2f}",
+        ]
+        print("| " + " | ".join(cells) + " |", flush=True)
+        if words:
+            peaks = ", ".join(f"{name} {found[name][1]:,.0f} MB" for name in names)
+            print(f"peak memory: {peaks}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
