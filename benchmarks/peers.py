@@ -7,7 +7,8 @@ Each trainer here and in textgen has the same form: made with a text's ids and t
 import contextlib
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -90,6 +91,7 @@ class Torch:
 
         torch.manual_seed(0)
         self._torch = torch
+        self._sizes = sizes
         self._precision = precision
         self._chunks = chunks(ids, sizes)
         self.embedding = torch.nn.Embedding(sizes.vocabulary, sizes.embedding)
@@ -126,6 +128,17 @@ class Torch:
             self.train(*next(self._chunks))
         return time.perf_counter() - start
 
+    def validation_loss(self, ids: Ids) -> float:
+        """Over 16 streams, state carried."""
+        sizes = replace(self._sizes, batch_size=16)
+        count = (len(ids) - 1) // 16 // sizes.chunk_length
+        state, losses = None, []
+        with self._torch.inference_mode():
+            for inputs, targets in islice(chunks(ids, sizes), count):
+                loss, state = self.loss(inputs, targets, state)
+                losses.append(float(loss))
+        return float(np.mean(losses))
+
 
 class Keras:
     """Stateful `keras.layers.LSTM` and `fit`."""
@@ -136,11 +149,15 @@ class Keras:
         del precision  # float32
         keras.utils.set_random_seed(0)
         self._chunks = chunks(ids, sizes)
-        self._batch_size = sizes.batch_size
+        self._sizes = sizes
         inputs = keras.Input(batch_shape=(sizes.batch_size, sizes.chunk_length), dtype="int32")
         hidden = keras.layers.Embedding(sizes.vocabulary, sizes.embedding)(inputs)
-        for _ in range(sizes.layers):
-            hidden = keras.layers.LSTM(sizes.units, return_sequences=True, stateful=True)(hidden)
+        self._recurrent = [
+            keras.layers.LSTM(sizes.units, return_sequences=True, stateful=True)
+            for _ in range(sizes.layers)
+        ]
+        for layer in self._recurrent:
+            hidden = layer(hidden)
         self.model = keras.Model(inputs, keras.layers.Dense(sizes.vocabulary)(hidden))
         self.model.compile(
             keras.optimizers.Adam(2e-3, global_clipnorm=5.0),
@@ -153,9 +170,22 @@ class Keras:
         )
         start = time.perf_counter()
         self.model.fit(
-            inputs, targets, batch_size=self._batch_size, epochs=1, shuffle=False, verbose=0
+            inputs, targets, batch_size=self._sizes.batch_size, epochs=1, shuffle=False, verbose=0
         )
         return time.perf_counter() - start
+
+    def validation_loss(self, ids: Ids) -> float:
+        """Over as many streams as a batch has rows, state carried."""
+        for layer in self._recurrent:
+            layer.reset_state()
+        count = (len(ids) - 1) // self._sizes.batch_size // self._sizes.chunk_length
+        inputs, targets = map(
+            np.concatenate, zip(*islice(chunks(ids, self._sizes), count), strict=True)
+        )
+        loss = self.model.evaluate(inputs, targets, batch_size=self._sizes.batch_size, verbose=0)
+        for layer in self._recurrent:
+            layer.reset_state()
+        return float(loss)
 
 
 TRAINERS: dict[str, tuple[Callable[..., Any], str]] = {

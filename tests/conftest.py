@@ -11,7 +11,15 @@ import textgen
 from textgen.cli import main
 from textgen.model import Model
 
-SMALL = {"units": 16, "embedding": 8, "batch_size": 4, "chunk_length": 8, "quiet": True}
+SMALL = {
+    "units": 16,
+    "embedding": 8,
+    "dropout": 0.0,
+    "weight_decay": 0.0,
+    "batch_size": 4,
+    "chunk_length": 8,
+    "quiet": True,
+}
 
 
 @pytest.fixture(autouse=True)

@@ -1,6 +1,7 @@
 """The library: what a user calls."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import textgen
 from textgen.errors import OptionError, RunError, VocabularyError
 from textgen.model import Model
 from textgen.options import TrainingOptions
+from textgen.processor import has_bfloat16
 
 
 @pytest.mark.parametrize("level", ["char", "word", "byte"])
@@ -158,6 +160,48 @@ def test_defaults_that_depend_on_the_level() -> None:
     assert (characters.batch_size, characters.chunk_length, characters.epochs) == (32, 64, 20)
     assert (words.batch_size, words.chunk_length, words.epochs) == (16, 32, None)
     assert TrainingOptions(level="word", batch_size=8).batch_size == 8
+
+
+def test_sizes_fit_the_text_unless_given() -> None:
+    def sizes(tokens: int, **options: Any) -> tuple[str, int, float]:
+        made = TrainingOptions(**options).sized(tokens)
+        return made.size, made.units, made.dropout
+
+    assert sizes(100_000) == ("small", 256, 0.5)
+    assert sizes(1_000_000) == ("medium", 512, 0.3)
+    assert sizes(100_000_000) == ("large", 1024, 0.2)
+    assert sizes(100_000, size="large") == ("large", 1024, 0.2)
+    assert sizes(100_000, units=77, dropout=0.0) == ("small", 77, 0.0)
+    assert TrainingOptions(tie=True).sized(1).embedding == 256
+    assert TrainingOptions(tie=True, units=9).embedding == 9
+    with pytest.raises(OptionError, match="--embedding must equal --units, 9, with --tie"):
+        TrainingOptions(tie=True, units=9, embedding=8)
+
+
+@pytest.mark.parametrize(
+    ("flags", "precision"),
+    [("avx2 avx512_bf16", "bfloat16"), ("amx_bf16", "bfloat16"), ("avx512f bf16", "float32")],
+)
+def test_precision_is_what_the_processor_has(
+    flags: str, precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Path, "read_text", lambda *_: f"model name : x\nflags : fpu {flags}\n")
+    has_bfloat16.cache_clear()
+    assert TrainingOptions().precision == precision
+    assert TrainingOptions(precision="float32").precision == "float32"
+    monkeypatch.undo()
+    has_bfloat16.cache_clear()
+
+
+def test_precision_where_nothing_tells_of_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(*_: Any) -> str:
+        raise FileNotFoundError
+
+    monkeypatch.setattr(Path, "read_text", missing)
+    has_bfloat16.cache_clear()
+    assert TrainingOptions().precision == "float32"
+    monkeypatch.undo()
+    has_bfloat16.cache_clear()
 
 
 def test_loading_nothing() -> None:

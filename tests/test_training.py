@@ -62,10 +62,10 @@ def test_state_reaches_further_back_than_a_chunk(tmp_path: Path) -> None:
     letters = np.random.default_rng(0).choice(list("abcd"), 3000)
     book = tmp_path / "far.txt"
     book.write_text("".join(f"{letter}........{letter}\n" for letter in letters))
-    options = {"units": 32, "chunk_length": 8, "batch_size": 8, "learning_rate": 0.01}
+    options = SMALL | {"units": 32, "embedding": 64, "batch_size": 8, "learning_rate": 0.01}
     losses = {
         stateless: textgen.train(
-            book, out=f"run-{stateless}", stateless=stateless, epochs=16, quiet=True, **options
+            book, out=f"run-{stateless}", stateless=stateless, epochs=16, **options
         ).run.outcome()["validation_loss"]
         for stateless in (False, True)
     }
@@ -73,12 +73,19 @@ def test_state_reaches_further_back_than_a_chunk(tmp_path: Path) -> None:
     assert losses[True] > 0.24
 
 
-@pytest.mark.parametrize("cell", ["lstm", "gru"])
-@pytest.mark.parametrize("step", [0, 37])
+@pytest.mark.parametrize(
+    ("step", "options"),
+    [
+        (0, {"cell": "lstm", "precision": "float32"}),
+        (37, {"cell": "lstm", "precision": "bfloat16"}),
+        (37, {"cell": "gru", "precision": "float32", "tie": True, "embedding": None}),
+        (0, {"cell": "gru", "precision": "bfloat16", "batch_size": 3}),
+    ],
+)
 def test_a_run_that_was_stopped_ends_with_the_same_weights(
-    book: Path, cell: str, step: int, interrupt_at: Callable[[int], None]
+    book: Path, step: int, options: dict[str, Any], interrupt_at: Callable[[int], None]
 ) -> None:
-    options = {"cell": cell, "layers": 2, "dropout": 0.2, "seed": 5}
+    options = {"layers": 2, "dropout": 0.2, "seed": 5, **options}
     undisturbed = trained(book, "undisturbed", **options)
     interrupt_at(step)
     with pytest.raises(KeyboardInterrupt, match="textgen train --out stopped --resume"):

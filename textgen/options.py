@@ -136,6 +136,9 @@ class TrainingOptions(Options):
         None, "Wall-clock time to train for, instead of --epochs.", above=0, on_resume=True
     )
     learning_rate: float = option(0.008, "Adam's peak learning rate.", above=0, at_most=10)
+    weight_decay: float = option(
+        0.1, "Share of the weights taken away, times the learning rate.", at_least=0, below=1
+    )
     validation: float = option(0.1, "Share of the text, at its end, held out.", at_least=0, below=1)
     patience: int | None = option(
         None, "Stop after this many evaluations without gain.", at_least=1, on_resume=True

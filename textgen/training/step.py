@@ -21,7 +21,7 @@ _CLIP = 5.0  # the largest global norm of the gradients
 
 
 class Stepper:
-    """A network and its optimizer, Adam; each kind of step is one call into a compiled graph.
+    """A network and its optimizer, AdamW; each kind of step is one call into a compiled graph.
 
     The rows of a batch are independent of each other, so they are cut into one part for each
     core and the parts run side by side, each as one program of XLA. In the same way the
@@ -37,7 +37,8 @@ class Stepper:
         self._on_gpu = network.on_gpu
         self._precision = tf.float32 if self._on_gpu else tf.as_dtype(network.options.precision)
         self._shares = _shares(network.variables, cores())
-        self._optimizers = [keras.optimizers.Adam() for _ in self._shares]
+        decay = network.options.weight_decay
+        self._optimizers = [keras.optimizers.AdamW(weight_decay=decay) for _ in self._shares]
         for optimizer, names in zip(self._optimizers, self._shares, strict=True):
             optimizer.build([network.variables[name] for name in names])
         compiled = partial(tf.function, jit_compile=not self._on_gpu)  # XLA knows no cuDNN
