@@ -8,7 +8,7 @@ DEMO := checkpoints/demo
 .PHONY: demo test clean
 
 demo: .venv/ready
-	$(BIN)/textgen train corpora/the_lamp_at_harrow.txt --minutes 1 --dropout 0.5 --out $(DEMO) --force
+	$(BIN)/textgen train corpora/the_lamp_at_harrow.txt --minutes 1 --out $(DEMO) --force
 	@for t in 0.5 0.8 1.1; do \
 		echo; echo "=== temperature $$t ==="; \
 		$(BIN)/textgen sample $(DEMO) --temperature $$t --length 600 --seed 1; \

@@ -65,12 +65,20 @@ def test_train_sample_evaluate_info(book: Path, command: Command) -> None:
     evaluated = json.loads(result.stdout)
     assert set(evaluated) == {"loss", "perplexity", "bits_per_character", "tokens", "characters"}
     assert evaluated["tokens"] == len(book.read_text("utf-8")) - 1
-    assert f"{evaluated['loss']:.4f}" in command("evaluate", "checkpoints/book", book).stdout
+    assert f"{evaluated['loss']:.6g}" in command("evaluate", "checkpoints/book", book).stdout
 
     described = json.loads(command("info", "checkpoints/book", "--json").stdout)
     assert described["options"]["units"] == 16
     assert described["outcome"]["validation_loss"] == trained["validation_loss"]
     assert "gutenberg" in command("info", "checkpoints/book").stdout
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_the_precision_that_runs_is_told(book: Path, command: Command, precision: str) -> None:
+    result = command("train", book, *FLAGS, "--epochs=0.1", "--precision", precision)
+    assert f"{precision} on" in result.stderr
+    described = json.loads(command("info", "checkpoints/book", "--json").stdout)
+    assert described["options"]["precision"] == precision
 
 
 def test_text_goes_to_standard_output_alone(model: Model, command: Command) -> None:

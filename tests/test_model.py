@@ -174,7 +174,7 @@ def test_sizes_fit_the_text_unless_given() -> None:
     assert sizes(100_000, units=77, dropout=0.0) == ("small", 77, 0.0)
     assert TrainingOptions(tie=True).sized(1).embedding == 256
     assert TrainingOptions(tie=True, units=9).embedding == 9
-    with pytest.raises(OptionError, match="--embedding must equal --units, 9, with --tie"):
+    with pytest.raises(OptionError, match="embedding must equal --units, 9, with --tie"):
         TrainingOptions(tie=True, units=9, embedding=8)
 
 
