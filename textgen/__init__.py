@@ -54,7 +54,8 @@ def train(
         books: paths, or "-" for standard input. Not needed to resume.
         out: the run folder; by default `checkpoints/` and the first book's name.
         resume: go on where the run in `out` was stopped. Of the options only epochs,
-            minutes, patience and save_every may then differ from those it began with.
+            minutes, patience, precision and save_every may then differ from those it began
+            with.
         force: replace a run that is there already.
         quiet: write nothing to standard error.
         options: those of `textgen train`; `textgen.options.TrainingOptions` lists them.
