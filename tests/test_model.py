@@ -170,6 +170,9 @@ def test_sizes_fit_the_text_unless_given() -> None:
     assert sizes(100_000) == ("small", 256, 0.5)
     assert sizes(1_000_000) == ("medium", 512, 0.3)
     assert sizes(100_000_000) == ("large", 1024, 0.2)
+    assert sizes(1_000_000, minutes=10) == ("medium", 512, 0.3)
+    assert sizes(1_000_000, minutes=11) == ("medium", 512, 0.5)
+    assert sizes(1_000_000, minutes=11, dropout=0.1) == ("medium", 512, 0.1)
     assert sizes(100_000, size="large") == ("large", 1024, 0.2)
     assert sizes(100_000, units=77, dropout=0.0) == ("small", 77, 0.0)
     assert TrainingOptions(tie=True).sized(1).embedding == 256

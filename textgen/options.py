@@ -100,6 +100,7 @@ class Options:
 
 
 _SIZES = {"small": (256, 0.5), "medium": (512, 0.3), "large": (1024, 0.2)}  # units, dropout
+_TOKENS_A_MINUTE = 100_000  # of a text that is not read too often in so much time
 _SIZES_UP_TO = {"small": 400_000, "medium": 8_000_000, "large": math.inf}  # tokens
 
 
@@ -187,8 +188,13 @@ class TrainingOptions(Options):
 
     def sized(self, tokens: int) -> "TrainingOptions":
         """The options for a text of so many tokens: those of its size where none was given."""
-        fitting = next(size for size, most in _SIZES_UP_TO.items() if tokens <= most)
-        return self if self.size else replace(self, size=fitting)
+        if self.size:
+            return self
+        size = next(size for size, most in _SIZES_UP_TO.items() if tokens <= most)
+        often = self.minutes is not None and tokens < _TOKENS_A_MINUTE * self.minutes
+        preset = replace(self, size=size)
+        # A text that is read over and over would be learned by heart.
+        return replace(preset, dropout=0.5) if often and self.dropout is None else preset
 
     def _default(self, name: str, value: Any) -> None:
         if getattr(self, name) is None:
