@@ -190,7 +190,6 @@ class Keras:
 
 TRAINERS: dict[str, tuple[Callable[..., Any], str]] = {
     "textgen": (Textgen, "auto"),
-    "textgen float32": (Textgen, "float32"),
     "torch float32": (Torch, "float32"),
     "torch bfloat16": (Torch, "bfloat16"),
     "keras fit": (Keras, "float32"),
