@@ -49,22 +49,25 @@ def lstm(
         units = h0.shape[-1]
         kept = [] if keep is None else [keep]
         kernel = _cast(kernel, precision)
+        # One tanh serves all gates, as sigmoid(x) = (1 + tanh(x / 2)) / 2.
+        half = tf.repeat(tf.constant([0.5, 0.5, 1, 0.5], h0.dtype), units)
 
         def forward(inputs: Sequence[Tensor], carry: State) -> tuple[State, State]:
             projected, *kept = inputs
             h, c = _kept(carry, kept)
-            i, f, g, o = _gates(projected + multiply(h, kernel, precision))
-            i, f, g, o = tf.sigmoid(i), tf.sigmoid(f), tf.tanh(g), tf.sigmoid(o)
+            gates = half * tf.tanh(half * (projected + multiply(h, kernel, precision))) + (1 - half)
+            i, f, g, o = _gates(gates)
             c_next = f * c + i * g
             h_next = o * tf.tanh(c_next)
-            return (h_next, c_next), (h, c, tf.concat([i, f, g, o], axis=-1), c_next, h_next)
+            return (h_next, c_next), (gates, c_next, h_next)
 
-        (h, c), (hs, cs, gates, cs_next, outputs) = _scan(
-            forward, (h0, c0), (projected, *kept), (units, units, 4 * units, units, units)
+        (h, c), (gates, cs_next, outputs) = _scan(
+            forward, (h0, c0), (projected, *kept), (4 * units, units, units)
         )
 
         def gradient(d_outputs: Tensor, dh: Tensor, dc: Tensor) -> State:
             transposed = tf.split(tf.transpose(kernel), 4)
+            hs, cs = _kept((_before(h0, outputs), _before(c0, cs_next)), kept)
 
             def backward(inputs: Sequence[Tensor], carry: State) -> tuple[State, State]:
                 d_output, gates, c, c_next, *kept = inputs
@@ -131,14 +134,13 @@ def gru(
             z, r = tf.sigmoid(xz + rz), tf.sigmoid(xr + rr)
             g = tf.tanh(xh + r * rh)
             h_next = z * h + (1 - z) * g
-            return (h_next,), (h, tf.concat([z, r, g, rh], axis=-1), h_next)
+            return (h_next,), (tf.concat([z, r, g, rh], axis=-1), h_next)
 
-        (h,), (hs, gates, outputs) = _scan(
-            forward, (h0,), (projected, *kept), (units, 4 * units, units)
-        )
+        (h,), (gates, outputs) = _scan(forward, (h0,), (projected, *kept), (4 * units, units))
 
         def gradient(d_outputs: Tensor, dh: Tensor) -> State:
             transposed = tf.split(tf.transpose(kernel), 3)
+            (hs,) = _kept((_before(h0, outputs),), kept)
 
             def backward(inputs: Sequence[Tensor], carry: State) -> tuple[State, State]:
                 d_output, gates, h, *kept = inputs
@@ -198,6 +200,11 @@ def _gates(x: Tensor, count: int = 4) -> list[Tensor]:
 
 def _kept(state: State, keep: Sequence[Tensor]) -> State:
     return tuple(part * keep[0] for part in state) if keep else state
+
+
+def _before(first: Tensor, after: Tensor) -> Tensor:
+    """(B, U), (T, B, U) -> (T, B, U): a state before each step from that after each."""
+    return tf.concat([first[None], after[:-1]], axis=0)
 
 
 def _products(parts: Sequence[Tensor], kernels: Sequence[Tensor], precision: tf.DType) -> Tensor:
