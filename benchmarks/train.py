@@ -6,34 +6,19 @@ tokens are words and the softmax is over a large vocabulary. The peers need the 
 `benchmarks`.
 """
 
-import resource
 import sys
 import time
-from multiprocessing import get_context
-from multiprocessing.connection import Connection
 from statistics import median
-from typing import Any
 
 import click
 import numpy as np
 from peers import TRAINERS, Ids, Sizes
+from turns import alternate
 
 from textgen.preprocess.reading import read_text
 
 CHARACTERS = [(1, 128, 32), (1, 256, 32), (1, 512, 32), (2, 256, 64), (2, 512, 64)]
 _STEP_TOKENS = 1 << 17  # a turn trains on about this many tokens of the smallest network
-
-
-def worker(name: str, ids: Ids, sizes: Sizes, pipe: Connection) -> None:
-    """Answer each number of steps with the seconds they took and the peak memory, in MB."""
-    if name == "ceiling":
-        trainer: Any = Ceiling()
-    else:
-        kind, precision = TRAINERS[name]
-        trainer = kind(ids, sizes, precision)
-    while steps := pipe.recv():
-        seconds = trainer.steps(steps)
-        pipe.send((seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))
 
 
 class Ceiling:
@@ -64,13 +49,6 @@ def measure(
     names: list[str], ids: Ids, sizes: Sizes, rounds: int
 ) -> dict[str, tuple[float, float]]:
     """Tokens a second (for the ceiling: operations) and peak MB of each contender."""
-    context = get_context("spawn")
-    pipes: dict[str, Connection] = {}
-    processes = []
-    for name in names:
-        pipes[name], end = context.Pipe()
-        processes.append(context.Process(target=worker, args=(name, ids, sizes, end), daemon=True))
-        processes[-1].start()
     tokens = sizes.batch_size * sizes.chunk_length
     steps = max(
         5,
@@ -82,20 +60,10 @@ def measure(
             / max(1, sizes.vocabulary / 2000)
         ),
     )
-    times: dict[str, list[float]] = {name: [] for name in names}
-    memory: dict[str, float] = {}
-    for turn in range(rounds + 1):  # the first compiles
-        for name in names:
-            pipes[name].send(steps)
-            seconds, memory[name] = pipes[name].recv()
-            if turn:
-                times[name].append(seconds)
-            time.sleep(0.3)  # until its threads have stopped spinning
-    for name, process in zip(names, processes, strict=True):
-        pipes[name].send(0)
-        process.join()
+    made = {n: (TRAINERS[n][0], (ids, sizes, TRAINERS[n][1])) for n in names}
+    found = alternate(made | {"ceiling": (Ceiling, ())}, steps, rounds)
     work = dict.fromkeys(names, steps * tokens) | {"ceiling": 2.0 * Ceiling.SIZE**3}
-    return {name: (work[name] / median(times[name]), memory[name]) for name in names}
+    return {name: (work[name] / median(times), peak) for name, (times, peak) in found.items()}
 
 
 @click.command()
@@ -129,7 +97,7 @@ def main(book: str, rounds: int, words: bool) -> None:
     )
     print("|---|" + "--:|" * (len(names) + 3))
     for sizes in settings:
-        found = measure([*names, "ceiling"], ids, sizes, rounds)
+        found = measure(names, ids, sizes, rounds)
         speeds = {name: speed for name, (speed, _) in found.items()}
         torch = max(speeds["torch float32"], speeds["torch bfloat16"])
         cells = [

@@ -1,5 +1,9 @@
 """The generation loop with networks whose next token is known: exact strings."""
 
+from collections.abc import Sequence
+from itertools import pairwise, product
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -12,7 +16,9 @@ from textgen.preprocess.tokenizers import (
     Tokenizer,
     WordTokenizer,
 )
-from textgen.sampling.generate import Generation, prime
+from textgen.sampling.beam import beam_search
+from textgen.sampling.generate import Batch, Generation, prime
+from textgen.sampling.novel import Guard
 
 ALPHABET = CharacterTokenizer("abcdefghijklmnopqrstuvwxyz")
 
@@ -27,6 +33,13 @@ class Next:
     def zero_state(self, rows: int) -> int:
         assert rows == 1
         return 0
+
+    def rows(self, state: int, rows: list[int]) -> int:
+        assert rows == [0]  # one text, which never leaves before its end
+        return state
+
+    def step(self, tokens: np.ndarray, state: int) -> tuple[np.ndarray, int]:
+        return self(tokens[None], state)
 
     def __call__(self, tokens: np.ndarray, state: int) -> tuple[np.ndarray, int]:
         assert state == sum(map(len, self.calls))  # the state given is the one returned last
@@ -55,7 +68,9 @@ def generation(
 ) -> Generation:
     rng = np.random.default_rng(0)
     primed = prime(network, tokenizer.encode(prompt))
-    return Generation(network, tokenizer, primed, SamplingOptions(**options), rng)
+    banned = [] if tokenizer.unknown is None else [tokenizer.unknown]
+    batch = Batch(network, tokenizer, primed, SamplingOptions(**options), [rng], "", banned)
+    return batch.texts[0]
 
 
 def scripted(text: str, tokenizer: Tokenizer, **options: object) -> Generation:
@@ -150,3 +165,201 @@ def test_the_unknown_token_is_never_drawn() -> None:
     text = "".join(generation(script, words, "one", length=50, temperature=1.0))
     assert "unk" not in text
     assert {"one", "two"} == {text[i : i + 3] for i in range(0, len(text), 3)}
+
+
+class Bigrams:
+    """A network whose logits depend on the last token alone; its state is that token."""
+
+    def __init__(self, logits: np.ndarray) -> None:
+        self.table = logits
+        self.steps: list[int] = []  # rows in each
+
+    def zero_state(self, rows: int) -> np.ndarray:
+        return np.full(rows, -1)
+
+    def rows(self, state: np.ndarray, rows: Sequence[int]) -> np.ndarray:
+        return state[rows]
+
+    def __call__(self, tokens: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        for row in tokens:
+            logits, state = self.step(row, state)
+        return logits, state
+
+    def step(self, tokens: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        assert len(tokens) == len(state)
+        self.steps.append(len(tokens))
+        return self.table[tokens], np.array(tokens)
+
+
+LETTERS = CharacterTokenizer(" .abcd")
+
+
+def bigrams(seed: int = 0, vocabulary: int = 4) -> Bigrams:
+    return Bigrams(np.random.default_rng(seed).normal(size=(vocabulary, vocabulary)))
+
+
+def texts(
+    network: Bigrams, rows: Sequence[int], tokenizer: Tokenizer, **options: Any
+) -> list[Generation]:
+    settings = SamplingOptions(**options)
+    rngs = [np.random.default_rng([7, row]) for row in rows]
+    primed = prime(network, tokenizer.encode(tokenizer.decode([0])))
+    return Batch(network, tokenizer, primed, settings, rngs).texts
+
+
+def test_texts_written_side_by_side_are_those_written_alone() -> None:
+    tokenizer = CharacterTokenizer("abcd")
+    options = {"length": 40, "temperature": 1.5, "stop": ("dd", "bca"), "repetition_penalty": 1.3}
+    network = bigrams()
+    together = texts(network, range(5), tokenizer, **options)
+    found = [("".join(text), text.tokens, text.finish_reason) for text in together]
+    # A text that has ended takes no part in later steps.
+    assert network.steps[1] == 5
+    assert network.steps[-1] < 5
+    assert sorted(network.steps[1:], reverse=True) == network.steps[1:]
+    for row, expected in enumerate(found):
+        (alone,) = texts(bigrams(), [row], tokenizer, **options)
+        assert ("".join(alone), alone.tokens, alone.finish_reason) == expected
+    assert len({text for text, _, _ in found}) > 1
+
+
+def test_texts_may_be_read_in_any_order_and_in_part() -> None:
+    tokenizer = CharacterTokenizer("abcd")
+    plain = ["".join(t) for t in texts(bigrams(), range(3), tokenizer, length=9)]
+    first, second, third = texts(bigrams(), range(3), tokenizer, length=9)
+    begun = next(second)
+    assert "".join(third) == plain[2]
+    assert begun + "".join(second) == plain[1]
+    assert "".join(first) == plain[0]
+
+
+def test_log_probabilities_are_the_networks_own() -> None:
+    network = bigrams()
+    (text,) = texts(network, [0], CharacterTokenizer("abcd"), length=6, temperature=0.3, top_k=2)
+    ids = [0, *("abcd".index(c) for c in "".join(text))]
+    table = np.exp(network.table) / np.exp(network.table).sum(axis=1, keepdims=True)
+    expected = [np.log(table[a, b]) for a, b in pairwise(ids)]
+    np.testing.assert_allclose(text.log_probabilities, expected)
+
+
+@pytest.mark.parametrize(
+    ("last", "expected"),
+    [(None, "bcdaaaaa"), (3, "bcdabcda"), (1, "babababa"), (99, "bcdaaaaa")],
+)
+def test_the_repetition_penalty_sees_so_many_tokens_back(last: int | None, expected: str) -> None:
+    # All are equally likely but those seen; of the likeliest the first is taken.
+    (text,) = texts(
+        Bigrams(np.ones((4, 4))),
+        [0],
+        CharacterTokenizer("abcd"),
+        temperature=0,
+        repetition_penalty=2,
+        repeat_last_n=last,
+        length=8,
+    )
+    assert "".join(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "length", "expected", "reason"),
+    [
+        ("abc. dab. cab.", 2, "abc.", "sentence"),
+        ("abc. dab. cab.", 4, "abc.", "sentence"),  # just finished at the length
+        ("abc. dab. cab.", 5, "abc.", "sentence"),
+        ("abc. dab. cab.", 6, "abc. dab.", "sentence"),
+        ("ab.cd. d", 3, "ab.cd.", "sentence"),  # a point inside a word ends nothing
+        ("abcdabcd. ", 3, "abcdab", "length"),  # at most as long again
+        ("abcd", 2, "abcd", "length"),
+    ],
+)
+def test_until_the_sentence_ends(text: str, length: int, expected: str, reason: str) -> None:
+    generated = scripted(text, LETTERS, length=length, until_sentence=True)
+    assert ("".join(generated), generated.finish_reason) == (expected, reason)
+
+
+def test_quotation_marks_belong_to_the_sentence() -> None:
+    tokenizer = CharacterTokenizer(" !.ab”")
+    assert "".join(scripted("a!” b.", tokenizer, length=1, until_sentence=True)) == "a!"
+    assert "".join(scripted("a!” b.", tokenizer, length=2, until_sentence=True)) == "a!”"
+
+
+@given(
+    known=st.lists(st.text(st.sampled_from("ab☃"), max_size=30), min_size=1, max_size=3),
+    text=st.text(st.sampled_from("ab☃"), max_size=12),
+    piece=st.text(st.sampled_from("ab☃"), min_size=1, max_size=4),
+    length=st.integers(2, 6),
+)
+def test_a_guard_knows_every_stretch(known: list[str], text: str, piece: str, length: int) -> None:
+    joined = text + piece
+    ends = range(max(length, len(text) + 1), len(joined) + 1)
+    expected = any(joined[end - length : end] in book for end in ends for book in known)
+    assert Guard(known, length).copies(text, piece) == expected
+
+
+def test_what_would_copy_is_not_drawn() -> None:
+    tokenizer, book = CharacterTokenizer("abcd"), "abcabcabcabd"
+    network = Bigrams(np.log(np.full((4, 4), 0.02) + np.roll(np.eye(4), 1, axis=1)))
+    primed = prime(network, tokenizer.encode("a"))
+    for top_k in (None, 1):  # with top-k 1 all that is left after the filters may be banned
+        rng = np.random.default_rng(0)
+        options = SamplingOptions(length=200, temperature=1, top_k=top_k)
+        guard = Guard([book], 4)
+        (text,) = Batch(network, tokenizer, primed, options, [rng], guard=guard).texts
+        written = "a" + "".join(text)
+        assert len(written) == 201
+        assert not [i for i in range(198) if written[i : i + 4] in book]
+        assert any(written[i : i + 3] in book for i in range(199))
+
+
+def test_a_text_ends_where_everything_would_copy() -> None:
+    tokenizer = CharacterTokenizer("ab")
+    network = Bigrams(np.zeros((2, 2)))
+    primed = prime(network, tokenizer.encode("a"))
+    guard = Guard(["aabbab", "abab", "baab"], 3)
+    rngs = [np.random.default_rng(n) for n in range(3)]
+    everything = [a + b + c for a, b, c in product("ab", repeat=3)]
+    batch = Batch(network, tokenizer, primed, SamplingOptions(), rngs, guard=Guard(everything, 3))
+    for text in batch.texts:
+        assert len("".join(text)) == 1
+        assert (text.tokens, text.finish_reason) == (1, "novel")
+    assert guard.copies("aa", "b")
+
+
+def exhaustive(table: np.ndarray, length: int, temperature: float) -> list[tuple[int, ...]]:
+    """All texts from token 0, the likeliest first."""
+    scaled = np.exp(table / temperature)
+    logs = np.log(scaled / scaled.sum(axis=1, keepdims=True))
+
+    def score(text: tuple[int, ...]) -> float:
+        return sum(float(logs[a, b]) for a, b in pairwise((0, *text)))
+
+    return sorted(product(range(len(table)), repeat=length), key=score, reverse=True)
+
+
+def test_a_wide_beam_finds_the_likeliest_texts() -> None:
+    network, tokenizer = bigrams(3), CharacterTokenizer("abcd")
+    primed = prime(network, tokenizer.encode("a"))
+    options = SamplingOptions(beam=4**3, length=4, temperature=0.7)
+    found = [text.tokens for text in beam_search(network, tokenizer, primed, options)]
+    assert found[:10] == exhaustive(network.table, 4, 0.7)[:10]
+
+
+def test_a_beam_of_one_is_greedy() -> None:
+    network, tokenizer = bigrams(5), CharacterTokenizer("abcd")
+    primed = prime(network, tokenizer.encode("a"))
+    (found,) = beam_search(network, tokenizer, primed, SamplingOptions(beam=1, length=20))
+    (greedy,) = texts(network, [0], tokenizer, length=20, temperature=0)
+    assert tokenizer.decode(found.tokens) == "".join(greedy)
+    np.testing.assert_allclose(found.log_probabilities, greedy.log_probabilities)
+
+
+def test_beams_end_at_stops_and_never_hold_what_is_banned() -> None:
+    network, tokenizer = bigrams(3), CharacterTokenizer("abcd")
+    primed = prime(network, tokenizer.encode("a"))
+    options = SamplingOptions(beam=6, length=9, stop=("c",))
+    for text in beam_search(network, tokenizer, primed, options, banned=[1]):
+        written = tokenizer.decode(text.tokens)
+        assert "b" not in written
+        assert text.ended == ("c" in written)
+        assert "c" not in written[:-1]
+        assert text.ended or len(written) == 9

@@ -11,10 +11,11 @@ PACKAGE = ROOT / "textgen"
 # A module may import those to the right of it, and its own kind.
 ORDER = [
     ("textgen.cli", "textgen.__main__"),
+    ("textgen.interactive",),
     ("textgen.runs",),
     ("textgen.training",),
     ("textgen.model",),
-    ("textgen.evaluation",),
+    ("textgen.evaluation", "textgen.novelty"),
     ("textgen.sampling",),
     ("textgen.checkpoint",),
     ("textgen.preprocess",),

@@ -9,6 +9,7 @@ model = textgen.load("checkpoints/book")
 model.evaluate("It was a dark night.").bits_per_character
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,12 +25,14 @@ from textgen.errors import (
 if TYPE_CHECKING:
     from textgen.evaluation import Evaluation
     from textgen.model import Model
+    from textgen.novelty import Novelty
 
 __version__ = "0.1.0"
 __all__ = [
     "BookError",
     "Evaluation",
     "Model",
+    "Novelty",
     "OptionError",
     "RunError",
     "TextgenError",
@@ -87,15 +90,20 @@ def train(
     return load(run.path)
 
 
-def load(run: str | Path) -> "Model":
+def load(*runs: str | Path, weights: Sequence[float] | None = None) -> "Model":
     """Return the model in a run folder, with its best weights.
 
-    Raises RunError where there is none, or it is damaged.
+    Of several runs that share a vocabulary the probabilities are mixed, in equal shares or in
+    proportion to `weights`.
+
+    Raises RunError where there is none, or it is damaged, OptionError for the weights.
     """
     from textgen.checkpoint import Run
     from textgen.model import Model
 
-    return Model(Run.open(run))
+    if not runs:
+        raise RunError("no run to load; name one")
+    return Model([Run.open(run) for run in runs], shares=weights)
 
 
 def __getattr__(name: str) -> Any:
@@ -108,4 +116,8 @@ def __getattr__(name: str) -> Any:
         from textgen.evaluation import Evaluation
 
         return Evaluation
+    if name == "Novelty":
+        from textgen.novelty import Novelty
+
+        return Novelty
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

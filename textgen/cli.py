@@ -50,11 +50,14 @@ def _options_of(options: type[Options]) -> Callable[[_Command], _Command]:
             settings: dict[str, Any] = {"help": item.metadata["help"], "default": None}
             if kind is bool:
                 settings["is_flag"] = True
+                if item.default is None:
+                    names[0] += "/--no-" + flag.removeprefix("--")
             elif get_origin(item.type) is tuple:
                 settings |= {"multiple": True, "metavar": "TEXT"}
             else:
                 choices = item.metadata["choices"]
-                settings["type"] = click.Choice(choices) if choices else kind
+                plain = kind if kind in (int, float) else str
+                settings["type"] = click.Choice(choices) if choices else plain
                 if item.default is not None:
                     settings["help"] += f"  [default: {item.default}]"
             command = click.option(*names, **settings)(command)
@@ -65,6 +68,13 @@ def _options_of(options: type[Options]) -> Callable[[_Command], _Command]:
 
 def _given(options: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value not in (None, ())}
+
+
+def _numbers(name: str, text: str | None) -> list[float] | None:
+    try:
+        return None if text is None else [float(part) for part in text.split(",")]
+    except ValueError:
+        raise OptionError(name, f"must be numbers with commas between, not {text!r}") from None
 
 
 def _printable(message: str) -> str:
@@ -118,7 +128,8 @@ def train(
 
 
 @main.command()
-@click.argument("run", required=False)
+@click.argument("runs", nargs=-1, metavar="[RUN]...")
+@click.option("--weights", help="Shares of several RUNs in the mixture, as 0.7,0.3.")
 @click.option("-n", "--count", default=1, help="How many texts.  [default: 1]")
 @click.option("-p", "--prompt", default="", help="Text to go on from.")
 @click.option("--prompt-file", help='File with the text to go on from; "-" is standard input.')
@@ -126,19 +137,25 @@ def train(
 @_options_of(SamplingOptions)
 @click.option("--seed", type=int, help="Makes the text repeatable.")
 @click.option("--stream/--no-stream", default=True, help="Print tokens as they are drawn.")
+@click.option("--interactive", is_flag=True, help="Write together: see and pick each token.")
 @click.option("--json", "as_json", is_flag=True, help="Print the texts as JSON.")
 def sample(
-    run: str | None,
+    runs: tuple[str, ...],
+    weights: str | None,
     count: int,
     prompt: str,
     prompt_file: str | None,
     encoding: str | None,
     seed: int | None,
     stream: bool,
+    interactive: bool,
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Write text with the network of RUN, by default the newest under checkpoints/."""
+    """Write text with the network of RUN, by default the newest under checkpoints/.
+
+    Of several RUNs with one vocabulary the probabilities are mixed.
+    """
     from textgen.model import new_seed
     from textgen.preprocess.reading import read_text
     from textgen.runs import newest
@@ -147,8 +164,13 @@ def sample(
         raise OptionError("prompt_file", "cannot be given together with --prompt; choose one")
     if prompt_file:
         prompt = read_text(prompt_file, encoding)
-    model = textgen.load(run or newest())
+    model = textgen.load(*(runs or [newest()]), weights=_numbers("weights", weights))
     chosen = new_seed() if seed is None else seed
+    if interactive:
+        from textgen.interactive import write
+
+        write(model.writer(prompt, seed=chosen, **_given(options)))
+        return
     texts = model.samples(prompt, count=count, seed=chosen, **_given(options))
     if as_json:
         samples = [
@@ -156,11 +178,13 @@ def sample(
                 "text": "".join(text),
                 "prompt": prompt,
                 "tokens": text.tokens,
+                "log_probabilities": text.log_probabilities,
                 "finish_reason": text.finish_reason,
             }
             for text in texts
         ]
-        _print_json({"run": str(model.path), "seed": chosen, "samples": samples})
+        mixed = {"runs": [str(r.path) for r in model.runs]} if len(model.runs) > 1 else {}
+        _print_json({"run": str(model.path), **mixed, "seed": chosen, "samples": samples})
         return
     if seed is None:
         click.echo(f"seed {chosen}", err=True)
@@ -191,6 +215,30 @@ def evaluate(
         _print_json(result)
     else:
         click.echo(_table(result))
+
+
+@main.command()
+@click.argument("run")
+@click.argument("text", default="-")
+@click.option("--least", default=20, help="Characters that make a copy.  [default: 20]")
+@click.option("--most", default=10, help="How many passages to show.  [default: 10]")
+@click.option("--encoding", help="Encoding of the text, if not UTF-8 or marked.")
+@click.option("--json", "as_json", is_flag=True, help="Print what is found as JSON.")
+def novelty(
+    run: str, text: str, least: int, most: int, encoding: str | None, as_json: bool
+) -> None:
+    """Tell what of TEXT, a file or "-", stands word for word in what RUN was trained on."""
+    from textgen.preprocess.reading import read_text
+
+    found = textgen.load(run).novelty(read_text(text, encoding, True), least, most)
+    if as_json:
+        _print_json(asdict(found))
+        return
+    click.echo(f"{found.copied:.1%} of {found.characters:,} characters copied")
+    for passage in found.longest:
+        where = f"{passage.source}, character {passage.source_position:,}"
+        click.echo(f"\n{len(passage.text)} at {passage.position:,}, from {where}")
+        click.echo(textwrap.indent(passage.text, "  ", lambda line: True))
 
 
 @main.command()

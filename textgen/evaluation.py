@@ -2,14 +2,25 @@
 
 import math
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 
 from textgen.errors import BookError
-from textgen.preprocess.tokenizers import Tokenizer
-from textgen.sampling.network import Network
+from textgen.preprocess.tokenizers import Ids, Tokenizer
+from textgen.sampling.filters import Logits, log_softmax
 
 _BLOCK = 256  # steps; bounds the memory that logits take
+
+
+class Network(Protocol):
+    """What evaluation asks of a network: see `textgen.sampling.network.Network`."""
+
+    def zero_state(self, rows: int) -> Any: ...
+
+    def forward(self, tokens: Ids, state: Any) -> tuple[Any, Any]: ...
+
+    def logits(self, hidden: Any) -> Logits: ...
 
 
 @dataclass(frozen=True)
@@ -42,10 +53,8 @@ def evaluate(network: Network, tokenizer: Tokenizer, text: str) -> Evaluation:
         inputs = ids[start : min(start + _BLOCK, tokens)]
         targets = ids[start + 1 : start + 1 + len(inputs)]
         hidden, states = network.forward(inputs[:, None], states)
-        logits = network.logits(hidden[:, 0]).astype(np.float64)  # (steps, V)
-        logits -= logits.max(axis=-1, keepdims=True)
-        chosen = logits[np.arange(len(targets)), targets]
-        total += float(np.sum(np.log(np.exp(logits).sum(axis=-1)) - chosen))
+        logits = log_softmax(network.logits(hidden)[:, 0].astype(np.float64))  # (steps, V)
+        total -= float(logits[np.arange(len(targets)), targets].sum())
     loss = total / tokens
     bits = bits_per_character(loss, characters / tokens)
     perplexity = math.exp(min(loss, 700.0))  # e ** 700 is about the largest number there is

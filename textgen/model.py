@@ -1,31 +1,59 @@
 """A trained model: generate text, stream it, evaluate a text."""
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from textgen.checkpoint import Arrays, Run
-from textgen.errors import OptionError, VocabularyError
+from textgen.errors import OptionError, RunError, VocabularyError
 from textgen.evaluation import Evaluation, evaluate
 from textgen.options import SamplingOptions
 from textgen.preprocess.tokenizers import Ids
-from textgen.sampling.generate import Generation, prime
+from textgen.sampling.beam import beam_search
+from textgen.sampling.ensemble import Ensemble
+from textgen.sampling.generate import Batch, Generation, Primed, prime
 from textgen.sampling.network import Network
+from textgen.sampling.novel import Guard
+from textgen.sampling.writer import Writer
 
+if TYPE_CHECKING:
+    from textgen.novelty import Novelty
+
+_ROWS = 64  # texts written side by side
 _OPENINGS = ("\n\n", "\n", " ")  # in order of preference
 
 
 class Model:
-    """The weights of a run, ready to write. Made by `textgen.load` and `textgen.train`."""
+    """A trained network, ready to write. Made by `textgen.load` and `textgen.train`."""
 
-    def __init__(self, run: Run, weights: Arrays | None = None) -> None:
-        """`weights` are the run's best where not given."""
-        self.run = run
-        self.tokenizer = run.tokenizer
-        self._network = Network(run.options, weights or run.weights())
+    def __init__(
+        self,
+        runs: Sequence[Run],
+        weights: Sequence[Arrays] | None = None,
+        shares: Sequence[float] | None = None,
+    ) -> None:
+        """Of several runs the probabilities are mixed, in equal `shares` where not given.
+
+        `weights` are those of each run's network, its best where not given.
+        """
+        self.runs = runs
+        self.run = runs[0]
+        self.tokenizer = self.run.tokenizer
+        for run in runs[1:]:
+            if run.tokenizer.to_json() != self.tokenizer.to_json():
+                raise RunError(
+                    f"{run.path} has another vocabulary than {self.run.path}; only runs "
+                    "trained on texts of the same tokens can be mixed"
+                )
+        networks = [
+            Network(run.options, own)
+            for run, own in zip(runs, weights or [run.weights() for run in runs], strict=True)
+        ]
+        self._network = networks[0] if len(runs) == 1 else Ensemble(networks, _shares(runs, shares))
 
     @property
     def path(self) -> Path:
@@ -34,8 +62,10 @@ class Model:
     def generate(self, prompt: str = "", *, seed: int | None = None, **options: Any) -> str:
         """Return text that goes on from `prompt`, without the prompt.
 
-        `options` are those of `textgen sample`: length (in tokens), temperature, top_k,
-        top_p, min_p, repetition_penalty, stop. The same seed gives the same text.
+        `options` are those of `textgen sample`: length (in tokens), temperature (a number,
+        several to take turns, or "1.2:0.6"), top_k, top_p, min_p, repetition_penalty,
+        repeat_last_n, ban, novel, stop, until_sentence, beam. The same seed gives the same
+        text.
 
         Raises OptionError for an option outside its limits, VocabularyError for a prompt
         with characters that the model has never seen.
@@ -51,7 +81,8 @@ class Model:
     ) -> Iterator[Generation]:
         """Yield `count` texts to be iterated over; each has random numbers of its own.
 
-        Text 3 of 10 is therefore the same as text 3 of 5. Other arguments and errors as for
+        Text 3 of 10 is therefore the same as text 3 of 5. The texts are written side by side:
+        asking one for its next piece moves others on, too. Other arguments and errors as for
         `generate`.
         """
         settings = SamplingOptions(**options)
@@ -59,16 +90,91 @@ class Model:
         for name, value, least in (("count", count, 1), ("seed", seed, 0)):
             if not isinstance(value, int | np.integer) or value < least:
                 raise OptionError(name, f"must be a whole number, at least {least}, not {value!r}")
+        banned = self._banned(settings)
+        ids, ahead = self.tokenizer.encode_prompt(prompt) if prompt else (self._opening(), "")
+        guard = None
+        if settings.novel is not None:
+            sources = self._sources(self.tokenizer.spell)
+            guard = Guard([content for _, content in sources], settings.novel)
+        primed = prime(self._network, ids)
+        if settings.beam is not None:
+            return self._best(count, primed, settings, ahead, banned)
+        rngs = (np.random.default_rng([seed, number]) for number in range(count))
+        return (
+            text
+            for together in iter(lambda: list(islice(rngs, _ROWS)), [])
+            for text in Batch(
+                self._network, self.tokenizer, primed, settings, together, ahead, banned, guard
+            ).texts
+        )
+
+    def writer(self, prompt: str = "", *, seed: int | None = None, **options: Any) -> Writer:
+        """Return a text to be written token by token, with or without the network.
+
+        Arguments and errors as for `generate`; `length`, `stop`, `until_sentence`, `beam` and
+        `novel` have no meaning here.
+        """
+        settings = SamplingOptions(**options)
         ids, ahead = self.tokenizer.encode_prompt(prompt) if prompt else (self._opening(), "")
         primed = prime(self._network, ids)
-        return (
-            Generation(self._network, self.tokenizer, primed, settings, rng, ahead)
-            for rng in (np.random.default_rng([seed, number]) for number in range(count))
-        )
+        rng = np.random.default_rng(new_seed() if seed is None else [seed, 0])
+        banned = self._banned(settings)
+        return Writer(self._network, self.tokenizer, primed, settings, rng, prompt, ahead, banned)
 
     def evaluate(self, text: str) -> Evaluation:
         """Return loss (nats per token), perplexity and bits per character of `text`."""
         return evaluate(self._network, self.tokenizer, text)
+
+    def novelty(self, text: str, least: int = 20, most: int = 10) -> "Novelty":
+        """Return the share of `text` that stands in the training text in passages of at least
+        `least` characters, and the `most` longest of them.
+        """
+        from textgen.novelty import novelty
+
+        return novelty(text, self._sources(self.tokenizer.decode), least, most)
+
+    def _best(
+        self,
+        count: int,
+        primed: Primed,
+        options: SamplingOptions,
+        ahead: str,
+        banned: Sequence[int],
+    ) -> Iterator[Generation]:
+        for name in ("novel", "until_sentence"):
+            if getattr(options, name):
+                raise OptionError("beam", f"cannot be combined with {name}; leave one out")
+        if options.beam is not None and count > options.beam:
+            raise OptionError("count", f"must be at most the {options.beam} texts of the beam")
+        texts = []
+        found = beam_search(self._network, self.tokenizer, primed, options, banned)
+        for text in found[:count]:
+            generation = Generation(self.tokenizer, options, ahead)
+            for token, log_probability in zip(text.tokens, text.log_probabilities, strict=True):
+                generation.add(token, log_probability)
+            texts.append(generation)
+        return iter(texts)
+
+    def _sources(self, decode: Callable[[Ids], str]) -> list[tuple[str, str]]:
+        """The books that the model was trained on, by name."""
+        sources = []
+        for run in self.runs:
+            corpus = run.corpus()
+            parts = np.split(corpus.ids, corpus.documents[1:])
+            sources += [(n, decode(part)) for n, part in zip(run.books, parts, strict=True)]
+        return sources
+
+    def _banned(self, options: SamplingOptions) -> list[int]:
+        """The tokens that are never drawn: the unknown one, and those that `ban` names."""
+        banned = set() if self.tokenizer.unknown is None else {self.tokenizer.unknown}
+        for token in options.ban:
+            ids = self.tokenizer.ids_of(token)
+            if not ids:
+                raise OptionError("ban", f"must be a token that the model knows, not {token!r}")
+            banned.update(ids)
+        if len(banned) == len(self.tokenizer):
+            raise OptionError("ban", "leaves no token to draw")
+        return sorted(banned)
 
     def _opening(self) -> Ids:
         """What to run through first where there is no prompt: the start of a paragraph."""
@@ -80,6 +186,16 @@ class Model:
             if self.tokenizer.unknown not in ids:
                 return ids
         return np.array([len(self.tokenizer) - 1])
+
+
+def _shares(runs: Sequence[Run], shares: Sequence[float] | None) -> Sequence[float]:
+    if shares is None:
+        return [1.0] * len(runs)
+    if len(shares) != len(runs):
+        raise OptionError("weights", f"must be {len(runs)} numbers, one for each run")
+    if not all(0 <= share < 1e300 for share in shares) or not any(shares):
+        raise OptionError("weights", "must be numbers of at least 0, one of them above")
+    return shares
 
 
 def new_seed() -> int:

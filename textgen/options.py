@@ -54,6 +54,44 @@ def value_type(item: Field[Any]) -> tuple[type, bool]:
     return next(t for t in types if t is not NoneType), NoneType in types
 
 
+@dataclass(frozen=True)
+class Temperatures:
+    """A temperature for each token of a text: cycled through, or sliding between two."""
+
+    values: tuple[float, ...]
+    sliding: bool = False
+
+    def at(self, position: int, length: int) -> float:
+        """The temperature of the token at `position`, from 0, of a text of `length`."""
+        if not self.sliding:
+            return self.values[position % len(self.values)]
+        first, last = self.values
+        return first + (last - first) * position / max(length - 1, 1)
+
+    def __str__(self) -> str:
+        return (":" if self.sliding else ",").join(f"{value:g}" for value in self.values)
+
+
+def temperatures(value: Any) -> Temperatures:
+    """Read 0.8, "0.5,1.0" (also as numbers in a sequence) or "1.2:0.6"; else raise ValueError."""
+    if isinstance(value, Temperatures):
+        return value
+    sliding = isinstance(value, str) and ":" in value
+    parts = value.split(":" if sliding else ",") if isinstance(value, str) else value
+    parts = parts if isinstance(parts, list | tuple) else [parts]
+    try:
+        numbers = tuple(float(part) for part in parts if not isinstance(part, bool))
+    except (TypeError, ValueError, OverflowError):
+        numbers = ()
+    if not numbers or len(numbers) < len(parts) or not all(abs(n) < 1e300 for n in numbers):
+        raise ValueError(f"must be a number, or several as 0.5,1.0 or 1.2:0.6, not {value!r}")
+    if sliding and len(numbers) != 2:
+        raise ValueError(f"must slide between two numbers, as 1.2:0.6, not {value!r}")
+    if min(numbers) < 0:
+        raise ValueError(f"must be at least 0, not {min(numbers):g}")
+    return Temperatures(numbers, sliding)
+
+
 _HOLDS = {
     "at least": operator.ge,
     "above": operator.gt,
@@ -67,6 +105,11 @@ _NUMBERS: dict[type, type] = {int: Integral, float: Real}  # NumPy's are numbers
 
 def _check(item: Field[Any], value: Any) -> Any:
     """Return `value` as the option's type; raise OptionError where it does not fit."""
+    if item.type is Temperatures:
+        try:
+            return temperatures(value)
+        except ValueError as error:
+            raise OptionError(item.name, str(error)) from None
     if get_origin(item.type) is tuple:
         texts = (value,) if isinstance(value, str) else value
         if not isinstance(texts, list | tuple) or not all(isinstance(t, str) and t for t in texts):
@@ -99,9 +142,39 @@ class Options:
             object.__setattr__(self, item.name, _check(item, getattr(self, item.name)))
 
 
-_SIZES = {"small": (256, 0.5), "medium": (512, 0.3), "large": (1024, 0.2)}  # units, dropout
-_TOKENS_A_MINUTE = 100_000  # of a text that is not read too often in so much time
-_SIZES_UP_TO = {"small": 400_000, "medium": 8_000_000, "large": math.inf}  # tokens
+_SIZES = {"small": 256, "medium": 512, "large": 1024}  # units
+
+
+@dataclass(frozen=True)
+class _Level:
+    """What wins for one kind of token; how it was found stands in docs/training.md."""
+
+    up_to: dict[str, float]  # tokens of the largest text for each size
+    dropout: dict[str, float]
+    tokens_a_minute: int  # of a text that is not read too often in so much time
+    batch_size: int
+    chunk_length: int
+    tie: bool
+
+
+_CHARACTERS = _Level(
+    up_to={"small": 400_000, "medium": 8_000_000, "large": math.inf},
+    dropout={"small": 0.5, "medium": 0.3, "large": 0.2},
+    tokens_a_minute=100_000,
+    batch_size=32,
+    chunk_length=64,
+    tie=False,
+)
+# With words most of the work is the softmax, which costs as much a token in small batches as
+# in large ones; so more and smaller updates are had for nothing.
+_WORDS = _Level(
+    up_to={"small": 2_000_000, "medium": 20_000_000, "large": math.inf},
+    dropout={"small": 0.2, "medium": 0.2, "large": 0.2},
+    tokens_a_minute=25_000,
+    batch_size=16,
+    chunk_length=32,
+    tie=True,
+)
 
 
 @dataclass(frozen=True)
@@ -119,7 +192,7 @@ class TrainingOptions(Options):
     embedding: int = option(
         None, "Size of a token's embedding (64; the units, if tied).", at_least=1, at_most=65_536
     )
-    tie: bool = option(False, "Use the embedding for the output, too.")
+    tie: bool = option(None, "Use the embedding for the output, too (words do).")
     cell: str = option("lstm", "Kind of recurrent layer.", choices=("lstm", "gru"))
     dropout: float = option(
         None, "Share of each layer's outputs dropped in training.", at_least=0, below=1
@@ -161,15 +234,13 @@ class TrainingOptions(Options):
     )
 
     def __post_init__(self) -> None:
-        # With words most of the work is the softmax, which costs as much a token in small
-        # batches as in large ones; so more and smaller updates are had for nothing.
-        words = self.level == "word"
-        self._default("batch_size", 16 if words else 32)
-        self._default("chunk_length", 32 if words else 64)
+        level = self._level
+        self._default("batch_size", level.batch_size)
+        self._default("chunk_length", level.chunk_length)
+        self._default("tie", level.tie and self.embedding in (None, self.units))
         if self.size in _SIZES:
-            units, dropout = _SIZES[self.size]
-            self._default("units", units)
-            self._default("dropout", dropout)
+            self._default("units", _SIZES[self.size])
+            self._default("dropout", level.dropout[self.size])
         if not self.tie:
             self._default("embedding", 64)
         elif self.units is not None:
@@ -190,11 +261,16 @@ class TrainingOptions(Options):
         """The options for a text of so many tokens: those of its size where none was given."""
         if self.size:
             return self
-        size = next(size for size, most in _SIZES_UP_TO.items() if tokens <= most)
-        often = self.minutes is not None and tokens < _TOKENS_A_MINUTE * self.minutes
+        level = self._level
+        size = next(size for size, most in level.up_to.items() if tokens <= most)
+        often = self.minutes is not None and tokens < level.tokens_a_minute * self.minutes
         preset = replace(self, size=size)
         # A text that is read over and over would be learned by heart.
         return replace(preset, dropout=0.5) if often and self.dropout is None else preset
+
+    @property
+    def _level(self) -> _Level:
+        return _WORDS if self.level == "word" else _CHARACTERS
 
     def _default(self, name: str, value: Any) -> None:
         if getattr(self, name) is None:
@@ -205,8 +281,11 @@ class TrainingOptions(Options):
 class SamplingOptions(Options):
     """How the next token is drawn and where a text ends."""
 
-    temperature: float = option(
-        0.8, "Below 1 safer, above 1 wilder; 0 takes the likeliest token.", short="t", at_least=0
+    temperature: Temperatures = option(
+        Temperatures((0.8,)),
+        "Below 1 safer, above 1 wilder; 0 takes the likeliest token. 0.5,1 takes turns, "
+        "1.2:0.6 slides over the length.",
+        short="t",
     )
     length: int = option(500, "Most tokens to generate.", short="l", at_least=0)
     top_k: int | None = option(None, "Draw among the K likeliest tokens.", at_least=1)
@@ -222,4 +301,17 @@ class SamplingOptions(Options):
         at_least=0.01,
         at_most=100,
     )
+    repeat_last_n: int | None = option(
+        None, "Of the text, only the last N tokens count as repeated.", at_least=1
+    )
+    ban: tuple[str, ...] = option((), "Never draw this token; may be given several times.")
+    novel: int | None = option(
+        None, "Never copy N or more characters in a row from the training text.", at_least=2
+    )
     stop: tuple[str, ...] = option((), "End before this text; may be given several times.")
+    until_sentence: bool = option(
+        False, "After the length, go on to the end of the sentence (at most as long again)."
+    )
+    beam: int | None = option(
+        None, "Draw nothing: follow the N likeliest texts and write the best.", at_least=1
+    )

@@ -50,6 +50,18 @@ class Tokenizer(ABC):
     def decode(self, ids: Iterable[int]) -> str:
         """Return the text of `ids`."""
 
+    def spell(self, ids: Iterable[int]) -> str:
+        """Like `decode`, but so that what is joined is what its parts were: bytes one by one."""
+        return self.decode(ids)
+
+    def ids_of(self, token: str) -> list[int]:
+        """Return the ids of what a user would call the token `token`; none if there is no such."""
+        try:
+            ids = self.encode(token)
+        except VocabularyError:
+            return []
+        return ids.tolist() if len(ids) == 1 else []
+
     def decoder(self) -> Callable[[int], str]:
         """Return a function from each next id to the text that it completes."""
         return lambda token: self.decode([token])
@@ -95,7 +107,7 @@ class CharacterTokenizer(Tokenizer):
         return ids
 
     def decode(self, ids: Iterable[int]) -> str:
-        codes = self._codes[np.fromiter(ids, np.int64)]
+        codes = self._codes[_array(ids)]
         return codes.tobytes().decode("utf-32-le", "surrogatepass")
 
 
@@ -138,6 +150,10 @@ class WordTokenizer(Tokenizer):
     def decode(self, ids: Iterable[int]) -> str:
         return "".join(self._words[i] for i in ids)
 
+    def ids_of(self, token: str) -> list[int]:
+        """A word stands in the vocabulary with a space before it, or without one, or both."""
+        return [self._ids[word] for word in (token, " " + token) if word in self._ids]
+
 
 class ByteTokenizer(Tokenizer):
     """The 256 bytes of UTF-8; no text is unknown to it."""
@@ -152,11 +168,18 @@ class ByteTokenizer(Tokenizer):
         return np.frombuffer(utf8(text), np.uint8)
 
     def decode(self, ids: Iterable[int]) -> str:
-        return np.fromiter(ids, np.uint8).tobytes().decode("utf-8", "replace")
+        return _array(ids).astype(np.uint8).tobytes().decode("utf-8", "replace")
+
+    def spell(self, ids: Iterable[int]) -> str:
+        return _array(ids).astype(np.uint8).tobytes().decode("latin-1")
 
     def decoder(self) -> Callable[[int], str]:
         decode = codecs.getincrementaldecoder("utf-8")("replace").decode
         return lambda token: decode(bytes([token]))
+
+
+def _array(ids: Iterable[int]) -> Ids:
+    return ids if isinstance(ids, np.ndarray) else np.fromiter(ids, np.int64)
 
 
 def code_points(text: str) -> NDArray[np.uint32]:

@@ -1,111 +1,258 @@
-"""The generation loop: prime, step, draw, stop; text comes out piece by piece."""
+"""The generation loop: prime, step, draw, stop; several texts at once, piece by piece."""
 
-from collections.abc import Iterator
+import re
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from textgen.options import SamplingOptions
 from textgen.preprocess.tokenizers import Ids, Tokenizer
-from textgen.sampling.filters import Logits, Probabilities, distribution
+from textgen.sampling.filters import Logits, Mask, distribution, log_softmax
+from textgen.sampling.novel import Guard
 
 _BLOCK = 256  # steps of a prompt at once; bounds the memory it takes
+_SENTENCE_END = re.compile(r"[.!?…。！？][\"'”’»)\]]*(?=\s|$)")
 
 
-class StepFunction(Protocol):
+class Network(Protocol):
     """What generation asks of a network: see `textgen.sampling.network.Network`."""
 
     def zero_state(self, rows: int) -> Any: ...
 
-    def __call__(self, tokens: Ids, states: Any) -> tuple[Logits, Any]: ...
+    def __call__(self, tokens: Ids, state: Any) -> tuple[Logits, Any]: ...
+
+    def step(self, tokens: Ids, state: Any) -> tuple[Logits, Any]: ...
+
+    def rows(self, state: Any, rows: Sequence[int]) -> Any: ...
 
 
 class Primed(NamedTuple):
     """A network that has read a prompt."""
 
     prompt: Ids  # (tokens,)
-    logits: Logits  # (V,)
-    states: Any
+    logits: Logits  # (1, V)
+    state: Any  # of one row
 
 
-def prime(network: StepFunction, prompt: Ids) -> Primed:
+def prime(network: Network, prompt: Ids) -> Primed:
     """Run through `prompt`, of at least one id, from a zero state."""
-    states = network.zero_state(1)
+    state = network.zero_state(1)
     for start in range(0, len(prompt), _BLOCK):
-        logits, states = network(prompt[start : start + _BLOCK, None], states)
-    return Primed(prompt, logits[0], states)
+        logits, state = network(prompt[start : start + _BLOCK, None], state)
+    return Primed(prompt, logits, state)
 
 
 class Generation(Iterator[str]):
     """One text in the making: an iterator over its pieces, as they are drawn.
 
-    `tokens` counts those drawn so far. `finish_reason` is None until the text ends, then
-    "length", or "stop" where a stop text came up, which is left out.
+    Attributes:
+        tokens: how many were drawn so far.
+        log_probabilities: of each, in nats, by the network alone, before any filter.
+        finish_reason: None until the text ends, then "length"; "stop" where a stop text came
+            up, which is left out; "sentence" where `until_sentence` ended it; "novel" where
+            every token that is left would copy.
     """
 
     def __init__(
         self,
-        network: StepFunction,
+        tokenizer: Tokenizer,
+        options: SamplingOptions,
+        ahead: str,
+        advance: Callable[[], None] | None = None,
+    ) -> None:
+        """`advance` is called for more, unless all that there is was added before."""
+        self._advance = advance
+        self._decode = tokenizer.decoder()
+        self._options = options
+        self._ahead = ahead
+        self._pieces: deque[str] = deque()
+        self._held = ""  # what may yet turn out to be left out
+        self._tail = ""  # the end of what is not held
+        self.tokens = 0
+        self.log_probabilities: list[float] = []
+        self.finish_reason = None if options.length else "length"
+
+    def __next__(self) -> str:
+        while not self._pieces:
+            if self.finish_reason is not None or self._advance is None:
+                raise StopIteration
+            self._advance()
+        return self._pieces.popleft()
+
+    def add(self, token: int, log_probability: float) -> None:
+        """Take the next token; see whether the text ends with it."""
+        piece = self._decode(token)
+        self._held += piece if self.tokens else piece.removeprefix(self._ahead)
+        self.tokens += 1
+        self.log_probabilities.append(log_probability)
+        stops, length = self._options.stop, self._options.length
+        if ends := [at for stop in stops if (at := self._held.find(stop)) >= 0]:
+            self.end("stop", min(ends))
+        elif self.tokens < length:
+            self._release(len(self._held) - _overhang(self._held, stops))
+        elif self._options.until_sentence:
+            last = self.tokens >= 2 * length
+            if (end := self._sentence_end(last)) is not None:
+                self.end("sentence", end)
+            elif last:
+                self.end("length")
+        else:
+            self.end("length")
+
+    def end(self, reason: str, at: int | None = None) -> None:
+        """End the text, with what is held up to `at`."""
+        self.finish_reason = reason
+        self._release(len(self._held) if at is None else at)
+
+    def _release(self, count: int) -> None:
+        if count:
+            self._pieces.append(self._held[:count])
+            self._tail = (self._tail + self._held[:count])[-8:]
+            self._held = self._held[count:]
+
+    def _sentence_end(self, last: bool) -> int | None:
+        """Where in what is held a sentence ends; at its very end only if nothing is to follow."""
+        text = self._tail + self._held
+        ends = [match.end() for match in _SENTENCE_END.finditer(text)]
+        ends = [end - len(self._tail) for end in ends if last or end < len(text)]
+        return next((end for end in ends if end >= 0), None)
+
+
+class Batch:
+    """Texts written side by side, one row each, that all go on from one prompt.
+
+    Each draws with random numbers of its own, so that none depends on how many there are.
+    """
+
+    def __init__(
+        self,
+        network: Network,
         tokenizer: Tokenizer,
         primed: Primed,
         options: SamplingOptions,
-        rng: np.random.Generator,
+        rngs: Sequence[np.random.Generator],
         ahead: str = "",
+        banned: Sequence[int] = (),
+        guard: Guard | None = None,
     ) -> None:
-        """The text goes on from the prompt; `ahead` is left off its beginning, if it is there."""
+        """`banned` are tokens that are never drawn; `guard` keeps the texts from copying.
+
+        `ahead` is left off the beginning of each text, if it is there.
+        """
+        size = primed.logits.shape[-1]
         self._network = network
         self._tokenizer = tokenizer
-        self._primed = primed
         self._options = options
-        self._rng = rng
-        self._ahead = ahead
-        self._text = self._until_stop()
-        self.tokens = 0
-        self.finish_reason: str | None = None
+        self._guard = guard
+        self._banned = np.isin(np.arange(size), list(banned))
+        self._position = 0
+        self.texts = [Generation(tokenizer, options, ahead, self.advance) for _ in rngs]
+        # What there is of each row, while its text goes on:
+        self._live = list(zip(self.texts, rngs, strict=True))
+        self._logits, self._state = primed.logits, primed.state
+        self._seen = Seen(primed.prompt, size, options)
+        self._tails = [tokenizer.spell(primed.prompt.tolist()) if guard else ""]
+        self._take([0] * len(rngs))
 
-    def __next__(self) -> str:
-        return next(self._text)
+    def advance(self) -> None:
+        """Draw the next token of every text that has not ended."""
+        weights = self._weights(slice(None), self._banned)
+        tokens = draw(weights, [rng for _, rng in self._live])
+        log_probabilities = log_softmax(self._logits)
+        for row, (text, _) in enumerate(self._live):
+            if self._guard is not None:
+                tokens[row] = self._redrawn(row, tokens[row])
+            if text.finish_reason is None:
+                text.add(int(tokens[row]), float(log_probabilities[row, tokens[row]]))
+        self._position += 1
+        self._seen.add(tokens)
+        going = [row for row, (text, _) in enumerate(self._live) if text.finish_reason is None]
+        if len(going) < len(self._live):
+            self._live = [self._live[row] for row in going]
+            if going:
+                self._take(going)
+                tokens = tokens[going]
+        if going:
+            self._logits, self._state = self._network.step(tokens, self._state)
 
-    def _until_stop(self) -> Iterator[str]:
-        stops = self._options.stop
-        held = ""  # what may yet turn out to be the beginning of a stop text
-        for piece in self._pieces():
-            held += piece
-            ends = [at for stop in stops if (at := held.find(stop)) >= 0]
-            if ends:
-                self.finish_reason = "stop"
-                held = held[: min(ends)]
+    def _take(self, rows: Sequence[int]) -> None:
+        self._logits = self._logits[rows]
+        self._state = self._network.rows(self._state, rows)
+        self._seen.take(rows)
+        self._tails = [self._tails[row] for row in rows]
+
+    def _weights(self, rows: slice, banned: Mask) -> NDArray[np.float64]:
+        seen = self._seen.mask
+        return distribution(
+            self._logits[rows],
+            self._options,
+            self._position,
+            banned,
+            None if seen is None else seen[rows],
+        )
+
+    def _redrawn(self, row: int, token: int) -> int:
+        """Draw again until the token copies nothing; end the text where every token would."""
+        assert self._guard is not None
+        text, rng = self._live[row]
+        banned = self._banned.copy()
+        while self._guard.copies(self._tails[row], piece := self._tokenizer.spell([token])):
+            banned[token] = True
+            if banned.all():
+                text.end("novel")
                 break
-            ready = len(held) - _overhang(held, stops)
-            if ready:
-                yield held[:ready]
-                held = held[ready:]
-        else:
-            self.finish_reason = "length"
-        if held:
-            yield held
-
-    def _pieces(self) -> Iterator[str]:
-        """Draw tokens up to the length; yield what each adds to the text."""
-        decode = self._tokenizer.decoder()
-        prompt, logits, states = self._primed
-        previous, banned = set(prompt.tolist()), self._tokenizer.unknown
-        while self.tokens < self._options.length:
-            token = draw(distribution(logits, previous, self._options, banned), self._rng)
-            previous.add(token)
-            self.tokens += 1
-            piece = decode(token)
-            yield piece.removeprefix(self._ahead) if self.tokens == 1 else piece
-            if self.tokens < self._options.length:
-                rows, states = self._network(np.array([[token]]), states)
-                logits = rows[0]
+            token = int(draw(self._weights(slice(row, row + 1), banned), [rng])[0])
+        self._tails[row] = self._guard.tail(self._tails[row] + piece)
+        return token
 
 
-def draw(probabilities: Probabilities, rng: np.random.Generator) -> int:
-    """Draw an index with the given probabilities, (V,), using one random number."""
-    cumulative = np.cumsum(probabilities)
-    point = min(rng.random() * cumulative[-1], np.nextafter(cumulative[-1], 0))
-    return int(np.searchsorted(cumulative, point, side="right"))
+class Seen:
+    """Which tokens stand in each text already, for the repetition penalty."""
+
+    def __init__(self, prompt: Ids, size: int, options: SamplingOptions) -> None:
+        """One row, which has seen the prompt."""
+        self._wanted = options.repetition_penalty != 1
+        self._last = options.repeat_last_n
+        self._counts = np.zeros((1, size if self._wanted else 0), np.int64)
+        self._tokens: deque[Ids] = deque()  # those counted, (B,) each, where some are to leave
+        for token in prompt if self._wanted else ():
+            self.add(np.array([token]))
+
+    @property
+    def mask(self) -> Mask | None:
+        """(B, V), or None where nothing is penalised."""
+        return self._counts > 0 if self._wanted else None
+
+    def add(self, tokens: Ids) -> None:
+        """Add the next token of each row, (B,)."""
+        if not self._wanted:
+            return
+        rows = np.arange(len(tokens))
+        self._counts[rows, tokens] += 1
+        if self._last is not None:
+            self._tokens.append(tokens)
+            if len(self._tokens) > self._last:
+                self._counts[rows, self._tokens.popleft()] -= 1
+
+    def take(self, rows: Sequence[int]) -> None:
+        """Go on with these rows, which may be some of them several times."""
+        self._counts = self._counts[rows]
+        self._tokens = deque(tokens[rows] for tokens in self._tokens)
+
+
+def draw(weights: NDArray[np.float64], rngs: Sequence[np.random.Generator]) -> Ids:
+    """Draw an index in each row, (B,), with probabilities in proportion to its weights, (B, V).
+
+    Each row takes one random number of its own generator.
+    """
+    cumulative = np.cumsum(weights, axis=-1)
+    totals = cumulative[:, -1]
+    points = np.array([rng.random() for rng in rngs]) * totals
+    points = np.minimum(points, np.nextafter(totals, 0))
+    return (cumulative <= points[:, None]).sum(axis=-1)
 
 
 def _overhang(text: str, stops: tuple[str, ...]) -> int:

@@ -1,5 +1,8 @@
 """The trained network in NumPy: faster at one stream than a framework, and there at once."""
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -8,17 +11,16 @@ from textgen.options import TrainingOptions
 from textgen.preprocess.tokenizers import Ids
 
 Array = NDArray[np.float32]
-LayerState = tuple[Array, ...]
-States = list[LayerState]
 
 _TABLE_LIMIT = 4096  # tokens; a larger vocabulary is projected as its tokens come
 
 
 class Network:
-    """Embedding -> recurrent layers -> logits; T steps, B rows, U units, V tokens.
+    """Embedding -> recurrent layers -> logits; T steps, B rows, L layers, U units, V tokens.
 
-    State is a value: a call returns the state to go on with and leaves the one it was given
-    as it was, so a state that is kept can be gone back to.
+    The state is one array, (L, P, B, U), of P parts: h, and c of an LSTM. It is a value: a call
+    returns the state to go on with and leaves the one it was given as it was, so a state that
+    is kept can be gone back to.
     """
 
     def __init__(self, options: TrainingOptions, weights: Arrays) -> None:
@@ -31,36 +33,52 @@ class Network:
             )
             for i in range(options.layers)
         ]
-        self._embedding = weights["embedding"]
-        self._table: Array | None = None  # what the first layer makes of each token
-        if len(self._embedding) <= _TABLE_LIMIT:
-            self._table = self._layers[0].project(self._embedding)
+        first, embedding = self._layers[0], weights["embedding"]
+        # What each layer makes of its inputs; the first looks its tokens up.
+        table = first.project(embedding) if len(embedding) <= _TABLE_LIMIT else None
+        self._projections: list[Callable[[Any], Array]] = [
+            lambda tokens: first.project(embedding[tokens]) if table is None else table[tokens],
+            *(layer.project for layer in self._layers[1:]),
+        ]
         self._kernel = weights["embedding"].T if options.tie else weights["output.kernel"]
         self._bias = weights["output.bias"]
 
-    def zero_state(self, rows: int) -> States:
+    def zero_state(self, rows: int) -> Array:
         """The state at the start of a text."""
-        zeros = np.zeros((rows, self._units), np.float32)
-        return [(zeros,) * self._parts for _ in self._layers]
+        return np.zeros((len(self._layers), self._parts, rows, self._units), np.float32)
 
-    def __call__(self, tokens: Ids, states: States) -> tuple[Array, States]:
-        """Return the logits after the last of `tokens`, (T, B), as (B, V), and the states."""
-        hidden, states = self.forward(tokens, states)
-        return self.logits(hidden[-1]), states
+    def rows(self, state: Array, rows: Sequence[int]) -> Array:
+        """Return the state of these rows, each as often as it is named."""
+        return state[:, :, rows]
 
-    def forward(self, tokens: Ids, states: States) -> tuple[Array, States]:
-        """Return the last layer's output after each of `tokens`, (T, B, U), and the states."""
-        first = self._layers[0]
-        if self._table is None:
-            projected = first.project(self._embedding[tokens])
-        else:
-            projected = self._table[tokens]
-        hidden, state = first.run(projected, states[0])
-        states_after = [state]
-        for layer, state in zip(self._layers[1:], states[1:], strict=True):
-            hidden, state = layer.run(layer.project(hidden), state)
-            states_after.append(state)
-        return hidden, states_after
+    def __call__(self, tokens: Ids, state: Array) -> tuple[Array, Array]:
+        """Return the logits after the last of `tokens`, (T, B), as (B, V), and the state."""
+        hidden, state = self.forward(tokens, state)
+        return self.logits(hidden[-1]), state
+
+    def step(self, tokens: Ids, state: Array) -> tuple[Array, Array]:
+        """Return the logits after one token in each row, (B,), as (B, V), and the state."""
+        state = state.copy()
+        inputs: NDArray[Any] = tokens
+        for project, layer, part in zip(self._projections, self._layers, state, strict=True):
+            layer.advance(project(inputs), part)
+            inputs = part[0]
+        return self.logits(inputs), state
+
+    def forward(self, tokens: Ids, state: Array) -> tuple[Array, Array]:
+        """Return the last layer's output after each of (T, B) tokens, (T, B, U), and the state.
+
+        The inputs of each layer are projected at all steps in one product.
+        """
+        state = state.copy()
+        inputs: NDArray[Any] = tokens
+        for project, layer, part in zip(self._projections, self._layers, state, strict=True):
+            projected = project(inputs)
+            inputs = np.empty((*tokens.shape, self._units), np.float32)
+            for step, output in zip(projected, inputs, strict=True):
+                layer.advance(step, part)
+                output[:] = part[0]
+        return inputs, state
 
     def logits(self, hidden: Array) -> Array:
         """Return the logits, (..., V), that outputs of the last layer, (..., U), lead to."""
@@ -68,14 +86,16 @@ class Network:
 
 
 class _Layer:
-    """What LSTM and GRU layers share: the part of their inputs, of all steps in one product."""
+    """What LSTM and GRU layers share: the part of their inputs."""
 
     _kernel: Array  # (inputs, gates)
     _bias: Array  # (gates,)
 
     def project(self, inputs: Array) -> Array:
         """(..., inputs) -> (..., gates)"""
-        return inputs @ self._kernel + self._bias
+        projected = inputs @ self._kernel
+        projected += self._bias
+        return projected
 
 
 class _LSTM(_Layer):
@@ -93,26 +113,20 @@ class _LSTM(_Layer):
         self._recurrent_kernel = recurrent_kernel[:, order] * scale
         self._bias = bias[order] * scale
 
-    def run(self, projected: Array, state: LayerState) -> tuple[Array, LayerState]:
-        """(T, B, 4U) and h, c -> outputs (T, B, U) and h, c."""
-        h, c = state[0], state[1].copy()
-        steps, rows, units = *projected.shape[:2], h.shape[-1]
-        outputs = np.empty((steps, rows, units), np.float32)
-        gates = np.empty((rows, 4 * units), np.float32)
+    def advance(self, gates: Array, state: Array) -> None:
+        """Advance h and c, (2, B, U), in place by a step with projected inputs, (B, 4U)."""
+        h, c = state
+        units = h.shape[-1]
+        gates += h @ self._recurrent_kernel
+        np.tanh(gates, out=gates)
         sigmoids, g = gates[:, : 3 * units], gates[:, 3 * units :]
-        i, f, o = (sigmoids[:, k * units : (k + 1) * units] for k in range(3))
-        for projection, output in zip(projected, outputs, strict=True):
-            np.matmul(h, self._recurrent_kernel, out=gates)
-            gates += projection
-            np.tanh(gates, out=gates)
-            sigmoids *= 0.5
-            sigmoids += 0.5
-            c *= f
-            g *= i
-            c += g
-            h = np.tanh(c, out=output)
-            h *= o
-        return outputs, (h, c)
+        sigmoids *= 0.5
+        sigmoids += 0.5
+        c *= sigmoids[:, units : 2 * units]
+        g *= sigmoids[:, :units]
+        c += g
+        np.tanh(c, out=h)
+        h *= sigmoids[:, 2 * units :]
 
 
 class _GRU(_Layer):
@@ -124,21 +138,19 @@ class _GRU(_Layer):
         self._recurrent_kernel = recurrent_kernel * scale
         self._bias, self._recurrent_bias = bias * scale
 
-    def run(self, projected: Array, state: LayerState) -> tuple[Array, LayerState]:
-        """(T, B, 3U) and h -> outputs (T, B, U) and h."""
+    def advance(self, gates: Array, state: Array) -> None:
+        """Advance h, (1, B, U), in place by a step with projected inputs, (B, 3U)."""
         (h,) = state
-        steps, rows, units = *projected.shape[:2], h.shape[-1]
-        outputs = np.empty((steps, rows, units), np.float32)
-        for projection, output in zip(projected, outputs, strict=True):
-            recurrent = h @ self._recurrent_kernel
-            recurrent += self._recurrent_bias
-            gates = np.tanh(projection[:, : 2 * units] + recurrent[:, : 2 * units])
-            gates *= 0.5
-            gates += 0.5
-            z, r = gates[:, :units], gates[:, units:]
-            g = np.tanh(projection[:, 2 * units :] + r * recurrent[:, 2 * units :])
-            np.subtract(h, g, out=output)  # z h + (1 - z) g = g + z (h - g)
-            output *= z
-            output += g
-            h = output
-        return outputs, (h,)
+        units = h.shape[-1]
+        recurrent = h @ self._recurrent_kernel
+        recurrent += self._recurrent_bias
+        sigmoids, g = gates[:, : 2 * units], gates[:, 2 * units :]
+        sigmoids += recurrent[:, : 2 * units]
+        np.tanh(sigmoids, out=sigmoids)
+        sigmoids *= 0.5
+        sigmoids += 0.5
+        g += sigmoids[:, units:] * recurrent[:, 2 * units :]
+        np.tanh(g, out=g)
+        h -= g  # z h + (1 - z) g = g + z (h - g)
+        h *= sigmoids[:, :units]
+        h += g

@@ -160,7 +160,7 @@ class _Training:
             }
         )
         figures = self.figures()
-        text = Model(self._run, weights).generate(
+        text = Model([self._run], [weights]).generate(
             seed=self._progress.step, length=_PREVIEW[self._options.level]
         )
         self._progress.loss_total, self._progress.loss_steps = 0.0, 0

@@ -1,0 +1,238 @@
+"""Sampling speed of textgen and its peers, and how far it is from the bare products.
+
+python benchmarks/sample.py [--rounds N]
+
+The networks are untrained; speed does not depend on that. All contenders draw each token at
+temperature 0.8 and feed it back. The floor is the matrix products of one step and nothing else.
+"""
+
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import click
+import numpy as np
+from turns import alternate
+
+PLAY = Path(__file__).parents[1] / "corpora" / "the_lamp_at_harrow.txt"
+VOCABULARY = 65
+SIZES = [(1, 128), (1, 256), (1, 512), (2, 256), (2, 512), (2, 1024)]
+
+
+class Textgen:
+    """Generation as `textgen sample` runs it."""
+
+    def __init__(self, layers: int, units: int, streams: int) -> None:
+        from textgen.checkpoint import weight_shapes
+        from textgen.options import SamplingOptions, TrainingOptions
+        from textgen.preprocess.tokenizers import CharacterTokenizer
+        from textgen.sampling.generate import Batch, prime
+        from textgen.sampling.network import Network
+
+        options = TrainingOptions(layers=layers, units=units, size="small")
+        rng = np.random.default_rng(0)
+        weights = {
+            name: rng.uniform(-0.08, 0.08, shape).astype(np.float32)
+            for name, shape in weight_shapes(options, VOCABULARY).items()
+        }
+        network = Network(options, weights)
+        settings = SamplingOptions(length=1 << 40, temperature=0.8)
+        tokenizer = CharacterTokenizer("".join(map(chr, range(VOCABULARY))))
+        rngs = [np.random.default_rng([0, row]) for row in range(streams)]
+        self._batch = Batch(network, tokenizer, prime(network, np.array([0])), settings, rngs)
+
+    def steps(self, count: int) -> float:
+        start = time.perf_counter()
+        for _ in range(count):
+            self._batch.advance()
+            for text in self._batch.texts:
+                next(text)
+        return time.perf_counter() - start
+
+
+class Floor:
+    """The matrix products of one step, each alone, of one array with the weights in it."""
+
+    def __init__(self, layers: int, units: int, streams: int) -> None:
+        rng = np.random.default_rng(0)
+        inputs = [units * (1 if layer == 0 else 2) for layer in range(layers)]
+        shapes = [*((size, 4 * units) for size in inputs), (units, VOCABULARY)]
+        self._pairs = [
+            (
+                rng.uniform(-1, 1, (streams, rows)).astype(np.float32),
+                rng.uniform(-1, 1, (rows, columns)).astype(np.float32),
+                np.empty((streams, columns), np.float32),
+            )
+            for rows, columns in shapes
+        ]
+
+    def steps(self, count: int) -> float:
+        start = time.perf_counter()
+        for _ in range(count):
+            for left, right, product in self._pairs:
+                np.matmul(left, right, out=product)
+        return time.perf_counter() - start
+
+
+class Torch:
+    """`nn.LSTM`, step by step, without gradients."""
+
+    def __init__(self, layers: int, units: int, streams: int, threads: int) -> None:
+        import torch
+
+        torch.set_num_threads(threads)
+        torch.manual_seed(0)
+        self._torch = torch
+        self._embedding = torch.nn.Embedding(VOCABULARY, 64)
+        self._lstm = torch.nn.LSTM(64, units, layers)
+        self._output = torch.nn.Linear(units, VOCABULARY)
+        self._tokens = torch.zeros((1, streams), dtype=torch.int64)
+        self._state: Any = None
+
+    def steps(self, count: int) -> float:
+        torch = self._torch
+        start = time.perf_counter()
+        with torch.inference_mode():
+            for _ in range(count):
+                hidden, self._state = self._lstm(self._embedding(self._tokens), self._state)
+                weights = torch.softmax(self._output(hidden[0]) / 0.8, -1)
+                self._tokens = torch.multinomial(weights, 1).T
+                self._tokens.tolist()
+        return time.perf_counter() - start
+
+
+class Keras:
+    """What the two ways below share: a network of Keras's cells and a state."""
+
+    def __init__(self, layers: int, units: int, streams: int) -> None:
+        import keras
+        import tensorflow as tf
+
+        self._tf = tf
+        cells = [keras.layers.LSTMCell(units) for _ in range(layers)]
+        tokens = keras.Input((), dtype="int32")
+        states = [keras.Input((units,)) for _ in range(2 * layers)]
+        hidden, after = keras.layers.Embedding(VOCABULARY, 64)(tokens), []
+        for layer, cell in enumerate(cells):
+            hidden, new = cell(hidden, states[2 * layer : 2 * layer + 2])
+            after += new
+        self._model = keras.Model(
+            [tokens, *states], [keras.layers.Dense(VOCABULARY)(hidden), *after]
+        )
+        self._tokens = np.zeros(streams, np.int32)
+        self._states = [np.zeros((streams, units), np.float32) for _ in states]
+        self._rng = np.random.default_rng(0)
+
+
+class KerasPredict(Keras):
+    """`model.predict` for each token."""
+
+    def steps(self, count: int) -> float:
+        start = time.perf_counter()
+        for _ in range(count):
+            logits, *self._states = self._model.predict([self._tokens, *self._states], verbose=0)
+            cumulative = np.exp((logits - logits.max(-1, keepdims=True)) / 0.8).cumsum(-1)
+            points = self._rng.random((len(logits), 1)) * cumulative[:, -1:]
+            self._tokens = (cumulative < points).sum(-1).astype(np.int32)
+        return time.perf_counter() - start
+
+
+class TensorFlow(Keras):
+    """One compiled `tf.function` a token, drawing included."""
+
+    def __init__(self, layers: int, units: int, streams: int) -> None:
+        super().__init__(layers, units, streams)
+        tf = self._tf
+
+        @tf.function(jit_compile=True)
+        def step(tokens: Any, states: Any, seed: Any) -> tuple[Any, Any]:
+            logits, *states = self._model([tokens, *states])
+            noise = tf.random.stateless_uniform(tf.shape(logits), seed, 1e-30)
+            # The largest of logits with Gumbel noise is a draw from their softmax.
+            return tf.argmax(logits / 0.8 - tf.math.log(-tf.math.log(noise)), -1, tf.int32), states
+
+        self._step = step
+        self._count = 0
+
+    def steps(self, count: int) -> float:
+        tf = self._tf
+        start = time.perf_counter()
+        for _ in range(count):
+            self._count += 1
+            self._tokens, self._states = self._step(
+                tf.convert_to_tensor(self._tokens),
+                [tf.convert_to_tensor(part) for part in self._states],
+                tf.constant([0, self._count]),
+            )
+            self._tokens.numpy()
+        return time.perf_counter() - start
+
+
+def speeds(layers: int, units: int, streams: int, rounds: int) -> dict[str, float]:
+    """Tokens a second of each contender."""
+    sizes = (layers, units, streams)
+    makers = {
+        "textgen": (Textgen, sizes),
+        "floor": (Floor, sizes),
+        "torch, 1 thread": (Torch, (*sizes, 1)),
+        "torch, 2 threads": (Torch, (*sizes, 2)),
+        "tf.function": (TensorFlow, sizes),
+        "keras predict": (KerasPredict, sizes),
+    }
+    steps = max(100, 2_000_000 // (layers * units) // (1 if streams == 1 else 8))
+    counts = dict.fromkeys(makers, steps) | {"keras predict": 20}
+    found = alternate(makers, counts, rounds)
+    return {name: streams * counts[name] / median(found[name][0]) for name in makers}
+
+
+def first_character(layers: int, units: int, times: int) -> float:
+    """Median seconds from the start of `textgen sample` to the first byte of its text."""
+    program = [sys.executable, "-m", "textgen"]
+    with tempfile.TemporaryDirectory() as folder:
+        run = Path(folder) / "run"
+        sizes = ["--layers", str(layers), "--units", str(units), "--minutes", "0.02"]
+        subprocess.run([*program, "train", PLAY, "--out", run, *sizes, "-q"], check=True)
+        seconds = []
+        for _ in range(times + 1):  # the first fills the disk's cache
+            start = time.perf_counter()
+            with subprocess.Popen(
+                [*program, "sample", run], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+            ) as process:
+                assert process.stdout is not None
+                process.stdout.read(1)
+                seconds.append(time.perf_counter() - start)
+                process.kill()
+    return median(seconds[1:])
+
+
+@click.command()
+@click.option("--rounds", default=7, help="Turns of each contender that count.")
+def main(rounds: int) -> None:
+    print(f"first character of a 2x256 run after {first_character(2, 256, 3 * rounds):.2f} s")
+    for streams in (1, 64):
+        header = None
+        for layers, units in SIZES:
+            found = speeds(layers, units, streams, rounds)
+            torch = max(found["torch, 1 thread"], found["torch, 2 threads"])
+            if header is None:
+                header = [f"{streams} streams", *found, "of floor", "to torch", "to tf.function"]
+                print("\n| " + " | ".join([*header, "to predict"]) + " |")
+                print("|---|" + "--:|" * len(header))
+            ours = found["textgen"]
+            cells = [
+                f"{layers}x{units}",
+                *(f"{speed:,.0f}" for speed in found.values()),
+                f"{ours / found['floor']:.2f}",
+                f"{ours / torch:.1f}",
+                f"{ours / found['tf.function']:.1f}",
+                f"{ours / found['keras predict']:.0f}",
+            ]
+            print("| " + " | ".join(cells) + " |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,119 @@
+"""How much of a text stands word for word in the text that a model was trained on."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from textgen.preprocess.tokenizers import utf8
+
+_AFTER, _BETWEEN = b"\xfe", b"\xff"  # stand in no UTF-8: nothing that is found reaches across
+
+
+@dataclass(frozen=True)
+class Passage:
+    """A stretch of a text that stands in a source as well; positions are in characters."""
+
+    text: str
+    position: int
+    source: str
+    source_position: int
+
+
+@dataclass(frozen=True)
+class Novelty:
+    """What `novelty` finds; `copied` is a share of `characters`, `longest` goes down."""
+
+    characters: int
+    copied: float
+    longest: list[Passage]
+
+
+def novelty(
+    text: str, sources: Sequence[tuple[str, str]], least: int = 20, most: int = 10
+) -> Novelty:
+    """Find what of `text` stands in one of `sources`, (name, text) each.
+
+    Args:
+        least: characters in a row from which on a passage counts as copied.
+        most: how many of the longest passages to tell; none overlaps a longer one.
+
+    Returns in time linear in all texts together, by a suffix array (Manber and Myers, 1990)
+    and the longest common prefixes of its neighbours (Kasai et al., 2001).
+    """
+    lengths, places = _longest_matches(
+        utf8(text), _BETWEEN.join(utf8(content) for _, content in sources)
+    )
+    # Both count in bytes; from here on in characters.
+    starts = _starts(utf8(text))
+    ends = np.flatnonzero(starts) + lengths[starts]
+    index = np.concatenate([[0], np.cumsum(starts)])
+    cut = np.append(~starts, False)[ends]  # a character of which only the beginning matches
+    lengths = index[ends] - cut - np.arange(len(text))
+    places = places[starts]
+
+    counts = np.zeros(len(text) + 1, np.int64)
+    copying = np.flatnonzero(lengths >= least)
+    np.add.at(counts, copying, 1)
+    np.add.at(counts, copying + lengths[copying], -1)
+    copied = np.cumsum(counts[:-1]) > 0
+
+    longest: list[tuple[int, int]] = []
+    taken = np.zeros(len(text), np.bool_)
+    for start in copying[np.argsort(-lengths[copying], kind="stable")]:
+        stop = start + lengths[start]
+        if len(longest) == most:
+            break
+        if not taken[start:stop].any():
+            taken[start:stop] = True
+            longest.append((int(start), int(stop)))
+    return Novelty(
+        characters=len(text),
+        copied=float(copied.mean()) if len(text) else 0.0,
+        longest=[
+            Passage(text[start:stop], start, *_place(int(places[start]), sources))
+            for start, stop in longest
+        ],
+    )
+
+
+def _longest_matches(text: bytes, corpus: bytes) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """For each byte of `text`, the most that from there on stands in `corpus`, and where."""
+    from pydivsufsort import divsufsort, kasai  # a tenth of a second, wanted here alone
+
+    size = len(text)
+    joined = np.frombuffer(text + _AFTER + corpus, np.uint8).copy()
+    order = divsufsort(joined).astype(np.int64)
+    common = np.concatenate([[0], kasai(joined, order)[:-1]]).astype(
+        np.int64
+    )  # with the one before
+    lengths, places = np.zeros(size, np.int64), np.zeros(size, np.int64)
+    # In the order of suffixes the best match is the nearest of the corpus, before or after.
+    for suffixes, shared in ((order, common), (order[::-1], np.append(common[1:], 0)[::-1])):
+        theirs = suffixes > size
+        # The least of what is shared since the last suffix of the corpus: within each stretch
+        # a running minimum, which starts anew as every stretch lies below the one before.
+        stretch = np.cumsum(np.concatenate([[False], theirs[:-1]])) * -(len(joined) + 1)
+        least = np.minimum.accumulate(shared + stretch) - stretch
+        last = np.maximum.accumulate(np.where(theirs, np.arange(len(joined)), -1))
+        ours = np.flatnonzero((suffixes < size) & (last >= 0))
+        better = ours[least[ours] > lengths[suffixes[ours]]]
+        lengths[suffixes[better]] = least[better]
+        places[suffixes[better]] = suffixes[last[better]] - size - 1
+    return lengths, places
+
+
+def _place(position: int, sources: Sequence[tuple[str, str]]) -> tuple[str, int]:
+    """The name of the source at a byte of them all, and the character in it."""
+    for name, content in sources:
+        encoded = utf8(content)
+        if position <= len(encoded):
+            return name, int(_starts(encoded[:position]).sum())
+        position -= len(encoded) + len(_BETWEEN)
+    raise IndexError(position)
+
+
+def _starts(encoded: bytes) -> NDArray[np.bool_]:
+    """Where in UTF-8 characters begin."""
+    return np.frombuffer(encoded, np.uint8) & 0xC0 != 0x80

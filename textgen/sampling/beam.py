@@ -1,0 +1,72 @@
+"""Beam search: the likeliest text, or nearly, in place of a drawn one."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from textgen.options import SamplingOptions
+from textgen.preprocess.tokenizers import Tokenizer
+from textgen.sampling.filters import distribution, log_softmax
+from textgen.sampling.generate import Network, Primed, Seen
+
+
+class Hypothesis(NamedTuple):
+    """One of the texts that are followed."""
+
+    tokens: tuple[int, ...]
+    log_probabilities: tuple[float, ...]  # of each token, by the network alone
+    score: float  # the sum of the tokens' log-probabilities by the filtered distribution
+    ended: bool = False  # by a stop text
+
+    @property
+    def rank(self) -> float:
+        """Of two texts of different length, the one likelier for its length goes first."""
+        return self.score / max(len(self.tokens), 1)
+
+
+def beam_search(
+    network: Network,
+    tokenizer: Tokenizer,
+    primed: Primed,
+    options: SamplingOptions,
+    banned: Sequence[int] = (),
+) -> list[Hypothesis]:
+    """Follow the `options.beam` likeliest texts side by side; return them, the best first."""
+    assert options.beam is not None
+    size = primed.logits.shape[-1]
+    mask = np.isin(np.arange(size), list(banned))
+    seen = Seen(primed.prompt, size, options)
+    logits, state = primed.logits, primed.state
+    live, ended = [Hypothesis((), (), 0.0)], list[Hypothesis]()
+    for position in range(options.length):
+        weights = distribution(logits, options, position, mask, seen.mask)
+        with np.errstate(divide="ignore"):
+            steps = np.log(weights / weights.sum(-1, keepdims=True))
+        scores = (np.array([text.score for text in live])[:, None] + steps).ravel()
+        likeliest = np.argsort(-scores, kind="stable")[: options.beam - len(ended)]
+        likeliest = likeliest[np.isfinite(scores[likeliest])]
+        rows, tokens = np.divmod(likeliest, size)
+        alone = log_softmax(logits)
+        texts = [
+            Hypothesis(
+                (*live[row].tokens, int(token)),
+                (*live[row].log_probabilities, float(alone[row, token])),
+                float(scores[place]),
+            )
+            for place, row, token in zip(likeliest, rows, tokens, strict=True)
+        ]
+        going = []
+        for place, text in enumerate(texts):
+            written = tokenizer.decode(text.tokens) if options.stop else ""
+            if any(stop in written for stop in options.stop):
+                ended.append(text._replace(ended=True))
+            else:
+                going.append(place)
+        live = [texts[place] for place in going]
+        if not live or position == options.length - 1:
+            break
+        seen.take(rows[going].tolist())
+        seen.add(tokens[going])
+        logits, state = network.step(tokens[going], network.rows(state, rows[going].tolist()))
+    return sorted([*ended, *live], key=lambda text: -text.rank)

@@ -1,0 +1,52 @@
+"""Keeping a text from copying: has this stood in the training text?"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from textgen.preprocess.tokenizers import code_points
+
+_BASE = 0x9E3779B97F4A7C15  # odd, so that multiplying by it loses nothing
+
+
+class Guard:
+    """Knows every stretch of `length` characters of some texts, by a hash of 64 bits each.
+
+    That a stretch is taken for another happens about once in 2 ** 64 / characters known.
+    """
+
+    def __init__(self, texts: Sequence[str], length: int) -> None:
+        self._length = length
+        self._known = np.concatenate([_hashes(code_points(text), length) for text in texts])
+        self._known.sort()
+
+    def tail(self, text: str) -> str:
+        """What of the end of `text` can yet be part of a copy."""
+        return text[-(self._length - 1) :]
+
+    def copies(self, text: str, piece: str) -> bool:
+        """Whether `piece`, put after `text`, would complete a stretch that is known."""
+        found = _hashes(code_points(self.tail(text) + piece), self._length)
+        if not len(found) or not len(self._known):
+            return False
+        places = np.minimum(np.searchsorted(self._known, found), len(self._known) - 1)
+        return bool(np.any(self._known[places] == found))
+
+
+def _hashes(codes: NDArray[Any], length: int) -> NDArray[np.uint64]:
+    """Hash every stretch of `length` code points, polynomially modulo 2 ** 64.
+
+    The hash of a stretch is made of those of its two halves, as the halves' of quarters.
+    """
+    if len(codes) < length:
+        return np.empty(0, np.uint64)
+    if length == 1:
+        return codes.astype(np.uint64) + np.uint64(1)
+    half = length // 2
+    front = _hashes(codes, half)
+    back = front if length == 2 * half else _hashes(codes, length - half)
+    factor = np.uint64(pow(_BASE, length - half, 1 << 64))
+    count = len(codes) - length + 1
+    return front[:count] * factor + back[half : half + count]

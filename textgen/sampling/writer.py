@@ -1,0 +1,108 @@
+"""A text that a person and a network write together, token by token, forth and back."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from textgen.options import SamplingOptions
+from textgen.preprocess.tokenizers import Tokenizer
+from textgen.sampling.filters import Logits, distribution
+from textgen.sampling.generate import Network, Primed, Seen, draw
+
+
+class Likely(NamedTuple):
+    """A token that may come next."""
+
+    token: int
+    text: str
+    probability: float
+
+
+class _Position(NamedTuple):
+    """Where the text stands after a token; going back is going back to one of these."""
+
+    tokens: tuple[int, ...]  # that brought it here: several where a text was typed
+    logits: Logits  # (1, V)
+    state: Any
+
+
+class Writer:
+    """The text so far, and the network's state after every step that led to it."""
+
+    def __init__(
+        self,
+        network: Network,
+        tokenizer: Tokenizer,
+        primed: Primed,
+        options: SamplingOptions,
+        rng: np.random.Generator,
+        prompt: str = "",
+        ahead: str = "",
+        banned: Sequence[int] = (),
+    ) -> None:
+        """`prompt` is what `primed` has read; `ahead` its end that the next token begins with."""
+        self._network = network
+        self._tokenizer = tokenizer
+        self._options = options
+        self._rng = rng
+        self._prompt = prompt
+        self._ahead = ahead
+        self._prompt_ids = primed.prompt
+        self._banned = np.isin(np.arange(primed.logits.shape[-1]), list(banned))
+        self._positions = [_Position((), primed.logits, primed.state)]
+
+    @property
+    def text(self) -> str:
+        """The prompt and all that follows."""
+        return self._prompt + self.added
+
+    @property
+    def added(self) -> str:
+        """All that follows the prompt."""
+        return self._tokenizer.decode(self._tokens()).removeprefix(self._ahead)
+
+    def likeliest(self, count: int) -> list[Likely]:
+        """Return the `count` likeliest next tokens, by the filtered distribution."""
+        weights = self._weights()
+        order = np.argsort(-weights, kind="stable")[:count]
+        shares = weights / weights.sum()
+        return [
+            Likely(int(token), self._tokenizer.decode([int(token)]), float(shares[token]))
+            for token in order
+            if shares[token] > 0
+        ]
+
+    def choose(self, token: int) -> None:
+        """Go on with a token."""
+        self._go_on([token])
+
+    def type(self, text: str) -> None:
+        """Go on with a text of one's own; raises VocabularyError where it has unknown tokens."""
+        ids = self._tokenizer.encode(text).tolist()
+        if ids:
+            self._go_on(ids)
+
+    def draw(self) -> None:
+        """Let the network go on by a token."""
+        self._go_on([int(draw(self._weights()[None], [self._rng])[0])])
+
+    def back(self) -> bool:
+        """Take the last step back; return whether there was one."""
+        if len(self._positions) == 1:
+            return False
+        self._positions.pop()
+        return True
+
+    def _go_on(self, tokens: Sequence[int]) -> None:
+        logits, state = self._network(np.array(tokens)[:, None], self._positions[-1].state)
+        self._positions.append(_Position(tuple(tokens), logits, state))
+
+    def _tokens(self) -> list[int]:
+        return [token for position in self._positions for token in position.tokens]
+
+    def _weights(self) -> Any:
+        tokens = np.array(self._tokens(), np.int64)
+        seen = Seen(np.append(self._prompt_ids, tokens), self._banned.size, self._options)
+        logits = self._positions[-1].logits
+        return distribution(logits, self._options, len(tokens), self._banned, seen.mask)[0]
