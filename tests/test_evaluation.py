@@ -22,7 +22,7 @@ def test_figures_follow_from_the_probability_of_each_token(
     network = Network(model.run.options, model.run.weights())
     states, nats = network.zero_state(1), 0.0
     for token, target in pairwise(ids):
-        logits, states = network(np.array([[token]]), states)
+        logits, states = network.step(np.array([token]), states)
         p = np.exp(logits[0].astype(np.float64))
         nats -= math.log(p[target] / p.sum())
     found = evaluate(network, model.tokenizer, text)

@@ -116,7 +116,7 @@ def test_the_order_of_the_filters() -> None:
     # negative, so seen token 3 gets log(0.3) * 2 = log(0.09). Temperature 0.5 squares:
     # 0.01, 0.04, 0.0081; top-k 2 keeps tokens 2 and 0, and top-p 0.7 token 2 alone.
     options = {"temperature": 0.5, "repetition_penalty": 2.0, "top_k": 2}
-    masks = {"banned": IDS == 1, "seen": IDS == 3}
+    masks = {"banned": [1], "seen": IDS == 3}
     found = distribution(LOGITS, SamplingOptions(**options), **masks)
     np.testing.assert_allclose(found / found.sum(), [0.2, 0, 0.8, 0])
     options["top_p"] = 0.7
@@ -125,7 +125,7 @@ def test_the_order_of_the_filters() -> None:
 
 
 def test_the_banned_token_has_no_chance_even_if_likeliest() -> None:
-    found = distribution(LOGITS, SamplingOptions(temperature=0), banned=IDS == 1)
+    found = distribution(LOGITS, SamplingOptions(temperature=0), banned=[1])
     np.testing.assert_array_equal(found, [0, 0, 0, 1])
 
 

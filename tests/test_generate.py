@@ -38,15 +38,19 @@ class Next:
         assert rows == [0]  # one text, which never leaves before its end
         return state
 
-    def step(self, tokens: np.ndarray, state: int) -> tuple[np.ndarray, int]:
-        return self(tokens[None], state)
-
-    def __call__(self, tokens: np.ndarray, state: int) -> tuple[np.ndarray, int]:
+    def forward(self, tokens: np.ndarray, state: int) -> tuple[None, int]:
         assert state == sum(map(len, self.calls))  # the state given is the one returned last
         self.calls.append(tokens[:, 0].tolist())
+        return None, state + len(tokens)
+
+    def step(self, tokens: np.ndarray, state: int) -> tuple[np.ndarray, int]:
+        _, after = self.forward(tokens[:, None], state)
         logits = np.zeros((1, self.vocabulary))
-        logits[0, (int(tokens[-1, 0]) + 1) % self.vocabulary] = 50
-        return logits, state + len(tokens)
+        logits[0, self.expected(int(tokens[0]))] = 50
+        return logits, after
+
+    def expected(self, token: int) -> int:
+        return (token + 1) % self.vocabulary
 
 
 class Script(Next):
@@ -56,11 +60,8 @@ class Script(Next):
         super().__init__(vocabulary)
         self.ids = ids
 
-    def __call__(self, tokens: np.ndarray, state: int) -> tuple[np.ndarray, int]:
-        _, after = super().__call__(tokens, state)
-        logits = np.zeros((1, self.vocabulary))
-        logits[0, self.ids[(len(self.calls) - 1) % len(self.ids)]] = 50
-        return logits, after
+    def expected(self, token: int) -> int:
+        return int(self.ids[(len(self.calls) - 1) % len(self.ids)])
 
 
 def generation(
@@ -84,8 +85,9 @@ def test_the_alphabet() -> None:
     text = generation(network, prompt="xyz", length=8)
     assert list(text) == list("abcdefgh")
     assert (text.tokens, text.finish_reason) == (8, "length")
-    # The prompt goes through in one piece, then each token once, the last never.
-    assert network.calls == [[23, 24, 25], *([i] for i in range(7))]
+    # The prompt goes through in one piece but for its last token, then each token once, the
+    # last never.
+    assert network.calls == [[23, 24], [25], *([i] for i in range(7))]
 
 
 def test_no_length_no_text() -> None:
@@ -180,11 +182,6 @@ class Bigrams:
     def rows(self, state: np.ndarray, rows: Sequence[int]) -> np.ndarray:
         return state[rows]
 
-    def __call__(self, tokens: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        for row in tokens:
-            logits, state = self.step(row, state)
-        return logits, state
-
     def step(self, tokens: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         assert len(tokens) == len(state)
         self.steps.append(len(tokens))
@@ -204,7 +201,7 @@ def texts(
     settings = SamplingOptions(**options)
     rngs = [np.random.default_rng([7, row]) for row in rows]
     primed = prime(network, tokenizer.encode(tokenizer.decode([0])))
-    return Batch(network, tokenizer, primed, settings, rngs).texts
+    return Batch(network, tokenizer, primed, settings, rngs, log_probabilities=True).texts
 
 
 def test_texts_written_side_by_side_are_those_written_alone() -> None:

@@ -80,10 +80,12 @@ def test_numpy_equals_tensorflow(cell: str, layers: int, vocabulary: int) -> Non
     np.testing.assert_allclose(ours.logits(hidden), expected, atol=1e-4)
     states = ours.zero_state(B)
     for t in range(T):
-        before = states.copy()
+        before = [[part.copy() for part in state] for state in states]
         logits, after = ours.step(ids[t], states)
         np.testing.assert_allclose(logits, expected[t], atol=1e-4)
-        np.testing.assert_array_equal(states, before)  # a state is never changed in place
+        for state, copies in zip(states, before, strict=True):
+            np.testing.assert_array_equal(state[0], copies[0])  # never changed in place
+            np.testing.assert_array_equal(state[1], copies[1])
         states = after
 
 

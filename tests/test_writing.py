@@ -126,8 +126,9 @@ def test_probabilities_are_mixed(pair: list[Path]) -> None:
     networks = [Network(m.run.options, m.run.weights()) for m in map(textgen.load, pair)]
     mixed = Ensemble(networks, [3, 1])
     ids = np.array([[1, 2], [3, 4], [5, 6]])
-    logits, state = mixed(ids, mixed.zero_state(2))
-    parts = [n(ids, n.zero_state(2)) for n in networks]
+    hidden, state = mixed.forward(ids, mixed.zero_state(2))
+    logits = mixed.logits(hidden)[-1]
+    parts = [(n.logits(h)[-1], s) for n in networks for h, s in [n.forward(ids, n.zero_state(2))]]
 
     def probabilities(logits: np.ndarray) -> np.ndarray:
         powers = np.exp(logits.astype(np.float64))
@@ -167,15 +168,18 @@ def test_runs_that_cannot_be_mixed(models: dict[str, Model], pair: list[Path]) -
         textgen.load()
 
 
-def test_novel_text_copies_nothing(models: dict[str, Model]) -> None:
-    for model in models.values():
-        book = (model.path.parent / "book.txt").read_text("utf-8")
-        plain = model.generate("The lamp", seed=1, length=60, temperature=0.2)
-        novel = model.generate("The lamp", seed=1, length=60, temperature=0.2, novel=6)
-        texts = ["The lamp" + text for text in (plain, novel)]
-        copies = [sum(t[i : i + 6] in book for i in range(3, len(t) - 6)) for t in texts]
-        assert copies[0] > 0
-        assert copies[1] == 0
+@pytest.mark.parametrize(("level", "length"), [("char", 2), ("word", 7), ("byte", 2)])
+def test_novel_text_copies_nothing(level: str, length: int, models: dict[str, Model]) -> None:
+    model = models[level]
+    book = (model.path.parent / "book.txt").read_text("utf-8")
+
+    def copies(**options: int) -> int:
+        text = "The lamp" + model.generate("The lamp", seed=1, length=200, **options)
+        after_the_prompt = range(9 - length, len(text) - length + 1)
+        return sum(text[start : start + length] in book for start in after_the_prompt if start >= 0)
+
+    assert copies() > 0
+    assert copies(novel=length) == 0
 
 
 def test_banned_tokens_are_never_written(models: dict[str, Model]) -> None:

@@ -171,7 +171,9 @@ def sample(
 
         write(model.writer(prompt, seed=chosen, **_given(options)))
         return
-    texts = model.samples(prompt, count=count, seed=chosen, **_given(options))
+    texts = model.samples(
+        prompt, count=count, seed=chosen, log_probabilities=as_json, **_given(options)
+    )
     if as_json:
         samples = [
             {

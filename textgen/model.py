@@ -77,13 +77,19 @@ class Model:
         return next(self.samples(prompt, seed=seed, **options))
 
     def samples(
-        self, prompt: str = "", *, count: int = 1, seed: int | None = None, **options: Any
+        self,
+        prompt: str = "",
+        *,
+        count: int = 1,
+        seed: int | None = None,
+        log_probabilities: bool = False,
+        **options: Any,
     ) -> Iterator[Generation]:
         """Yield `count` texts to be iterated over; each has random numbers of its own.
 
         Text 3 of 10 is therefore the same as text 3 of 5. The texts are written side by side:
-        asking one for its next piece moves others on, too. Other arguments and errors as for
-        `generate`.
+        asking one for its next piece moves others on, too. With `log_probabilities` each keeps
+        those of its tokens. Other arguments and errors as for `generate`.
         """
         settings = SamplingOptions(**options)
         seed = new_seed() if seed is None else seed
@@ -104,7 +110,15 @@ class Model:
             text
             for together in iter(lambda: list(islice(rngs, _ROWS)), [])
             for text in Batch(
-                self._network, self.tokenizer, primed, settings, together, ahead, banned, guard
+                self._network,
+                self.tokenizer,
+                primed,
+                settings,
+                together,
+                ahead,
+                banned,
+                guard,
+                log_probabilities,
             ).texts
         )
 

@@ -62,9 +62,9 @@ class Tokenizer(ABC):
             return []
         return ids.tolist() if len(ids) == 1 else []
 
+    @abstractmethod
     def decoder(self) -> Callable[[int], str]:
         """Return a function from each next id to the text that it completes."""
-        return lambda token: self.decode([token])
 
     @property
     @abstractmethod
@@ -110,6 +110,9 @@ class CharacterTokenizer(Tokenizer):
         codes = self._codes[_array(ids)]
         return codes.tobytes().decode("utf-32-le", "surrogatepass")
 
+    def decoder(self) -> Callable[[int], str]:
+        return self.vocabulary.__getitem__
+
 
 class WordTokenizer(Tokenizer):
     """Words, punctuation marks and white space; id 0 is the unknown token."""
@@ -149,6 +152,9 @@ class WordTokenizer(Tokenizer):
 
     def decode(self, ids: Iterable[int]) -> str:
         return "".join(self._words[i] for i in ids)
+
+    def decoder(self) -> Callable[[int], str]:
+        return self._words.__getitem__
 
     def ids_of(self, token: str) -> list[int]:
         """A word stands in the vocabulary with a space before it, or without one, or both."""

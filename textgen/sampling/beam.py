@@ -35,12 +35,11 @@ def beam_search(
     """Follow the `options.beam` likeliest texts side by side; return them, the best first."""
     assert options.beam is not None
     size = primed.logits.shape[-1]
-    mask = np.isin(np.arange(size), list(banned))
     seen = Seen(primed.prompt, size, options)
     logits, state = primed.logits, primed.state
     live, ended = [Hypothesis((), (), 0.0)], list[Hypothesis]()
     for position in range(options.length):
-        weights = distribution(logits, options, position, mask, seen.mask)
+        weights = distribution(logits, options, position, banned, seen.mask)
         with np.errstate(divide="ignore"):
             steps = np.log(weights / weights.sum(-1, keepdims=True))
         scores = (np.array([text.score for text in live])[:, None] + steps).ravel()

@@ -6,7 +6,7 @@ import numpy as np
 
 from textgen.preprocess.tokenizers import Ids
 from textgen.sampling.filters import Logits, softmax
-from textgen.sampling.network import Array, Network
+from textgen.sampling.network import Array, Network, State
 
 
 class Ensemble:
@@ -17,15 +17,15 @@ class Ensemble:
         self._networks = networks
         self._weights = np.array(weights) / np.sum(weights)
 
-    def zero_state(self, rows: int) -> list[Array]:
+    def zero_state(self, rows: int) -> list[State]:
         """The state at the start of a text."""
         return [network.zero_state(rows) for network in self._networks]
 
-    def rows(self, state: list[Array], rows: Sequence[int]) -> list[Array]:
+    def rows(self, state: list[State], rows: Sequence[int]) -> list[State]:
         """Return the state of these rows, each as often as it is named."""
         return [n.rows(part, rows) for n, part in zip(self._networks, state, strict=True)]
 
-    def forward(self, tokens: Ids, state: list[Array]) -> tuple[list[Array], list[Array]]:
+    def forward(self, tokens: Ids, state: list[State]) -> tuple[list[Array], list[State]]:
         """Return what `logits` makes logits of, for each of `tokens`, (T, B), and the state."""
         results = [n.forward(tokens, part) for n, part in zip(self._networks, state, strict=True)]
         return [hidden for hidden, _ in results], [after for _, after in results]
@@ -34,12 +34,7 @@ class Ensemble:
         """Return the logarithms of the mixed probabilities."""
         return self._mixed([n.logits(h) for n, h in zip(self._networks, hidden, strict=True)])
 
-    def __call__(self, tokens: Ids, state: list[Array]) -> tuple[Logits, list[Array]]:
-        """Return the logits after the last of `tokens`, (T, B), as (B, V), and the state."""
-        hidden, state = self.forward(tokens, state)
-        return self.logits([part[-1] for part in hidden]), state
-
-    def step(self, tokens: Ids, state: list[Array]) -> tuple[Logits, list[Array]]:
+    def step(self, tokens: Ids, state: list[State]) -> tuple[Logits, list[State]]:
         """Return the logits after one token in each row, (B,), as (B, V), and the state."""
         results = [n.step(tokens, part) for n, part in zip(self._networks, state, strict=True)]
         return self._mixed([logits for logits, _ in results]), [after for _, after in results]

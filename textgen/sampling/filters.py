@@ -4,6 +4,7 @@ A token that is ruled out gets the logit -inf; at least one token always stays i
 tokens are tied, those with lower ids go first.
 """
 
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -19,17 +20,17 @@ def distribution(
     logits: Logits,
     options: SamplingOptions,
     position: int = 0,
-    banned: Mask | None = None,
+    banned: Sequence[int] = (),
     seen: Mask | None = None,
 ) -> NDArray[np.float64]:
     """Return the weights, (..., V), that the token at `position` is drawn by, the largest 1.
 
     In this order: banned tokens, repetition penalty for tokens seen, temperature, top-k,
-    top-p, min-p. `banned` and `seen` are masks that broadcast against the logits.
+    top-p, min-p. `banned` are ids, `seen` is a mask, (..., V).
     """
     logits = logits.astype(np.float64)
-    if banned is not None:
-        logits[np.broadcast_to(banned, logits.shape)] = -np.inf
+    if banned:
+        logits[..., list(banned)] = -np.inf
     if options.repetition_penalty != 1 and seen is not None:
         logits = repetition_penalty(logits, seen, options.repetition_penalty)
     logits = temperature(logits, options.temperature.at(position, options.length))

@@ -22,7 +22,9 @@ class Network(Protocol):
 
     def zero_state(self, rows: int) -> Any: ...
 
-    def __call__(self, tokens: Ids, state: Any) -> tuple[Logits, Any]: ...
+    def forward(self, tokens: Ids, state: Any) -> tuple[Any, Any]: ...
+
+    def logits(self, hidden: Any) -> Logits: ...
 
     def step(self, tokens: Ids, state: Any) -> tuple[Logits, Any]: ...
 
@@ -40,8 +42,11 @@ class Primed(NamedTuple):
 def prime(network: Network, prompt: Ids) -> Primed:
     """Run through `prompt`, of at least one id, from a zero state."""
     state = network.zero_state(1)
-    for start in range(0, len(prompt), _BLOCK):
-        logits, state = network(prompt[start : start + _BLOCK, None], state)
+    for start in range(0, len(prompt) - 1, _BLOCK):
+        _, state = network.forward(
+            prompt[start : min(start + _BLOCK, len(prompt) - 1), None], state
+        )
+    logits, state = network.step(prompt[-1:], state)
     return Primed(prompt, logits, state)
 
 
@@ -50,7 +55,7 @@ class Generation(Iterator[str]):
 
     Attributes:
         tokens: how many were drawn so far.
-        log_probabilities: of each, in nats, by the network alone, before any filter.
+        log_probabilities: of each, in nats, by the network alone, before any filter; if asked for.
         finish_reason: None until the text ends, then "length"; "stop" where a stop text came
             up, which is left out; "sentence" where `until_sentence` ended it; "novel" where
             every token that is left would copy.
@@ -82,12 +87,13 @@ class Generation(Iterator[str]):
             self._advance()
         return self._pieces.popleft()
 
-    def add(self, token: int, log_probability: float) -> None:
+    def add(self, token: int, log_probability: float | None = None) -> None:
         """Take the next token; see whether the text ends with it."""
         piece = self._decode(token)
         self._held += piece if self.tokens else piece.removeprefix(self._ahead)
         self.tokens += 1
-        self.log_probabilities.append(log_probability)
+        if log_probability is not None:
+            self.log_probabilities.append(log_probability)
         stops, length = self._options.stop, self._options.length
         if ends := [at for stop in stops if (at := self._held.find(stop)) >= 0]:
             self.end("stop", min(ends))
@@ -137,46 +143,51 @@ class Batch:
         ahead: str = "",
         banned: Sequence[int] = (),
         guard: Guard | None = None,
+        log_probabilities: bool = False,
     ) -> None:
         """`banned` are tokens that are never drawn; `guard` keeps the texts from copying.
 
         `ahead` is left off the beginning of each text, if it is there.
         """
-        size = primed.logits.shape[-1]
         self._network = network
         self._tokenizer = tokenizer
         self._options = options
+        self._banned = banned
         self._guard = guard
-        self._banned = np.isin(np.arange(size), list(banned))
+        self._log_probabilities = log_probabilities
         self._position = 0
         self.texts = [Generation(tokenizer, options, ahead, self.advance) for _ in rngs]
-        # What there is of each row, while its text goes on:
-        self._live = list(zip(self.texts, rngs, strict=True))
+        # Of each row, as long as its text goes on:
+        self._live, self._rngs = self.texts, list(rngs)
         self._logits, self._state = primed.logits, primed.state
-        self._seen = Seen(primed.prompt, size, options)
+        self._seen = Seen(primed.prompt, primed.logits.shape[-1], options)
         self._tails = [tokenizer.spell(primed.prompt.tolist()) if guard else ""]
         self._take([0] * len(rngs))
 
     def advance(self) -> None:
         """Draw the next token of every text that has not ended."""
-        weights = self._weights(slice(None), self._banned)
-        tokens = draw(weights, [rng for _, rng in self._live])
-        log_probabilities = log_softmax(self._logits)
-        for row, (text, _) in enumerate(self._live):
-            if self._guard is not None:
-                tokens[row] = self._redrawn(row, tokens[row])
+        options, seen = self._options, self._seen.mask
+        weights = distribution(self._logits, options, self._position, self._banned, seen)
+        tokens = draw(weights, self._rngs)
+        if self._guard is not None:
+            tokens = np.array([self._redrawn(row, token) for row, token in enumerate(tokens)])
+        logs = log_softmax(self._logits) if self._log_probabilities else None
+        going = []
+        for row, (text, token) in enumerate(zip(self._live, tokens.tolist(), strict=True)):
             if text.finish_reason is None:
-                text.add(int(tokens[row]), float(log_probabilities[row, tokens[row]]))
+                text.add(token, None if logs is None else float(logs[row, token]))
+            if text.finish_reason is None:
+                going.append(row)
         self._position += 1
-        self._seen.add(tokens)
-        going = [row for row, (text, _) in enumerate(self._live) if text.finish_reason is None]
         if len(going) < len(self._live):
             self._live = [self._live[row] for row in going]
-            if going:
-                self._take(going)
-                tokens = tokens[going]
-        if going:
-            self._logits, self._state = self._network.step(tokens, self._state)
+            self._rngs = [self._rngs[row] for row in going]
+            if not going:
+                return
+            self._take(going)
+            tokens = tokens[going]
+        self._seen.add(tokens)
+        self._logits, self._state = self._network.step(tokens, self._state)
 
     def _take(self, rows: Sequence[int]) -> None:
         self._logits = self._logits[rows]
@@ -184,27 +195,20 @@ class Batch:
         self._seen.take(rows)
         self._tails = [self._tails[row] for row in rows]
 
-    def _weights(self, rows: slice, banned: Mask) -> NDArray[np.float64]:
-        seen = self._seen.mask
-        return distribution(
-            self._logits[rows],
-            self._options,
-            self._position,
-            banned,
-            None if seen is None else seen[rows],
-        )
-
     def _redrawn(self, row: int, token: int) -> int:
         """Draw again until the token copies nothing; end the text where every token would."""
         assert self._guard is not None
-        text, rng = self._live[row]
-        banned = self._banned.copy()
+        logits, seen = self._logits[row], self._seen.mask
+        banned = list(self._banned)
         while self._guard.copies(self._tails[row], piece := self._tokenizer.spell([token])):
-            banned[token] = True
-            if banned.all():
-                text.end("novel")
+            banned.append(token)
+            if len(banned) == len(logits):
+                self._live[row].end("novel")
                 break
-            token = int(draw(self._weights(slice(row, row + 1), banned), [rng])[0])
+            weights = distribution(
+                logits, self._options, self._position, banned, None if seen is None else seen[row]
+            )
+            token = int(draw(weights[None], [self._rngs[row]])[0])
         self._tails[row] = self._guard.tail(self._tails[row] + piece)
         return token
 
@@ -248,16 +252,17 @@ def draw(weights: NDArray[np.float64], rngs: Sequence[np.random.Generator]) -> I
 
     Each row takes one random number of its own generator.
     """
-    cumulative = np.cumsum(weights, axis=-1)
-    totals = cumulative[:, -1]
-    points = np.array([rng.random() for rng in rngs]) * totals
-    points = np.minimum(points, np.nextafter(totals, 0))
-    return (cumulative <= points[:, None]).sum(axis=-1)
+    cumulative = weights.cumsum(axis=-1)
+    # Short of 1 by so much that the product is below the sum for certain.
+    points = np.array([rng.random() * (1 - 2**-52) for rng in rngs]) * cumulative[:, -1]
+    return (cumulative > points[:, None]).argmax(axis=-1)
 
 
 def _overhang(text: str, stops: tuple[str, ...]) -> int:
     """The length of the longest end of `text` with which one of `stops` could begin."""
-    longest = max(map(len, stops), default=1) - 1
+    if not stops:
+        return 0
+    longest = max(map(len, stops)) - 1
     return next(
         (
             length

@@ -49,7 +49,7 @@ class Writer:
         self._prompt = prompt
         self._ahead = ahead
         self._prompt_ids = primed.prompt
-        self._banned = np.isin(np.arange(primed.logits.shape[-1]), list(banned))
+        self._banned = banned
         self._positions = [_Position((), primed.logits, primed.state)]
 
     @property
@@ -95,7 +95,9 @@ class Writer:
         return True
 
     def _go_on(self, tokens: Sequence[int]) -> None:
-        logits, state = self._network(np.array(tokens)[:, None], self._positions[-1].state)
+        state = self._positions[-1].state
+        for token in tokens:
+            logits, state = self._network.step(np.array([token]), state)
         self._positions.append(_Position(tuple(tokens), logits, state))
 
     def _tokens(self) -> list[int]:
@@ -103,6 +105,6 @@ class Writer:
 
     def _weights(self) -> Any:
         tokens = np.array(self._tokens(), np.int64)
-        seen = Seen(np.append(self._prompt_ids, tokens), self._banned.size, self._options)
         logits = self._positions[-1].logits
+        seen = Seen(np.append(self._prompt_ids, tokens), logits.shape[-1], self._options)
         return distribution(logits, self._options, len(tokens), self._banned, seen.mask)[0]
