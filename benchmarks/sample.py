@@ -183,7 +183,7 @@ def speeds(layers: int, units: int, streams: int, rounds: int) -> dict[str, floa
         "tf.function": (TensorFlow, sizes),
         "keras predict": (KerasPredict, sizes),
     }
-    steps = max(100, 2_000_000 // (layers * units) // (1 if streams == 1 else 8))
+    steps = max(50, 500_000 // (layers * units) // (1 if streams == 1 else 8))
     counts = dict.fromkeys(makers, steps) | {"keras predict": 20}
     found = alternate(makers, counts, rounds)
     return {name: streams * counts[name] / median(found[name][0]) for name in makers}

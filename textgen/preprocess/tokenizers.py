@@ -140,7 +140,8 @@ class WordTokenizer(Tokenizer):
         return word_splitter()
 
     def encode(self, text: str) -> Ids:
-        return np.array([self._ids.get(word, 0) for word in self.split(text)], np.int64)
+        words = [text] if text in self._ids else self.split(text)  # NLTK takes long to import
+        return np.array([self._ids.get(word, 0) for word in words], np.int64)
 
     def encode_prompt(self, text: str) -> tuple[Ids, str]:
         """A space at the end is the beginning of the next word."""

@@ -94,19 +94,16 @@ class Generation(Iterator[str]):
         self.tokens += 1
         if log_probability is not None:
             self.log_probabilities.append(log_probability)
-        stops, length = self._options.stop, self._options.length
+        options, stops = self._options, self._options.stop
+        last = self.tokens >= options.length * (2 if options.until_sentence else 1)
         if ends := [at for stop in stops if (at := self._held.find(stop)) >= 0]:
             self.end("stop", min(ends))
-        elif self.tokens < length:
-            self._release(len(self._held) - _overhang(self._held, stops))
-        elif self._options.until_sentence:
-            last = self.tokens >= 2 * length
-            if (end := self._sentence_end(last)) is not None:
-                self.end("sentence", end)
-            elif last:
-                self.end("length")
-        else:
+        elif options.until_sentence and (end := self._sentence_end(last)) is not None:
+            self.end("sentence", end)
+        elif last:
             self.end("length")
+        else:
+            self._release(len(self._held) - _overhang(self._held, stops))
 
     def end(self, reason: str, at: int | None = None) -> None:
         """End the text, with what is held up to `at`."""
@@ -120,7 +117,9 @@ class Generation(Iterator[str]):
             self._held = self._held[count:]
 
     def _sentence_end(self, last: bool) -> int | None:
-        """Where in what is held a sentence ends; at its very end only if nothing is to follow."""
+        """Where in what is held the text may end: at its very end only if nothing is to follow."""
+        if self.tokens < self._options.length:
+            return None
         text = self._tail + self._held
         ends = [match.end() for match in _SENTENCE_END.finditer(text)]
         ends = [end - len(self._tail) for end in ends if last or end < len(text)]
