@@ -189,6 +189,7 @@ def test_temperatures_take_turns_or_slide() -> None:
     slide = SamplingOptions(temperature="1.2:0.6").temperature
     np.testing.assert_allclose([slide.at(i, 4) for i in range(4)], [1.2, 1.0, 0.8, 0.6])
     assert slide.at(0, 1) == 1.2
+    assert slide.at(9, 4) == pytest.approx(0.6)  # where a text outgrows its length
     assert SamplingOptions(temperature=0.7).temperature.at(99, 100) == 0.7
     # Position 1 of "0,1" is drawn at 1, position 0 greedily.
     options = SamplingOptions(temperature="0,1")

@@ -169,6 +169,8 @@ def sample(
     if interactive:
         from textgen.interactive import write
 
+        if as_json or count != 1:
+            raise OptionError("interactive", "writes one text, and as text; leave the rest out")
         write(model.writer(prompt, seed=chosen, **_given(options)))
         return
     texts = model.samples(

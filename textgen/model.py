@@ -53,6 +53,7 @@ class Model:
             Network(run.options, own)
             for run, own in zip(runs, weights or [run.weights() for run in runs], strict=True)
         ]
+        self._guards: dict[int, Guard] = {}  # by length, as long texts take seconds
         self._network = networks[0] if len(runs) == 1 else Ensemble(networks, _shares(runs, shares))
 
     @property
@@ -98,10 +99,7 @@ class Model:
                 raise OptionError(name, f"must be a whole number, at least {least}, not {value!r}")
         banned = self._banned(settings)
         ids, ahead = self.tokenizer.encode_prompt(prompt) if prompt else (self._opening(), "")
-        guard = None
-        if settings.novel is not None:
-            sources = self._sources(self.tokenizer.spell)
-            guard = Guard([content for _, content in sources], settings.novel)
+        guard = None if settings.novel is None else self._guard(settings.novel)
         primed = prime(self._network, ids)
         if settings.beam is not None:
             return self._best(count, primed, settings, ahead, banned)
@@ -125,10 +123,13 @@ class Model:
     def writer(self, prompt: str = "", *, seed: int | None = None, **options: Any) -> Writer:
         """Return a text to be written token by token, with or without the network.
 
-        Arguments and errors as for `generate`; `length`, `stop`, `until_sentence`, `beam` and
-        `novel` have no meaning here.
+        Arguments and errors as for `generate`; but where a text ends, and whether it copies, is
+        up to the writer.
         """
         settings = SamplingOptions(**options)
+        for name in ("stop", "until_sentence", "novel", "beam"):
+            if getattr(settings, name):
+                raise OptionError(name, "has no meaning in writing together; leave it out")
         ids, ahead = self.tokenizer.encode_prompt(prompt) if prompt else (self._opening(), "")
         primed = prime(self._network, ids)
         rng = np.random.default_rng(new_seed() if seed is None else [seed, 0])
@@ -168,6 +169,12 @@ class Model:
                 generation.add(token, log_probability)
             texts.append(generation)
         return iter(texts)
+
+    def _guard(self, length: int) -> Guard:
+        if length not in self._guards:
+            sources = self._sources(self.tokenizer.spell)
+            self._guards[length] = Guard([content for _, content in sources], length)
+        return self._guards[length]
 
     def _sources(self, decode: Callable[[Ids], str]) -> list[tuple[str, str]]:
         """The books that the model was trained on, by name."""

@@ -62,11 +62,14 @@ class Temperatures:
     sliding: bool = False
 
     def at(self, position: int, length: int) -> float:
-        """The temperature of the token at `position`, from 0, of a text of `length`."""
+        """The temperature of the token at `position`, from 0, of a text of `length`.
+
+        Beyond the length it stays what it was there, where it slides.
+        """
         if not self.sliding:
             return self.values[position % len(self.values)]
         first, last = self.values
-        return first + (last - first) * position / max(length - 1, 1)
+        return first + (last - first) * min(position / max(length - 1, 1), 1.0)
 
     def __str__(self) -> str:
         return (":" if self.sliding else ",").join(f"{value:g}" for value in self.values)

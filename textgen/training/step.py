@@ -18,6 +18,8 @@ from textgen.training.products import Tensor
 from textgen.training.streams import Batch, Streams
 
 _CLIP = 5.0  # the largest global norm of the gradients
+_LARGE_KERNEL = 768  # units
+_ROWS_OF_LARGE_KERNEL = 32  # in a part, at least
 
 
 class Stepper:
@@ -185,9 +187,11 @@ class Stepper:
     def _parts(
         self, batch: Batch, states: States, dropout: Tensor | None
     ) -> Iterator[tuple[Any, ...]]:
-        """Cut the rows of a batch into equal parts, one for each core where they divide."""
+        """Cut the rows of a batch into equal parts, at most one for each core."""
         rows = batch.inputs.shape[1]
-        most = 1 if self._on_gpu else min(cores(), rows)
+        # XLA rearranges a kernel for every product: with a large one, few rows are not worth it.
+        least = 1 if self._network.options.units < _LARGE_KERNEL else _ROWS_OF_LARGE_KERNEL
+        most = 1 if self._on_gpu else min(cores(), max(rows // least, 1))
         count = next(n for n in range(most, 0, -1) if rows % n == 0)
 
         def cut(x: Any, axis: int) -> Sequence[Any]:
