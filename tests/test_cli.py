@@ -158,7 +158,21 @@ def test_a_book_from_standard_input(book: Path, command: Command) -> None:
         ("sample run -t -1", 2, "--temperature must be at least 0, not -1"),
         ("sample run -t nan", 2, "--temperature must be a number, or several"),
         ("sample run -t hot", 2, "or several as 0.5,1.0 or 1.2:0.6, not 'hot'"),
+        ("sample run -t 1:2:3", 2, "--temperature must slide between two numbers, as 1.2:0.6"),
+        ("sample run -t 0.5,-1", 2, "--temperature must be at least 0, not -1"),
         ("sample run --top-p 0", 2, "--top-p must be above 0"),
+        ("sample run --novel 1", 2, "--novel must be at least 2"),
+        ("sample run --ban lamp", 2, "--ban must be a token that the model knows, not 'lamp'"),
+        ("sample run --repeat-last-n 0", 2, "--repeat-last-n must be at least 1"),
+        ("sample run --beam 2 -n 3", 2, "--count must be at most the 2 texts of the beam"),
+        ("sample run --beam 2 --novel 9", 2, "--beam cannot be combined with novel"),
+        ("sample run run --weights 1", 2, "--weights must be 2 numbers, one for each run"),
+        ("sample run run --weights a,b", 2, "--weights must be numbers with commas between"),
+        ("sample run --interactive --json", 2, "--interactive writes one text, and as text"),
+        ("sample run --interactive --stop x", 2, "--stop has no meaning in writing together"),
+        ("novelty run none.txt", 1, "there is no file none.txt"),
+        ("novelty run book.txt --least 0", 2, "--least must be a whole number, at least 1"),
+        ("novelty run book.txt --most -1", 2, "--most must be a whole number, at least 0"),
         ("sample run -n 0", 2, "--count must be a whole number, at least 1"),
         ("sample run --seed -1", 2, "--seed must be a whole number, at least 0"),
         ("sample run -p ж", 1, "has never seen 'ж'"),
@@ -230,7 +244,7 @@ def test_ctrl_c_saves_and_resume_goes_on(book: Path) -> None:
     assert json.loads(result.stdout)["epochs"] == 51
 
 
-def test_help_and_sampling_start_without_tensorflow(model: Model) -> None:
+def test_help_and_sampling_start_without_tensorflow(models: dict[str, Model]) -> None:
     script = (
         "import sys, textgen.cli\n"
         "try:\n"
@@ -239,7 +253,13 @@ def test_help_and_sampling_start_without_tensorflow(model: Model) -> None:
         "    heavy = {m.partition('.')[0] for m in sys.modules} & {'tensorflow', 'keras', 'nltk'}\n"
         "    print('imported', sorted(heavy), file=sys.stderr)\n"
     )
-    for arguments in (["--help"], ["sample", model.path, "-l", "5"], ["info", model.path]):
+    commands = (
+        ["--help"],
+        ["sample", models["char"].path, "-l", "5"],
+        ["sample", models["word"].path, "-l", "5"],
+        ["info", models["char"].path],
+    )
+    for arguments in commands:
         start = time.monotonic()
         result = subprocess.run(
             [sys.executable, "-c", script, *map(str, arguments)],

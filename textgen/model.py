@@ -94,9 +94,8 @@ class Model:
         """
         settings = SamplingOptions(**options)
         seed = new_seed() if seed is None else seed
-        for name, value, least in (("count", count, 1), ("seed", seed, 0)):
-            if not isinstance(value, int | np.integer) or value < least:
-                raise OptionError(name, f"must be a whole number, at least {least}, not {value!r}")
+        _check_whole("count", count, 1)
+        _check_whole("seed", seed, 0)
         banned = self._banned(settings)
         ids, ahead = self.tokenizer.encode_prompt(prompt) if prompt else (self._opening(), "")
         guard = None if settings.novel is None else self._guard(settings.novel)
@@ -146,6 +145,8 @@ class Model:
         """
         from textgen.novelty import novelty
 
+        _check_whole("least", least, 1)
+        _check_whole("most", most, 0)
         return novelty(text, self._sources(self.tokenizer.decode), least, most)
 
     def _best(
@@ -207,6 +208,11 @@ class Model:
             if self.tokenizer.unknown not in ids:
                 return ids
         return np.array([len(self.tokenizer) - 1])
+
+
+def _check_whole(name: str, value: Any, least: int) -> None:
+    if not isinstance(value, int | np.integer) or value < least:
+        raise OptionError(name, f"must be a whole number, at least {least}, not {value!r}")
 
 
 def _shares(runs: Sequence[Run], shares: Sequence[float] | None) -> Sequence[float]:
