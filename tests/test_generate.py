@@ -274,6 +274,19 @@ def test_until_the_sentence_ends(text: str, length: int, expected: str, reason: 
     assert ("".join(generated), generated.finish_reason) == (expected, reason)
 
 
+def test_sentences_of_scripts_without_spaces() -> None:
+    tokenizer = CharacterTokenizer("。」日本")
+    generated = scripted("日本。」本日", tokenizer, length=1, until_sentence=True)
+    assert ("".join(generated), generated.finish_reason) == ("日本", "length")
+    generated = scripted("日本。」本日", tokenizer, length=3, until_sentence=True)
+    assert ("".join(generated), generated.finish_reason) == ("日本。」", "sentence")
+
+
+def test_what_a_stop_holds_back_ends_no_sentence_too_soon() -> None:
+    generated = scripted("a. abc d.", LETTERS, length=4, until_sentence=True, stop=(". abd",))
+    assert "".join(generated) == "a. abc d"
+
+
 def test_quotation_marks_belong_to_the_sentence() -> None:
     tokenizer = CharacterTokenizer(" !.ab”")
     assert "".join(scripted("a!” b.", tokenizer, length=1, until_sentence=True)) == "a!"
@@ -322,6 +335,25 @@ def test_a_text_ends_where_everything_would_copy() -> None:
     assert guard.copies("aa", "b")
 
 
+def test_the_guard_sees_the_space_that_a_prompt_ends_with() -> None:
+    # After "The " comes " lamp" or, as it stands, "."; either way the space is there once.
+    words = WordTokenizer(["The", " lamp", "."])
+    network = Bigrams(np.zeros((4, 4)))
+    primed = prime(network, words.encode("The"))
+    for banned, expected in (([0, 1], "lamp"), ([0, 1, 2], "")):
+        (text,) = Batch(
+            network,
+            words,
+            primed,
+            SamplingOptions(length=1),
+            [np.random.default_rng(0)],
+            ahead=" ",
+            banned=banned,
+            guard=Guard(["The ."], 5),
+        ).texts
+        assert "".join(text) == expected
+
+
 def exhaustive(table: np.ndarray, length: int, temperature: float) -> list[tuple[int, ...]]:
     """All texts from token 0, the likeliest first."""
     scaled = np.exp(table / temperature)
@@ -348,6 +380,17 @@ def test_a_beam_of_one_is_greedy() -> None:
     (greedy,) = texts(network, [0], tokenizer, length=20, temperature=0)
     assert tokenizer.decode(found.tokens) == "".join(greedy)
     np.testing.assert_allclose(found.log_probabilities, greedy.log_probabilities)
+
+
+def test_a_beam_ends_at_a_stop_that_begins_in_the_prompt() -> None:
+    words = WordTokenizer(["The", " lamp", " burnt"])
+    primed = prime(bigrams(), words.encode("The"))
+    options = SamplingOptions(beam=8, length=2, stop=(" lamp", "lamp"))
+    found = beam_search(bigrams(), words, primed, options, ahead=" ", banned=[0])
+    assert {text.ended for text in found if text.tokens[0] == 2} == {True}
+    only = SamplingOptions(beam=8, length=1, stop=(" lamp",))  # its space is the prompt's
+    found = beam_search(bigrams(), words, primed, only, ahead=" ", banned=[0])
+    assert not any(text.ended for text in found)
 
 
 def test_beams_end_at_stops_and_never_hold_what_is_banned() -> None:

@@ -9,7 +9,7 @@ import pytest
 import textgen
 from textgen.errors import OptionError, RunError, VocabularyError
 from textgen.model import Model
-from textgen.options import TrainingOptions
+from textgen.options import Temperatures, TrainingOptions
 from textgen.processor import has_bfloat16
 
 
@@ -162,6 +162,23 @@ def test_defaults_that_depend_on_the_level() -> None:
     assert TrainingOptions(level="word", batch_size=8).batch_size == 8
 
 
+def test_words_are_tied_where_their_embedding_fits() -> None:
+    def tied(**options: Any) -> tuple[bool, int]:
+        made = TrainingOptions(level="word", **options).sized(1000)
+        return made.tie, made.embedding
+
+    assert tied() == tied(units=256) == tied(embedding=256) == tied(size="small") == (True, 256)
+    assert tied(embedding=128) == tied(embedding=128, units=256) == (False, 128)
+    assert tied(tie=False) == (False, 64)
+    assert not TrainingOptions().sized(1000).tie
+
+
+def test_temperatures_are_checked_when_made() -> None:
+    for values, sliding in (((), False), ((-1.0,), False), ((1.0, 2.0, 3.0), True)):
+        with pytest.raises(ValueError, match="must"):
+            Temperatures(values, sliding)
+
+
 def test_sizes_fit_the_text_unless_given() -> None:
     def sizes(tokens: int, **options: Any) -> tuple[str, int, float]:
         made = TrainingOptions(**options).sized(tokens)
@@ -170,6 +187,9 @@ def test_sizes_fit_the_text_unless_given() -> None:
     assert sizes(100_000) == ("small", 256, 0.5)
     assert sizes(1_000_000) == ("medium", 512, 0.3)
     assert sizes(100_000_000) == ("large", 1024, 0.2)
+    assert sizes(1_000_000, level="word") == ("small", 256, 0.2)
+    assert sizes(1_000_000, level="word", minutes=60) == ("small", 256, 0.5)
+    assert sizes(3_000_000, level="word") == ("medium", 512, 0.2)
     assert sizes(1_000_000, minutes=10) == ("medium", 512, 0.3)
     assert sizes(1_000_000, minutes=11) == ("medium", 512, 0.5)
     assert sizes(1_000_000, minutes=11, dropout=0.1) == ("medium", 512, 0.1)

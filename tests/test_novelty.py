@@ -2,13 +2,18 @@
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 
+import numpy as np
 from click.testing import Result
 from hypothesis import given
 from hypothesis import strategies as st
 
+from textgen import runs
+from textgen.checkpoint import weight_shapes
 from textgen.model import Model
 from textgen.novelty import novelty
+from textgen.options import TrainingOptions
 
 TEXTS = st.text(st.sampled_from("aé☃b"), max_size=16)
 
@@ -55,6 +60,18 @@ def test_a_repetitive_text_takes_no_longer() -> None:
     # Quadratic ways of searching would take hours.
     found = novelty("a" * 100_000, [("book", "a" * 100_000 + "b")])
     assert (found.copied, len(found.longest[0].text)) == (1.0, 100_000)
+
+
+def test_words_that_a_model_does_not_know_copy_nothing() -> None:
+    usual = "The lamp saw the ferry and left.\n" * 50
+    Path("book.txt").write_text(usual + "The Xylophone saw the ferry and left.\n" + usual)
+    options = TrainingOptions(level="word", units=2, batch_size=2, chunk_length=4)
+    run = runs.create("run", ["book.txt"], options)
+    shapes = weight_shapes(run.options, len(run.tokenizer))
+    model = Model([run], [{name: np.zeros(shape, np.float32) for name, shape in shapes.items()}])
+    found = model.novelty("The Xylophone saw the ferry and left.", least=10)
+    assert [passage.text for passage in found.longest] == [" saw the ferry and left."]
+    assert found.copied == 24 / 37
 
 
 def test_the_command(command: Callable[..., Result], models: dict[str, Model]) -> None:

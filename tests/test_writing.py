@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from textgen.errors import OptionError, RunError, VocabularyError
 from textgen.model import Model
 from textgen.sampling.ensemble import Ensemble
 from textgen.sampling.network import Network
+from textgen.sampling.writer import Writer
 
 
 def test_drawing_token_by_token_is_generating(models: dict[str, Model]) -> None:
@@ -54,6 +56,33 @@ def test_a_typed_text_is_read_as_a_prompt_is(model: Model) -> None:
     with pytest.raises(VocabularyError):
         writer.type("Ж")
     assert writer.text == "The lamp saw the"
+
+
+def test_a_word_that_is_not_known_stays_as_it_was_typed(models: dict[str, Model]) -> None:
+    writer = models["word"].writer("The ")
+    writer.type("Xylophone")
+    writer.draw()
+    assert writer.text.startswith("The Xylophone")
+    writer = models["word"].writer("The ")
+    writer.type("lamp saw")
+    assert writer.text == "The lamp saw"
+    assert writer.likeliest(3) == models["word"].writer("The lamp saw").likeliest(3)
+
+
+def test_stopping_the_network_loses_nothing(
+    model: Model, command: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(self: Writer) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Writer, "draw", interrupted)
+    arguments = ["sample", model.path, "--interactive", "-p", "The "]
+    result = command(*arguments, input="=lamp\n+9\n=s\n:w \0\n:w no/such\n+" + "9" * 5000)
+    assert (result.exit_code, result.stdout) == (0, "The lamps\n")
+    assert "stopped" in result.stderr
+    assert "cannot write no/such" in result.stderr
+    result = command(*arguments, input="=lamp\n\n")  # Ctrl-C while a token is drawn
+    assert (result.exit_code, result.stdout) == (130, "The lamp\n")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no pseudo-terminals")
@@ -180,6 +209,15 @@ def test_novel_text_copies_nothing(level: str, length: int, models: dict[str, Mo
 
     assert copies() > 0
     assert copies(novel=length) == 0
+
+
+def test_a_run_without_its_corpus_writes_but_compares_nothing(model: Model) -> None:
+    shutil.copytree(model.path, "handed", ignore=shutil.ignore_patterns("corpus"))
+    handed = textgen.load("handed")
+    assert handed.generate(seed=1, length=9) == model.generate(seed=1, length=9)
+    for compare in (lambda: handed.generate(novel=9), lambda: handed.novelty("The lamp")):
+        with pytest.raises(RunError, match="handed has no corpus/ to compare with; copy it"):
+            compare()
 
 
 def test_banned_tokens_are_never_written(models: dict[str, Model]) -> None:

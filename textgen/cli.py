@@ -171,7 +171,9 @@ def sample(
 
         if as_json or count != 1:
             raise OptionError("interactive", "writes one text, and as text; leave the rest out")
-        write(model.writer(prompt, seed=chosen, **_given(options)))
+        writer = model.writer(prompt, seed=chosen, **_given(options))
+        _show_seed(seed, chosen)
+        write(writer)
         return
     texts = model.samples(
         prompt, count=count, seed=chosen, log_probabilities=as_json, **_given(options)
@@ -190,8 +192,8 @@ def sample(
         mixed = {"runs": [str(r.path) for r in model.runs]} if len(model.runs) > 1 else {}
         _print_json({"run": str(model.path), **mixed, "seed": chosen, "samples": samples})
         return
-    if seed is None:
-        click.echo(f"seed {chosen}", err=True)
+    if not options["beam"]:  # which draws nothing
+        _show_seed(seed, chosen)
     for number, text in enumerate(texts):
         if number:
             click.echo("\n" + "-" * 40 + "\n")
@@ -257,6 +259,11 @@ def info(run: str, as_json: bool) -> None:
         _print_json(described)
     else:
         click.echo(_table(described))
+
+
+def _show_seed(given: int | None, chosen: int) -> None:
+    if given is None:
+        click.echo(f"seed {chosen}", err=True)
 
 
 def _table(figures: dict[str, Any]) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from textgen.errors import VocabularyError
-from textgen.sampling.writer import Writer
+from textgen.sampling.writer import Likely, Writer
 
 _SHOWN = 9  # tokens to pick from, one digit each
 _HELP = """\
@@ -21,23 +21,24 @@ _HELP = """\
 def write(writer: Writer) -> None:
     """Go on with a text as its writer says; what was written is printed to standard output."""
     click.echo(_HELP, err=True)
-    while True:
-        _show(writer)
-        try:
+    try:
+        while True:
+            _show(writer)
             command = click.prompt("", default="", prompt_suffix="> ", show_default=False, err=True)
-        except click.Abort:  # Ctrl-C, Ctrl-D
-            break
-        if command == ":q":
-            break
-        if problem := _obey(writer, command):
-            click.echo(problem, err=True)
-    click.echo(writer.text)
+            if command == ":q":
+                break
+            if problem := _obey(writer, command):
+                click.echo(problem, err=True)
+    except click.Abort:  # Ctrl-C or the end of input
+        click.echo(err=True)
+    finally:
+        click.echo(writer.text)
 
 
 def _show(writer: Writer) -> None:
     click.echo("\n" + _visible(writer.text[-400:], "\n"), err=True)
     likely = (
-        f"{number} {_named(token.text)} {token.probability:.0%}"
+        f"{number} {_named(token)} {token.probability:.0%}"
         for number, token in enumerate(writer.likeliest(_SHOWN), 1)
     )
     click.echo("  " + "   ".join(likely), err=True)
@@ -53,10 +54,13 @@ def _obey(writer: Writer, command: str) -> str | None:
         if int(command) > len(likely):
             return f"there are {len(likely)} to pick from"
         writer.choose(likely[int(command) - 1].token)
-    elif kind == "+" and rest.isdecimal():
-        for _ in range(int(rest)):
-            writer.draw()
-    elif kind == "-" and (rest.isdecimal() or not rest):
+    elif kind == "+" and rest.isdecimal() and len(rest) < 10:
+        try:
+            for _ in range(int(rest)):
+                writer.draw()
+        except KeyboardInterrupt:
+            return "stopped"
+    elif kind == "-" and (rest.isdecimal() or not rest) and len(rest) < 10:
         for _ in range(int(rest or 1)):
             if not writer.back():
                 return "this is where the text began"
@@ -68,18 +72,22 @@ def _obey(writer: Writer, command: str) -> str | None:
     elif command.startswith(":w "):
         path = Path(command.removeprefix(":w ").strip())
         try:
-            path.write_text(writer.text, "utf-8")
-        except OSError as error:
-            return f"cannot write {path}: {error.strerror}"
+            path.write_text(writer.text, "utf-8", "replace")
+        except (OSError, ValueError) as error:
+            return f"cannot write {path}: {getattr(error, 'strerror', error)}"
         return f"saved to {path}"
     else:
         return _HELP
     return None
 
 
-def _named(token: str) -> str:
+def _named(likely: Likely) -> str:
     """A token as it is, but in quotation marks where its borders cannot be seen."""
-    return _visible(token) if token and not any(map(str.isspace, token)) else repr(token)
+    if likely.text == "\N{REPLACEMENT CHARACTER}":  # a byte of a character
+        return f"\\x{likely.token:02x}"
+    if any(map(str.isspace, likely.text)):
+        return repr(likely.text)
+    return _visible(likely.text)
 
 
 def _visible(text: str, kept: str = "") -> str:

@@ -2,13 +2,12 @@
 
 import secrets
 from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from textgen.checkpoint import Arrays, Run
+from textgen.checkpoint import CORPUS, Arrays, Run
 from textgen.errors import OptionError, RunError, VocabularyError
 from textgen.evaluation import Evaluation, evaluate
 from textgen.options import SamplingOptions
@@ -53,8 +52,9 @@ class Model:
             Network(run.options, own)
             for run, own in zip(runs, weights or [run.weights() for run in runs], strict=True)
         ]
-        self._guards: dict[int, Guard] = {}  # by length, as long texts take seconds
-        self._network = networks[0] if len(runs) == 1 else Ensemble(networks, _shares(runs, shares))
+        self._last_guard: Guard | None = None  # kept, as long texts take seconds
+        shares = _shares(runs, shares)
+        self._network = networks[0] if len(runs) == 1 else Ensemble(networks, shares)
 
     @property
     def path(self) -> Path:
@@ -88,36 +88,33 @@ class Model:
     ) -> Iterator[Generation]:
         """Yield `count` texts to be iterated over; each has random numbers of its own.
 
-        Text 3 of 10 is therefore the same as text 3 of 5. The texts are written side by side:
-        asking one for its next piece moves others on, too. With `log_probabilities` each keeps
-        those of its tokens. Other arguments and errors as for `generate`.
+        Text 3 of 10 is therefore the same as text 3 of 5, but for rounding. The texts are
+        written side by side, so they are for one thread: asking one for its next piece moves
+        others on, too. With `log_probabilities` each keeps those of its tokens. Other arguments
+        and errors as for `generate`.
         """
-        settings = SamplingOptions(**options)
-        seed = new_seed() if seed is None else seed
         _check_whole("count", count, 1)
-        _check_whole("seed", seed, 0)
-        banned = self._banned(settings)
-        ids, ahead = self.tokenizer.encode_prompt(prompt) if prompt else (self._opening(), "")
-        guard = None if settings.novel is None else self._guard(settings.novel)
-        primed = prime(self._network, ids)
+        settings, seed, primed, ahead, banned = self._begin(prompt, seed, options)
         if settings.beam is not None:
-            return self._best(count, primed, settings, ahead, banned)
-        rngs = (np.random.default_rng([seed, number]) for number in range(count))
-        return (
-            text
-            for together in iter(lambda: list(islice(rngs, _ROWS)), [])
-            for text in Batch(
-                self._network,
-                self.tokenizer,
-                primed,
-                settings,
-                together,
-                ahead,
-                banned,
-                guard,
-                log_probabilities,
-            ).texts
-        )
+            return iter(self._best(count, settings, primed, ahead, banned))
+        guard = None if settings.novel is None else self._guard(settings.novel)
+        rngs = [np.random.default_rng([seed, number]) for number in range(count)]
+
+        def texts() -> Iterator[Generation]:
+            for first in range(0, count, _ROWS):
+                yield from Batch(
+                    self._network,
+                    self.tokenizer,
+                    primed,
+                    settings,
+                    rngs[first : first + _ROWS],
+                    ahead=ahead,
+                    banned=banned,
+                    guard=guard,
+                    log_probabilities=log_probabilities,
+                ).texts
+
+        return texts()
 
     def writer(self, prompt: str = "", *, seed: int | None = None, **options: Any) -> Writer:
         """Return a text to be written token by token, with or without the network.
@@ -125,14 +122,11 @@ class Model:
         Arguments and errors as for `generate`; but where a text ends, and whether it copies, is
         up to the writer.
         """
-        settings = SamplingOptions(**options)
+        settings, seed, primed, ahead, banned = self._begin(prompt, seed, options)
         for name in ("stop", "until_sentence", "novel", "beam"):
             if getattr(settings, name):
                 raise OptionError(name, "has no meaning in writing together; leave it out")
-        ids, ahead = self.tokenizer.encode_prompt(prompt) if prompt else (self._opening(), "")
-        primed = prime(self._network, ids)
-        rng = np.random.default_rng(new_seed() if seed is None else [seed, 0])
-        banned = self._banned(settings)
+        rng = np.random.default_rng([seed, 0])
         return Writer(self._network, self.tokenizer, primed, settings, rng, prompt, ahead, banned)
 
     def evaluate(self, text: str) -> Evaluation:
@@ -149,38 +143,60 @@ class Model:
         _check_whole("most", most, 0)
         return novelty(text, self._sources(self.tokenizer.decode), least, most)
 
+    def _begin(
+        self, prompt: str, seed: int | None, options: dict[str, Any]
+    ) -> tuple[SamplingOptions, int, Primed, str, list[int]]:
+        """Check what a text is asked with, and read the prompt.
+
+        Returns the options, the seed, the network that has read the prompt, the end of the
+        prompt that the next token begins with, and the tokens that are never drawn.
+        """
+        settings = SamplingOptions(**options)
+        seed = new_seed() if seed is None else seed
+        _check_whole("seed", seed, 0)
+        banned = self._banned(settings)
+        ids, ahead = self.tokenizer.encode_prompt(prompt) if prompt else (self._opening(), "")
+        return settings, seed, prime(self._network, ids), ahead, banned
+
     def _best(
         self,
         count: int,
-        primed: Primed,
         options: SamplingOptions,
+        primed: Primed,
         ahead: str,
         banned: Sequence[int],
-    ) -> Iterator[Generation]:
+    ) -> list[Generation]:
         for name in ("novel", "until_sentence"):
             if getattr(options, name):
                 raise OptionError("beam", f"cannot be combined with {name}; leave one out")
         if options.beam is not None and count > options.beam:
             raise OptionError("count", f"must be at most the {options.beam} texts of the beam")
         texts = []
-        found = beam_search(self._network, self.tokenizer, primed, options, banned)
+        found = beam_search(self._network, self.tokenizer, primed, options, ahead, banned)
+        if count > len(found):
+            raise OptionError("count", f"must be at most {len(found)}: there are no other texts")
         for text in found[:count]:
             generation = Generation(self.tokenizer, options, ahead)
             for token, log_probability in zip(text.tokens, text.log_probabilities, strict=True):
                 generation.add(token, log_probability)
             texts.append(generation)
-        return iter(texts)
+        return texts
 
     def _guard(self, length: int) -> Guard:
-        if length not in self._guards:
-            sources = self._sources(self.tokenizer.spell)
-            self._guards[length] = Guard([content for _, content in sources], length)
-        return self._guards[length]
+        if self._last_guard is None or self._last_guard.length != length:
+            contents = {content for _, content in self._sources(self.tokenizer.spell)}
+            self._last_guard = Guard(sorted(contents), length)
+        return self._last_guard
 
     def _sources(self, decode: Callable[[Ids], str]) -> list[tuple[str, str]]:
         """The books that the model was trained on, by name."""
         sources = []
         for run in self.runs:
+            if not (run.path / CORPUS).exists():
+                raise RunError(
+                    f"{run.path} has no {CORPUS}/ to compare with; copy it from where the run "
+                    "was trained"
+                )
             corpus = run.corpus()
             parts = np.split(corpus.ids, corpus.documents[1:])
             sources += [(n, decode(part)) for n, part in zip(run.books, parts, strict=True)]
@@ -211,18 +227,22 @@ class Model:
 
 
 def _check_whole(name: str, value: Any, least: int) -> None:
-    if not isinstance(value, int | np.integer) or value < least:
+    if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < least:
         raise OptionError(name, f"must be a whole number, at least {least}, not {value!r}")
 
 
 def _shares(runs: Sequence[Run], shares: Sequence[float] | None) -> Sequence[float]:
     if shares is None:
         return [1.0] * len(runs)
-    if len(shares) != len(runs):
+    try:
+        numbers = [float(share) for share in shares]
+    except (TypeError, ValueError):
+        numbers = []
+    if len(numbers) != len(runs):
         raise OptionError("weights", f"must be {len(runs)} numbers, one for each run")
-    if not all(0 <= share < 1e300 for share in shares) or not any(shares):
+    if not all(0 <= number < 1e300 for number in numbers) or not any(numbers):
         raise OptionError("weights", "must be numbers of at least 0, one of them above")
-    return shares
+    return numbers
 
 
 def new_seed() -> int:

@@ -39,8 +39,8 @@ def novelty(
         least: characters in a row from which on a passage counts as copied.
         most: how many of the longest passages to tell; none overlaps a longer one.
 
-    Returns in time linear in all texts together, by a suffix array (Manber and Myers, 1990)
-    and the longest common prefixes of its neighbours (Kasai et al., 2001).
+    The search takes time and memory linear in all texts together: a suffix array (Manber and
+    Myers, 1990) and the longest common prefixes of its neighbours (Kasai et al., 2001).
     """
     lengths, places = _longest_matches(
         utf8(text), _BETWEEN.join(utf8(content) for _, content in sources)
@@ -62,10 +62,10 @@ def novelty(
     longest: list[tuple[int, int]] = []
     taken = np.zeros(len(text), np.bool_)
     for start in copying[np.argsort(-lengths[copying], kind="stable")]:
-        stop = start + lengths[start]
         if len(longest) == most:
             break
-        if not taken[start:stop].any():
+        stop = start + lengths[start]
+        if not taken[start] and not taken[stop - 1]:  # those taken are no shorter
             taken[start:stop] = True
             longest.append((int(start), int(stop)))
     return Novelty(
@@ -107,10 +107,11 @@ def _longest_matches(text: bytes, corpus: bytes) -> tuple[NDArray[np.int64], NDA
 def _place(position: int, sources: Sequence[tuple[str, str]]) -> tuple[str, int]:
     """The name of the source at a byte of them all, and the character in it."""
     for name, content in sources:
-        encoded = utf8(content)
-        if position <= len(encoded):
-            return name, int(_starts(encoded[:position]).sum())
-        position -= len(encoded) + len(_BETWEEN)
+        size = len(content) if content.isascii() else len(utf8(content))
+        if position < size:
+            before = utf8(content)[:position]
+            return name, position if content.isascii() else int(_starts(before).sum())
+        position -= size + len(_BETWEEN)
     raise IndexError(position)
 
 

@@ -61,6 +61,14 @@ class Temperatures:
     values: tuple[float, ...]
     sliding: bool = False
 
+    def __post_init__(self) -> None:
+        if self.sliding and len(self.values) != 2:
+            raise ValueError("must slide between two numbers, as 1.2:0.6")
+        if not self.values or not all(abs(value) < 1e300 for value in self.values):
+            raise ValueError("must be a number, or several as 0.5,1.0 or 1.2:0.6")
+        if min(self.values) < 0:
+            raise ValueError("must be at least 0")
+
     def at(self, position: int, length: int) -> float:
         """The temperature of the token at `position`, from 0, of a text of `length`.
 
@@ -83,16 +91,15 @@ def temperatures(value: Any) -> Temperatures:
     parts = value.split(":" if sliding else ",") if isinstance(value, str) else value
     parts = parts if isinstance(parts, list | tuple) else [parts]
     try:
-        numbers = tuple(float(part) for part in parts if not isinstance(part, bool))
+        if any(isinstance(part, bool) for part in parts):
+            raise TypeError
+        numbers = tuple(float(part) for part in parts)
     except (TypeError, ValueError, OverflowError):
         numbers = ()
-    if not numbers or len(numbers) < len(parts) or not all(abs(n) < 1e300 for n in numbers):
-        raise ValueError(f"must be a number, or several as 0.5,1.0 or 1.2:0.6, not {value!r}")
-    if sliding and len(numbers) != 2:
-        raise ValueError(f"must slide between two numbers, as 1.2:0.6, not {value!r}")
-    if min(numbers) < 0:
-        raise ValueError(f"must be at least 0, not {min(numbers):g}")
-    return Temperatures(numbers, sliding)
+    try:
+        return Temperatures(numbers, sliding and bool(numbers))
+    except ValueError as error:
+        raise ValueError(f"{error}, not {value!r}") from None
 
 
 _HOLDS = {
@@ -149,7 +156,7 @@ _SIZES = {"small": 256, "medium": 512, "large": 1024}  # units
 
 
 @dataclass(frozen=True)
-class _Level:
+class _Defaults:
     """What wins for one kind of token; how it was found stands in docs/training.md."""
 
     up_to: dict[str, float]  # tokens of the largest text for each size
@@ -160,7 +167,7 @@ class _Level:
     tie: bool
 
 
-_CHARACTERS = _Level(
+_CHARACTERS = _Defaults(
     up_to={"small": 400_000, "medium": 8_000_000, "large": math.inf},
     dropout={"small": 0.5, "medium": 0.3, "large": 0.2},
     tokens_a_minute=100_000,
@@ -170,7 +177,7 @@ _CHARACTERS = _Level(
 )
 # With words most of the work is the softmax, which costs as much a token in small batches as
 # in large ones; so more and smaller updates are had for nothing.
-_WORDS = _Level(
+_WORDS = _Defaults(
     up_to={"small": 2_000_000, "medium": 20_000_000, "large": math.inf},
     dropout={"small": 0.2, "medium": 0.2, "large": 0.2},
     tokens_a_minute=25_000,
@@ -237,16 +244,17 @@ class TrainingOptions(Options):
     )
 
     def __post_init__(self) -> None:
-        level = self._level
-        self._default("batch_size", level.batch_size)
-        self._default("chunk_length", level.chunk_length)
-        self._default("tie", level.tie and self.embedding in (None, self.units))
+        defaults = self._defaults
+        self._default("batch_size", defaults.batch_size)
+        self._default("chunk_length", defaults.chunk_length)
         if self.size in _SIZES:
             self._default("units", _SIZES[self.size])
-            self._default("dropout", level.dropout[self.size])
-        if not self.tie:
+            self._default("dropout", defaults.dropout[self.size])
+        if not defaults.tie or self.units is not None:
+            self._default("tie", defaults.tie and self.embedding in (None, self.units))
+        if self.tie is False:
             self._default("embedding", 64)
-        elif self.units is not None:
+        elif self.tie and self.units is not None:
             self._default("embedding", self.units)
         super().__post_init__()
         if self.tie and self.units is not None and self.embedding != self.units:
@@ -264,15 +272,15 @@ class TrainingOptions(Options):
         """The options for a text of so many tokens: those of its size where none was given."""
         if self.size:
             return self
-        level = self._level
-        size = next(size for size, most in level.up_to.items() if tokens <= most)
-        often = self.minutes is not None and tokens < level.tokens_a_minute * self.minutes
+        defaults = self._defaults
+        size = next(size for size, most in defaults.up_to.items() if tokens <= most)
+        often = self.minutes is not None and tokens < defaults.tokens_a_minute * self.minutes
         preset = replace(self, size=size)
         # A text that is read over and over would be learned by heart.
         return replace(preset, dropout=0.5) if often and self.dropout is None else preset
 
     @property
-    def _level(self) -> _Level:
+    def _defaults(self) -> _Defaults:
         return _WORDS if self.level == "word" else _CHARACTERS
 
     def _default(self, name: str, value: Any) -> None:
@@ -316,5 +324,13 @@ class SamplingOptions(Options):
         False, "After the length, go on to the end of the sentence (at most as long again)."
     )
     beam: int | None = option(
-        None, "Draw nothing: follow the N likeliest texts and write the best.", at_least=1
+        None,
+        "Draw nothing: follow the N likeliest texts and write the best.",
+        at_least=1,
+        at_most=1000,
     )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.repeat_last_n is not None and self.repetition_penalty == 1:
+            raise OptionError("repeat_last_n", "needs a penalty; give --repetition-penalty, too")

@@ -20,6 +20,9 @@ Ids = NDArray[np.integer[Any]]
 WORD_PATTERN = r" ?\w+(?:['’]\w+)*| ?[^\w\s]|\n+| +(?= )|\s"
 
 
+_UNKNOWN = "\N{REPLACEMENT CHARACTER}"  # stands for a word that is not in the vocabulary
+
+
 class Tokenizer(ABC):
     """Turns text into ids from 0 to len(tokenizer) - 1, and back."""
 
@@ -122,7 +125,7 @@ class WordTokenizer(Tokenizer):
 
     def __init__(self, words: Sequence[str]) -> None:
         """`words` are the known tokens, in the order of their ids from 1."""
-        self._words = ["<unk>", *words]
+        self._words = [_UNKNOWN, *words]
         self._ids = {word: i for i, word in enumerate(words, 1)}
         if len(self._ids) < len(words) or not all(isinstance(w, str) and w for w in words):
             raise ValueError("the words of the vocabulary are not distinct texts")
@@ -140,7 +143,8 @@ class WordTokenizer(Tokenizer):
         return word_splitter()
 
     def encode(self, text: str) -> Ids:
-        words = [text] if text in self._ids else self.split(text)  # NLTK takes long to import
+        alone = text in self._ids and text.strip(" ")  # NLTK takes long to import
+        words = [text] if alone else self.split(text)
         return np.array([self._ids.get(word, 0) for word in words], np.int64)
 
     def encode_prompt(self, text: str) -> tuple[Ids, str]:

@@ -30,9 +30,13 @@ def beam_search(
     tokenizer: Tokenizer,
     primed: Primed,
     options: SamplingOptions,
+    ahead: str = "",
     banned: Sequence[int] = (),
 ) -> list[Hypothesis]:
-    """Follow the `options.beam` likeliest texts side by side; return them, the best first."""
+    """Follow the `options.beam` likeliest texts side by side; return them, the best first.
+
+    There are fewer where the filters leave no more. `ahead` and `banned` as for a `Batch`.
+    """
     assert options.beam is not None
     size = primed.logits.shape[-1]
     seen = Seen(primed.prompt, size, options)
@@ -57,7 +61,7 @@ def beam_search(
         ]
         going = []
         for place, text in enumerate(texts):
-            written = tokenizer.decode(text.tokens) if options.stop else ""
+            written = tokenizer.decode(text.tokens).removeprefix(ahead) if options.stop else ""
             if any(stop in written for stop in options.stop):
                 ended.append(text._replace(ended=True))
             else:

@@ -14,7 +14,7 @@ from textgen.sampling.filters import Logits, Mask, distribution, log_softmax
 from textgen.sampling.novel import Guard
 
 _BLOCK = 256  # steps of a prompt at once; bounds the memory it takes
-_SENTENCE_END = re.compile(r"[.!?…。！？][\"'”’»)\]]*(?=\s|$)")
+_SENTENCE_END = re.compile(r"[.!?…][\"'”’»)\]]*(?=\s|$)|[。！？][」』）]*")
 
 
 class Network(Protocol):
@@ -76,6 +76,7 @@ class Generation(Iterator[str]):
         self._pieces: deque[str] = deque()
         self._held = ""  # what may yet turn out to be left out
         self._tail = ""  # the end of what is not held
+        self._earliest = 0  # where in what is held a last sentence may end
         self.tokens = 0
         self.log_probabilities: list[float] = []
         self.finish_reason = None if options.length else "length"
@@ -90,8 +91,10 @@ class Generation(Iterator[str]):
     def add(self, token: int, log_probability: float | None = None) -> None:
         """Take the next token; see whether the text ends with it."""
         piece = self._decode(token)
-        self._held += piece if self.tokens else piece.removeprefix(self._ahead)
         self.tokens += 1
+        if self.tokens == self._options.length:
+            self._earliest = len(self._held)
+        self._held += piece if self.tokens > 1 else piece.removeprefix(self._ahead)
         if log_probability is not None:
             self.log_probabilities.append(log_probability)
         options, stops = self._options, self._options.stop
@@ -115,6 +118,7 @@ class Generation(Iterator[str]):
             self._pieces.append(self._held[:count])
             self._tail = (self._tail + self._held[:count])[-8:]
             self._held = self._held[count:]
+            self._earliest = max(self._earliest - count, 0)
 
     def _sentence_end(self, last: bool) -> int | None:
         """Where in what is held the text may end: at its very end only if nothing is to follow."""
@@ -123,7 +127,7 @@ class Generation(Iterator[str]):
         text = self._tail + self._held
         ends = [match.end() for match in _SENTENCE_END.finditer(text)]
         ends = [end - len(self._tail) for end in ends if last or end < len(text)]
-        return next((end for end in ends if end >= 0), None)
+        return next((end for end in ends if end >= self._earliest), None)
 
 
 class Batch:
@@ -160,7 +164,8 @@ class Batch:
         self._live, self._rngs = self.texts, list(rngs)
         self._logits, self._state = primed.logits, primed.state
         self._seen = Seen(primed.prompt, primed.logits.shape[-1], options)
-        self._tails = [tokenizer.spell(primed.prompt.tolist()) if guard else ""]
+        self._tails = [tokenizer.spell(primed.prompt.tolist()) + ahead if guard else ""]
+        self._ahead = ahead
         self._take([0] * len(rngs))
 
     def advance(self) -> None:
@@ -169,7 +174,9 @@ class Batch:
         weights = distribution(self._logits, options, self._position, self._banned, seen)
         tokens = draw(weights, self._rngs)
         if self._guard is not None:
-            tokens = np.array([self._redrawn(row, token) for row, token in enumerate(tokens)])
+            tokens = np.array(
+                [self._redrawn(row, int(token), weights[row]) for row, token in enumerate(tokens)]
+            )
         logs = log_softmax(self._logits) if self._log_probabilities else None
         going = []
         for row, (text, token) in enumerate(zip(self._live, tokens.tolist(), strict=True)):
@@ -194,19 +201,29 @@ class Batch:
         self._seen.take(rows)
         self._tails = [self._tails[row] for row in rows]
 
-    def _redrawn(self, row: int, token: int) -> int:
+    def _redrawn(self, row: int, token: int, weights: NDArray[np.float64]) -> int:
         """Draw again until the token copies nothing; end the text where every token would."""
         assert self._guard is not None
-        logits, seen = self._logits[row], self._seen.mask
         banned = list(self._banned)
-        while self._guard.copies(self._tails[row], piece := self._tokenizer.spell([token])):
+        ahead = "" if self._position else self._ahead
+        while True:
+            piece = self._tokenizer.spell([token]).removeprefix(ahead)
+            if not self._guard.copies(self._tails[row], piece):
+                break
             banned.append(token)
-            if len(banned) == len(logits):
+            weights[token] = 0
+            if len(banned) == len(weights):
                 self._live[row].end("novel")
                 break
-            weights = distribution(
-                logits, self._options, self._position, banned, None if seen is None else seen[row]
-            )
+            if not weights.any():  # the filters kept none but these
+                seen = self._seen.mask
+                weights = distribution(
+                    self._logits[row],
+                    self._options,
+                    self._position,
+                    banned,
+                    None if seen is None else seen[row],
+                )
             token = int(draw(weights[None], [self._rngs[row]])[0])
         self._tails[row] = self._guard.tail(self._tails[row] + piece)
         return token
@@ -219,10 +236,10 @@ class Seen:
         """One row, which has seen the prompt."""
         self._wanted = options.repetition_penalty != 1
         self._last = options.repeat_last_n
-        self._counts = np.zeros((1, size if self._wanted else 0), np.int64)
-        self._tokens: deque[Ids] = deque()  # those counted, (B,) each, where some are to leave
-        for token in prompt if self._wanted else ():
-            self.add(np.array([token]))
+        prompt = prompt[-self._last :] if self._last else prompt
+        self._counts = np.bincount(prompt, minlength=size)[None]
+        # Those counted, (B,) each, where they are to leave again.
+        self._tokens: deque[Ids] = deque(prompt[:, None] if self._last else ())
 
     @property
     def mask(self) -> Mask | None:

@@ -14,21 +14,21 @@ _BASE = 0x9E3779B97F4A7C15  # odd, so that multiplying by it loses nothing
 class Guard:
     """Knows every stretch of `length` characters of some texts, by a hash of 64 bits each.
 
-    That a stretch is taken for another happens about once in 2 ** 64 / characters known.
+    Should a stretch have the hash of another, it is avoided for nothing.
     """
 
     def __init__(self, texts: Sequence[str], length: int) -> None:
-        self._length = length
+        self.length = length
         self._known = np.concatenate([_hashes(code_points(text), length) for text in texts])
         self._known.sort()
 
     def tail(self, text: str) -> str:
         """What of the end of `text` can yet be part of a copy."""
-        return text[-(self._length - 1) :]
+        return text[-(self.length - 1) :]
 
     def copies(self, text: str, piece: str) -> bool:
         """Whether `piece`, put after `text`, would complete a stretch that is known."""
-        found = _hashes(code_points(self.tail(text) + piece), self._length)
+        found = _hashes(code_points(self.tail(text) + piece), self.length)
         if not len(found) or not len(self._known):
             return False
         places = np.minimum(np.searchsorted(self._known, found), len(self._known) - 1)
@@ -36,9 +36,9 @@ class Guard:
 
 
 def _hashes(codes: NDArray[Any], length: int) -> NDArray[np.uint64]:
-    """Hash every stretch of `length` code points, polynomially modulo 2 ** 64.
+    """Hash every stretch of `length` code points: as a polynomial, modulo 2 ** 64.
 
-    The hash of a stretch is made of those of its two halves, as the halves' of quarters.
+    A stretch's hash is made of its two halves' hashes, and so on down to single characters.
     """
     if len(codes) < length:
         return np.empty(0, np.uint64)

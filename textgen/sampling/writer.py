@@ -23,6 +23,7 @@ class _Position(NamedTuple):
     """Where the text stands after a token; going back is going back to one of these."""
 
     tokens: tuple[int, ...]  # that brought it here: several where a text was typed
+    typed: str | None  # that text, which may have words that no token stands for
     logits: Logits  # (1, V)
     state: Any
 
@@ -50,7 +51,7 @@ class Writer:
         self._ahead = ahead
         self._prompt_ids = primed.prompt
         self._banned = banned
-        self._positions = [_Position((), primed.logits, primed.state)]
+        self._positions = [_Position((), None, primed.logits, primed.state)]
 
     @property
     def text(self) -> str:
@@ -60,7 +61,14 @@ class Writer:
     @property
     def added(self) -> str:
         """All that follows the prompt."""
-        return self._tokenizer.decode(self._tokens()).removeprefix(self._ahead)
+        text, drawn = "", list[int]()
+        for position in self._positions:
+            if position.typed is None:
+                drawn += position.tokens  # bytes make sense together alone
+            else:
+                text += self._tokenizer.decode(drawn) + position.typed
+                drawn = []
+        return (text + self._tokenizer.decode(drawn)).removeprefix(self._ahead)
 
     def likeliest(self, count: int) -> list[Likely]:
         """Return the `count` likeliest next tokens, by the filtered distribution."""
@@ -78,10 +86,11 @@ class Writer:
         self._go_on([token])
 
     def type(self, text: str) -> None:
-        """Go on with a text of one's own; raises VocabularyError where it has unknown tokens."""
-        ids = self._tokenizer.encode(text).tolist()
-        if ids:
-            self._go_on(ids)
+        """Go on with a text of one's own; raises VocabularyError for unknown characters."""
+        whole = text if len(self._positions) > 1 else self._ahead + text
+        ids = self._tokenizer.encode(whole).tolist()
+        if text:
+            self._go_on(ids, whole)
 
     def draw(self) -> None:
         """Let the network go on by a token."""
@@ -94,11 +103,11 @@ class Writer:
         self._positions.pop()
         return True
 
-    def _go_on(self, tokens: Sequence[int]) -> None:
+    def _go_on(self, tokens: Sequence[int], typed: str | None = None) -> None:
         state = self._positions[-1].state
         for token in tokens:
             logits, state = self._network.step(np.array([token]), state)
-        self._positions.append(_Position(tuple(tokens), logits, state))
+        self._positions.append(_Position(tuple(tokens), typed, logits, state))
 
     def _tokens(self) -> list[int]:
         return [token for position in self._positions for token in position.tokens]

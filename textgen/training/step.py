@@ -25,8 +25,8 @@ _ROWS_OF_LARGE_KERNEL = 32  # in a part, at least
 class Stepper:
     """A network and its optimizer, AdamW; each kind of step is one call into a compiled graph.
 
-    The rows of a batch are independent of each other, so they are cut into one part for each
-    core and the parts run side by side, each as one program of XLA. In the same way the
+    The rows of a batch are independent of each other, so they are cut into parts, about one for
+    each core, and the parts run side by side, each as one program of XLA. In the same way the
     weights are shared out between the cores when they are updated.
 
     All batches are padded to the same number of steps, so that each compiles once. What
