@@ -70,7 +70,7 @@ def generation(
     rng = np.random.default_rng(0)
     primed = prime(network, tokenizer.encode(prompt))
     banned = [] if tokenizer.unknown is None else [tokenizer.unknown]
-    batch = Batch(network, tokenizer, primed, SamplingOptions(**options), [rng], "", banned)
+    batch = Batch(network, tokenizer, primed, SamplingOptions(**options), [rng], banned=banned)
     return batch.texts[0]
 
 
@@ -282,6 +282,12 @@ def test_sentences_of_scripts_without_spaces() -> None:
     assert ("".join(generated), generated.finish_reason) == ("日本。」", "sentence")
 
 
+def test_a_word_brings_its_own_space() -> None:
+    words = WordTokenizer(["One", " two", ".", " It", " is", "\n"])
+    generated = scripted("One two. It is.\nOne", words, length=4, until_sentence=True)
+    assert "".join(generated) == "One two. It is."
+
+
 def test_what_a_stop_holds_back_ends_no_sentence_too_soon() -> None:
     generated = scripted("a. abc d.", LETTERS, length=4, until_sentence=True, stop=(". abd",))
     assert "".join(generated) == "a. abc d"
@@ -314,7 +320,8 @@ def test_what_would_copy_is_not_drawn() -> None:
         rng = np.random.default_rng(0)
         options = SamplingOptions(length=200, temperature=1, top_k=top_k)
         guard = Guard([book], 4)
-        (text,) = Batch(network, tokenizer, primed, options, [rng], guard=guard).texts
+        batch = Batch(network, tokenizer, primed, options, [rng], before="a", guard=guard)
+        (text,) = batch.texts
         written = "a" + "".join(text)
         assert len(written) == 201
         assert not [i for i in range(198) if written[i : i + 4] in book]
@@ -325,14 +332,13 @@ def test_a_text_ends_where_everything_would_copy() -> None:
     tokenizer = CharacterTokenizer("ab")
     network = Bigrams(np.zeros((2, 2)))
     primed = prime(network, tokenizer.encode("a"))
-    guard = Guard(["aabbab", "abab", "baab"], 3)
     rngs = [np.random.default_rng(n) for n in range(3)]
-    everything = [a + b + c for a, b, c in product("ab", repeat=3)]
-    batch = Batch(network, tokenizer, primed, SamplingOptions(), rngs, guard=Guard(everything, 3))
-    for text in batch.texts:
+    guard = Guard([a + b + c for a, b, c in product("ab", repeat=3)], 3)
+    for text in Batch(
+        network, tokenizer, primed, SamplingOptions(), rngs, before="a", guard=guard
+    ).texts:
         assert len("".join(text)) == 1
         assert (text.tokens, text.finish_reason) == (1, "novel")
-    assert guard.copies("aa", "b")
 
 
 def test_the_guard_sees_the_space_that_a_prompt_ends_with() -> None:
@@ -347,6 +353,7 @@ def test_the_guard_sees_the_space_that_a_prompt_ends_with() -> None:
             primed,
             SamplingOptions(length=1),
             [np.random.default_rng(0)],
+            before="The ",
             ahead=" ",
             banned=banned,
             guard=Guard(["The ."], 5),

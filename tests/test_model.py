@@ -1,5 +1,7 @@
 """The library: what a user calls."""
 
+import gc
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +93,18 @@ def test_texts_are_iterators(model: Model) -> None:
     first = next(text)
     assert first + "".join(text) == model.generate("The ", length=5, seed=1)
     assert (list(text), text.tokens) == ([], 5)
+
+
+def test_a_model_that_has_written_is_freed_at_once(model: Model) -> None:
+    own = textgen.load(model.path)
+    freed = weakref.ref(own._network)
+    gc.disable()
+    try:
+        assert len(own.generate(length=5, seed=1)) == 5
+        del own
+        assert freed() is None
+    finally:
+        gc.enable()
 
 
 def test_the_front_door_names_what_a_user_needs() -> None:

@@ -242,5 +242,5 @@ def test_beams(models: dict[str, Model]) -> None:
         assert "".join(best) != "".join(second)
     with pytest.raises(OptionError, match="count must be at most the 2 texts"):
         model.samples(count=3, beam=2)
-    with pytest.raises(OptionError, match="beam cannot be combined with novel"):
+    with pytest.raises(OptionError, match="novel cannot be combined with a beam"):
         model.samples(beam=2, novel=9)

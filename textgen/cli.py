@@ -90,7 +90,8 @@ def _print_json(data: Any) -> None:
 @click.version_option(textgen.__version__)
 def main() -> None:
     """Train a character- or word-level LSTM on a book and write in its manner."""
-    for stream in (sys.stdout, sys.stderr):  # what an encoding lacks is shown as a question mark
+    # What an encoding lacks is shown as a question mark.
+    for stream in (sys.stdin, sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")
 
@@ -162,6 +163,8 @@ def sample(
 
     if prompt and prompt_file:
         raise OptionError("prompt_file", "cannot be given together with --prompt; choose one")
+    if encoding and not prompt_file:
+        raise OptionError("encoding", "is that of --prompt-file; name one")
     if prompt_file:
         prompt = read_text(prompt_file, encoding)
     model = textgen.load(*(runs or [newest()]), weights=_numbers("weights", weights))
@@ -171,6 +174,8 @@ def sample(
 
         if as_json or count != 1:
             raise OptionError("interactive", "writes one text, and as text; leave the rest out")
+        if prompt_file == "-" or sys.stdin is None:
+            raise OptionError("interactive", "needs standard input to be told what to do")
         writer = model.writer(prompt, seed=chosen, **_given(options))
         _show_seed(seed, chosen)
         write(writer)

@@ -70,11 +70,11 @@ def _obey(writer: Writer, command: str) -> str | None:
         except VocabularyError as error:
             return str(error)
     elif command.startswith(":w "):
-        path = Path(command.removeprefix(":w ").strip())
+        path = Path(command.removeprefix(":w ").strip()).expanduser()
         try:
             path.write_text(writer.text, "utf-8", "replace")
         except (OSError, ValueError) as error:
-            return f"cannot write {path}: {getattr(error, 'strerror', error)}"
+            return _visible(f"cannot write {path}: {getattr(error, 'strerror', error)}")
         return f"saved to {path}"
     else:
         return _HELP

@@ -98,16 +98,20 @@ class Model:
         if settings.beam is not None:
             return iter(self._best(count, settings, primed, ahead, banned))
         guard = None if settings.novel is None else self._guard(settings.novel)
-        rngs = [np.random.default_rng([seed, number]) for number in range(count)]
+        # What the guard sees of the prompt: the text itself, unless tokens are not characters.
+        bytewise = self.tokenizer.level == "byte" or not prompt
+        before = self.tokenizer.spell(primed.prompt.tolist()) if bytewise else prompt
 
         def texts() -> Iterator[Generation]:
             for first in range(0, count, _ROWS):
+                numbers = range(first, min(first + _ROWS, count))
                 yield from Batch(
                     self._network,
                     self.tokenizer,
                     primed,
                     settings,
-                    rngs[first : first + _ROWS],
+                    [np.random.default_rng([seed, number]) for number in numbers],
+                    before=before,
                     ahead=ahead,
                     banned=banned,
                     guard=guard,
@@ -152,6 +156,8 @@ class Model:
         prompt that the next token begins with, and the tokens that are never drawn.
         """
         settings = SamplingOptions(**options)
+        if not isinstance(prompt, str):
+            raise OptionError("prompt", f"must be text, not {prompt!r}")
         seed = new_seed() if seed is None else seed
         _check_whole("seed", seed, 0)
         banned = self._banned(settings)
@@ -168,7 +174,7 @@ class Model:
     ) -> list[Generation]:
         for name in ("novel", "until_sentence"):
             if getattr(options, name):
-                raise OptionError("beam", f"cannot be combined with {name}; leave one out")
+                raise OptionError(name, "cannot be combined with a beam; leave one out")
         if options.beam is not None and count > options.beam:
             raise OptionError("count", f"must be at most the {options.beam} texts of the beam")
         texts = []
@@ -239,7 +245,7 @@ def _shares(runs: Sequence[Run], shares: Sequence[float] | None) -> Sequence[flo
     except (TypeError, ValueError):
         numbers = []
     if len(numbers) != len(runs):
-        raise OptionError("weights", f"must be {len(runs)} numbers, one for each run")
+        raise OptionError("weights", f"must be one number for each run, not {shares!r}")
     if not all(0 <= number < 1e300 for number in numbers) or not any(numbers):
         raise OptionError("weights", "must be numbers of at least 0, one of them above")
     return numbers

@@ -93,7 +93,8 @@ class Generation(Iterator[str]):
         piece = self._decode(token)
         self.tokens += 1
         if self.tokens == self._options.length:
-            self._earliest = len(self._held)
+            # A word's own space is no end of the sentence before.
+            self._earliest = len(self._held) + (piece[:1].isspace() and not piece.isspace())
         self._held += piece if self.tokens > 1 else piece.removeprefix(self._ahead)
         if log_probability is not None:
             self.log_probabilities.append(log_probability)
@@ -111,6 +112,7 @@ class Generation(Iterator[str]):
     def end(self, reason: str, at: int | None = None) -> None:
         """End the text, with what is held up to `at`."""
         self.finish_reason = reason
+        self._advance = None  # the batch, and with it the network, need wait for no collector
         self._release(len(self._held) if at is None else at)
 
     def _release(self, count: int) -> None:
@@ -143,6 +145,7 @@ class Batch:
         primed: Primed,
         options: SamplingOptions,
         rngs: Sequence[np.random.Generator],
+        before: str = "",
         ahead: str = "",
         banned: Sequence[int] = (),
         guard: Guard | None = None,
@@ -150,7 +153,8 @@ class Batch:
     ) -> None:
         """`banned` are tokens that are never drawn; `guard` keeps the texts from copying.
 
-        `ahead` is left off the beginning of each text, if it is there.
+        `before` is the prompt as text; `ahead` is its end that the next token begins with, to be
+        left off the beginning of each text.
         """
         self._network = network
         self._tokenizer = tokenizer
@@ -164,7 +168,7 @@ class Batch:
         self._live, self._rngs = self.texts, list(rngs)
         self._logits, self._state = primed.logits, primed.state
         self._seen = Seen(primed.prompt, primed.logits.shape[-1], options)
-        self._tails = [tokenizer.spell(primed.prompt.tolist()) + ahead if guard else ""]
+        self._tails = [before if guard is None else guard.tail(before)]
         self._ahead = ahead
         self._take([0] * len(rngs))
 
