@@ -26,9 +26,9 @@ def test_values_and_gradients(precision: tf.DType, n: int, k: int, m: int) -> No
         return outputs, tape.gradient(outputs, [a, b], d)
 
     outputs, (da, db) = run(tf.constant(a), tf.constant(b))
-    # bfloat16 keeps 8 bits, so that a factor is off by 1 / 512 at most; so is the outcome where
-    # the sums are of one term and XLA multiplies element by element.
-    relative = 1e-6 if precision == tf.float32 else 3.02 / 512
+    # bfloat16 keeps 8 bits, so that a factor is off by 1 / 512 at most; so are the terms and their
+    # sum where they are so few that XLA multiplies element by element.
+    relative = 1e-6 if precision == tf.float32 else 4.03 / 512
     over_rows = "tnk,tnm->km"
     for ours, theirs, size in (
         (outputs, a @ b, abs(a) @ abs(b)),
