@@ -2,25 +2,15 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any, Protocol
 
 import numpy as np
 
 from textgen.errors import BookError
-from textgen.preprocess.tokenizers import Ids, Tokenizer
-from textgen.sampling.filters import Logits, log_softmax
+from textgen.preprocess.tokenizers import Tokenizer
+from textgen.sampling.filters import log_softmax
+from textgen.sampling.generate import Network
 
 _BLOCK = 256  # steps; bounds the memory that logits take
-
-
-class Network(Protocol):
-    """What evaluation asks of a network: see `textgen.sampling.network.Network`."""
-
-    def zero_state(self, rows: int) -> Any: ...
-
-    def forward(self, tokens: Ids, state: Any) -> tuple[Any, Any]: ...
-
-    def logits(self, hidden: Any) -> Logits: ...
 
 
 @dataclass(frozen=True)

@@ -42,11 +42,11 @@ def novelty(
     The search takes time and memory linear in all texts together: a suffix array (Manber and
     Myers, 1990) and the longest common prefixes of its neighbours (Kasai et al., 2001).
     """
-    lengths, places = _longest_matches(
-        utf8(text), _BETWEEN.join(utf8(content) for _, content in sources)
-    )
+    encoded = utf8(text)
+    corpus = [(name, utf8(content)) for name, content in sources]
+    lengths, places = _longest_matches(encoded, _BETWEEN.join(content for _, content in corpus))
     # Both count in bytes; from here on in characters.
-    starts = _starts(utf8(text))
+    starts = _starts(encoded)
     ends = np.flatnonzero(starts) + lengths[starts]
     index = np.concatenate([[0], np.cumsum(starts)])
     cut = np.append(~starts, False)[ends]  # a character of which only the beginning matches
@@ -72,7 +72,7 @@ def novelty(
         characters=len(text),
         copied=float(copied.mean()) if len(text) else 0.0,
         longest=[
-            Passage(text[start:stop], start, *_place(int(places[start]), sources))
+            Passage(text[start:stop], start, *_place(int(places[start]), corpus))
             for start, stop in longest
         ],
     )
@@ -85,9 +85,8 @@ def _longest_matches(text: bytes, corpus: bytes) -> tuple[NDArray[np.int64], NDA
     size = len(text)
     joined = np.frombuffer(text + _AFTER + corpus, np.uint8).copy()
     order = divsufsort(joined).astype(np.int64)
-    common = np.concatenate([[0], kasai(joined, order)[:-1]]).astype(
-        np.int64
-    )  # with the one before
+    # What each suffix shares with the one before.
+    common = np.concatenate([[0], kasai(joined, order)[:-1]]).astype(np.int64)
     lengths, places = np.zeros(size, np.int64), np.zeros(size, np.int64)
     # In the order of suffixes the best match is the nearest of the corpus, before or after.
     for suffixes, shared in ((order, common), (order[::-1], np.append(common[1:], 0)[::-1])):
@@ -104,14 +103,12 @@ def _longest_matches(text: bytes, corpus: bytes) -> tuple[NDArray[np.int64], NDA
     return lengths, places
 
 
-def _place(position: int, sources: Sequence[tuple[str, str]]) -> tuple[str, int]:
+def _place(position: int, corpus: Sequence[tuple[str, bytes]]) -> tuple[str, int]:
     """The name of the source at a byte of them all, and the character in it."""
-    for name, content in sources:
-        size = len(content) if content.isascii() else len(utf8(content))
-        if position < size:
-            before = utf8(content)[:position]
-            return name, position if content.isascii() else int(_starts(before).sum())
-        position -= size + len(_BETWEEN)
+    for name, content in corpus:
+        if position < len(content):
+            return name, int(_starts(content[:position]).sum())
+        position -= len(content) + len(_BETWEEN)
     raise IndexError(position)
 
 

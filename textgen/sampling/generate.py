@@ -18,7 +18,7 @@ _SENTENCE_END = re.compile(r"[.!?…][\"'”’»)\]]*(?=\s|$)|[。！？][」�
 
 
 class Network(Protocol):
-    """What generation asks of a network: see `textgen.sampling.network.Network`."""
+    """What generation and evaluation ask of a network: see `textgen.sampling.network.Network`."""
 
     def zero_state(self, rows: int) -> Any: ...
 
@@ -69,7 +69,7 @@ class Generation(Iterator[str]):
         advance: Callable[[], None] | None = None,
     ) -> None:
         """`advance` is called for more, unless all that there is was added before."""
-        self._advance = advance
+        self._advance = advance if options.length else None
         self._decode = tokenizer.decoder()
         self._options = options
         self._ahead = ahead
@@ -83,7 +83,7 @@ class Generation(Iterator[str]):
 
     def __next__(self) -> str:
         while not self._pieces:
-            if self.finish_reason is not None or self._advance is None:
+            if self._advance is None:
                 raise StopIteration
             self._advance()
         return self._pieces.popleft()
@@ -241,7 +241,9 @@ class Seen:
         self._wanted = options.repetition_penalty != 1
         self._last = options.repeat_last_n
         prompt = prompt[-self._last :] if self._last else prompt
-        self._counts = np.bincount(prompt, minlength=size)[None]
+        # Nothing is counted where nothing is penalised.
+        counts = np.bincount(prompt, minlength=size) if self._wanted else np.empty(0, np.int64)
+        self._counts = counts[None]
         # Those counted, (B,) each, where they are to leave again.
         self._tokens: deque[Ids] = deque(prompt[:, None] if self._last else ())
 
