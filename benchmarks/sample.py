@@ -43,7 +43,7 @@ class Textgen:
         settings = SamplingOptions(length=1 << 40, temperature=0.8)
         tokenizer = CharacterTokenizer("".join(map(chr, range(VOCABULARY))))
         rngs = [np.random.default_rng([0, row]) for row in range(streams)]
-        self._batch = Batch(network, tokenizer, prime(network, np.array([0])), settings, rngs)
+        self._batch = Batch(prime(network, tokenizer, settings, np.array([0])), rngs)
 
     def steps(self, count: int) -> float:
         start = time.perf_counter()

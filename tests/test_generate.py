@@ -16,7 +16,7 @@ from textgen.preprocess.tokenizers import (
     Tokenizer,
     WordTokenizer,
 )
-from textgen.sampling.beam import beam_search
+from textgen.sampling.beam import Hypothesis, beam_search
 from textgen.sampling.generate import Batch, Generation, prime
 from textgen.sampling.novel import Guard
 
@@ -68,10 +68,10 @@ def generation(
     network: Next, tokenizer: Tokenizer = ALPHABET, prompt: str = "a", **options: object
 ) -> Generation:
     rng = np.random.default_rng(0)
-    primed = prime(network, tokenizer.encode(prompt))
     banned = [] if tokenizer.unknown is None else [tokenizer.unknown]
-    batch = Batch(network, tokenizer, primed, SamplingOptions(**options), [rng], banned=banned)
-    return batch.texts[0]
+    settings = SamplingOptions(**options)
+    primed = prime(network, tokenizer, settings, tokenizer.encode(prompt), banned=banned)
+    return Batch(primed, [rng]).texts[0]
 
 
 def scripted(text: str, tokenizer: Tokenizer, **options: object) -> Generation:
@@ -200,8 +200,8 @@ def texts(
 ) -> list[Generation]:
     settings = SamplingOptions(**options)
     rngs = [np.random.default_rng([7, row]) for row in rows]
-    primed = prime(network, tokenizer.encode(tokenizer.decode([0])))
-    return Batch(network, tokenizer, primed, settings, rngs, log_probabilities=True).texts
+    primed = prime(network, tokenizer, settings, np.array([0]))
+    return Batch(primed, rngs, log_probabilities=True).texts
 
 
 def test_texts_written_side_by_side_are_those_written_alone() -> None:
@@ -315,13 +315,11 @@ def test_a_guard_knows_every_stretch(known: list[str], text: str, piece: str, le
 def test_what_would_copy_is_not_drawn() -> None:
     tokenizer, book = CharacterTokenizer("abcd"), "abcabcabcabd"
     network = Bigrams(np.log(np.full((4, 4), 0.02) + np.roll(np.eye(4), 1, axis=1)))
-    primed = prime(network, tokenizer.encode("a"))
     for top_k in (None, 1):  # with top-k 1 all that is left after the filters may be banned
         rng = np.random.default_rng(0)
         options = SamplingOptions(length=200, temperature=1, top_k=top_k)
-        guard = Guard([book], 4)
-        batch = Batch(network, tokenizer, primed, options, [rng], before="a", guard=guard)
-        (text,) = batch.texts
+        primed = prime(network, tokenizer, options, tokenizer.encode("a"))
+        (text,) = Batch(primed, [rng], before="a", guard=Guard([book], 4)).texts
         written = "a" + "".join(text)
         assert len(written) == 201
         assert not [i for i in range(198) if written[i : i + 4] in book]
@@ -331,12 +329,10 @@ def test_what_would_copy_is_not_drawn() -> None:
 def test_a_text_ends_where_everything_would_copy() -> None:
     tokenizer = CharacterTokenizer("ab")
     network = Bigrams(np.zeros((2, 2)))
-    primed = prime(network, tokenizer.encode("a"))
+    primed = prime(network, tokenizer, SamplingOptions(), tokenizer.encode("a"))
     rngs = [np.random.default_rng(n) for n in range(3)]
     guard = Guard([a + b + c for a, b, c in product("ab", repeat=3)], 3)
-    for text in Batch(
-        network, tokenizer, primed, SamplingOptions(), rngs, before="a", guard=guard
-    ).texts:
+    for text in Batch(primed, rngs, before="a", guard=guard).texts:
         assert len("".join(text)) == 1
         assert (text.tokens, text.finish_reason) == (1, "novel")
 
@@ -345,19 +341,10 @@ def test_the_guard_sees_the_space_that_a_prompt_ends_with() -> None:
     # After "The " comes " lamp" or, as it stands, "."; either way the space is there once.
     words = WordTokenizer(["The", " lamp", "."])
     network = Bigrams(np.zeros((4, 4)))
-    primed = prime(network, words.encode("The"))
+    options, guard = SamplingOptions(length=1), Guard(["The ."], 5)
     for banned, expected in (([0, 1], "lamp"), ([0, 1, 2], "")):
-        (text,) = Batch(
-            network,
-            words,
-            primed,
-            SamplingOptions(length=1),
-            [np.random.default_rng(0)],
-            before="The ",
-            ahead=" ",
-            banned=banned,
-            guard=Guard(["The ."], 5),
-        ).texts
+        primed = prime(network, words, options, words.encode("The"), " ", banned)
+        (text,) = Batch(primed, [np.random.default_rng(0)], before="The ", guard=guard).texts
         assert "".join(text) == expected
 
 
@@ -374,16 +361,16 @@ def exhaustive(table: np.ndarray, length: int, temperature: float) -> list[tuple
 
 def test_a_wide_beam_finds_the_likeliest_texts() -> None:
     network, tokenizer = bigrams(3), CharacterTokenizer("abcd")
-    primed = prime(network, tokenizer.encode("a"))
     options = SamplingOptions(beam=4**3, length=4, temperature=0.7)
-    found = [text.tokens for text in beam_search(network, tokenizer, primed, options)]
+    primed = prime(network, tokenizer, options, tokenizer.encode("a"))
+    found = [text.tokens for text in beam_search(primed)]
     assert found[:10] == exhaustive(network.table, 4, 0.7)[:10]
 
 
 def test_a_beam_of_one_is_greedy() -> None:
     network, tokenizer = bigrams(5), CharacterTokenizer("abcd")
-    primed = prime(network, tokenizer.encode("a"))
-    (found,) = beam_search(network, tokenizer, primed, SamplingOptions(beam=1, length=20))
+    options = SamplingOptions(beam=1, length=20)
+    (found,) = beam_search(prime(network, tokenizer, options, tokenizer.encode("a")))
     (greedy,) = texts(network, [0], tokenizer, length=20, temperature=0)
     assert tokenizer.decode(found.tokens) == "".join(greedy)
     np.testing.assert_allclose(found.log_probabilities, greedy.log_probabilities)
@@ -391,20 +378,22 @@ def test_a_beam_of_one_is_greedy() -> None:
 
 def test_a_beam_ends_at_a_stop_that_begins_in_the_prompt() -> None:
     words = WordTokenizer(["The", " lamp", " burnt"])
-    primed = prime(bigrams(), words.encode("The"))
-    options = SamplingOptions(beam=8, length=2, stop=(" lamp", "lamp"))
-    found = beam_search(bigrams(), words, primed, options, ahead=" ", banned=[0])
-    assert {text.ended for text in found if text.tokens[0] == 2} == {True}
-    only = SamplingOptions(beam=8, length=1, stop=(" lamp",))  # its space is the prompt's
-    found = beam_search(bigrams(), words, primed, only, ahead=" ", banned=[0])
-    assert not any(text.ended for text in found)
+
+    def found(**options: Any) -> list[Hypothesis]:
+        settings = SamplingOptions(beam=8, **options)
+        return beam_search(prime(bigrams(), words, settings, words.encode("The"), " ", [0]))
+
+    texts = found(length=2, stop=(" lamp", "lamp"))
+    assert {text.ended for text in texts if text.tokens[0] == 2} == {True}
+    # The space before it is the prompt's.
+    assert not any(text.ended for text in found(length=1, stop=(" lamp",)))
 
 
 def test_beams_end_at_stops_and_never_hold_what_is_banned() -> None:
     network, tokenizer = bigrams(3), CharacterTokenizer("abcd")
-    primed = prime(network, tokenizer.encode("a"))
     options = SamplingOptions(beam=6, length=9, stop=("c",))
-    for text in beam_search(network, tokenizer, primed, options, banned=[1]):
+    primed = prime(network, tokenizer, options, tokenizer.encode("a"), banned=[1])
+    for text in beam_search(primed):
         written = tokenizer.decode(text.tokens)
         assert "b" not in written
         assert text.ended == ("c" in written)

@@ -66,7 +66,9 @@ def test_a_word_that_is_not_known_stays_as_it_was_typed(models: dict[str, Model]
     writer = models["word"].writer("The ")
     writer.type("lamp saw")
     assert writer.text == "The lamp saw"
-    assert writer.likeliest(3) == models["word"].writer("The lamp saw").likeliest(3)
+    expected = models["word"].writer("The lamp saw").likeliest(3)
+    for found, likely in zip(writer.likeliest(3), expected, strict=True):
+        assert found == likely._replace(probability=pytest.approx(likely.probability, abs=1e-6))
 
 
 def test_stopping_the_network_loses_nothing(

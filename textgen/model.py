@@ -94,10 +94,11 @@ class Model:
         and errors as for `generate`.
         """
         _check_whole("count", count, 1)
-        settings, seed, primed, ahead, banned = self._begin(prompt, seed, options)
-        if settings.beam is not None:
-            return iter(self._best(count, settings, primed, ahead, banned))
-        guard = None if settings.novel is None else self._guard(settings.novel)
+        primed, seed = self._begin(prompt, seed, options)
+        if primed.options.beam is not None:
+            return iter(_best(count, primed))
+        novel = primed.options.novel
+        guard = None if novel is None else self._guard(novel)
         # What the guard sees of the prompt: the text itself, unless tokens are not characters.
         bytewise = self.tokenizer.level == "byte" or not prompt
         before = self.tokenizer.spell(primed.prompt.tolist()) if bytewise else prompt
@@ -106,14 +107,9 @@ class Model:
             for first in range(0, count, _ROWS):
                 numbers = range(first, min(first + _ROWS, count))
                 yield from Batch(
-                    self._network,
-                    self.tokenizer,
                     primed,
-                    settings,
                     [np.random.default_rng([seed, number]) for number in numbers],
                     before=before,
-                    ahead=ahead,
-                    banned=banned,
                     guard=guard,
                     log_probabilities=log_probabilities,
                 ).texts
@@ -126,12 +122,11 @@ class Model:
         Arguments and errors as for `generate`; but where a text ends, and whether it copies, is
         up to the writer.
         """
-        settings, seed, primed, ahead, banned = self._begin(prompt, seed, options)
+        primed, seed = self._begin(prompt, seed, options)
         for name in ("stop", "until_sentence", "novel", "beam"):
-            if getattr(settings, name):
+            if getattr(primed.options, name):
                 raise OptionError(name, "has no meaning in writing together; leave it out")
-        rng = np.random.default_rng([seed, 0])
-        return Writer(self._network, self.tokenizer, primed, settings, rng, prompt, ahead, banned)
+        return Writer(primed, np.random.default_rng([seed, 0]), prompt)
 
     def evaluate(self, text: str) -> Evaluation:
         """Return loss (nats per token), perplexity and bits per character of `text`."""
@@ -147,46 +142,16 @@ class Model:
         _check_whole("most", most, 0)
         return novelty(text, self._sources(self.tokenizer.decode), least, most)
 
-    def _begin(
-        self, prompt: str, seed: int | None, options: dict[str, Any]
-    ) -> tuple[SamplingOptions, int, Primed, str, list[int]]:
-        """Check what a text is asked with, and read the prompt.
-
-        Returns the options, the seed, the network that has read the prompt, the end of the
-        prompt that the next token begins with, and the tokens that are never drawn.
-        """
+    def _begin(self, prompt: str, seed: int | None, options: dict[str, Any]) -> tuple[Primed, int]:
+        """Check what a text is asked with, and read the prompt; return it with the seed."""
         settings = SamplingOptions(**options)
         if not isinstance(prompt, str):
             raise OptionError("prompt", f"must be text, not {prompt!r}")
         seed = new_seed() if seed is None else seed
         _check_whole("seed", seed, 0)
-        banned = self._banned(settings)
         ids, ahead = self.tokenizer.encode_prompt(prompt) if prompt else (self._opening(), "")
-        return settings, seed, prime(self._network, ids), ahead, banned
-
-    def _best(
-        self,
-        count: int,
-        options: SamplingOptions,
-        primed: Primed,
-        ahead: str,
-        banned: Sequence[int],
-    ) -> list[Generation]:
-        for name in ("novel", "until_sentence"):
-            if getattr(options, name):
-                raise OptionError(name, "cannot be combined with a beam; leave one out")
-        if options.beam is not None and count > options.beam:
-            raise OptionError("count", f"must be at most the {options.beam} texts of the beam")
-        texts = []
-        found = beam_search(self._network, self.tokenizer, primed, options, ahead, banned)
-        if count > len(found):
-            raise OptionError("count", f"must be at most {len(found)}: there are no other texts")
-        for text in found[:count]:
-            generation = Generation(self.tokenizer, options, ahead)
-            for token, log_probability in zip(text.tokens, text.log_probabilities, strict=True):
-                generation.add(token, log_probability)
-            texts.append(generation)
-        return texts
+        banned = self._banned(settings)
+        return prime(self._network, self.tokenizer, settings, ids, ahead, banned), seed
 
     def _guard(self, length: int) -> Guard:
         if self._last_guard is None or self._last_guard.length != length:
@@ -230,6 +195,26 @@ class Model:
             if self.tokenizer.unknown not in ids:
                 return ids
         return np.array([len(self.tokenizer) - 1])
+
+
+def _best(count: int, primed: Primed) -> list[Generation]:
+    """The `count` best texts of a beam search."""
+    options = primed.options
+    for name in ("novel", "until_sentence"):
+        if getattr(options, name):
+            raise OptionError(name, "cannot be combined with a beam; leave one out")
+    if options.beam is not None and count > options.beam:
+        raise OptionError("count", f"must be at most the {options.beam} texts of the beam")
+    texts = []
+    found = beam_search(primed)
+    if count > len(found):
+        raise OptionError("count", f"must be at most {len(found)}: there are no other texts")
+    for text in found[:count]:
+        generation = Generation(primed.tokenizer, options, primed.ahead)
+        for token, log_probability in zip(text.tokens, text.log_probabilities, strict=True):
+            generation.add(token, log_probability)
+        texts.append(generation)
+    return texts
 
 
 def _check_whole(name: str, value: Any, least: int) -> None:

@@ -1,14 +1,11 @@
 """Beam search: the likeliest text, or nearly, in place of a drawn one."""
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from textgen.options import SamplingOptions
-from textgen.preprocess.tokenizers import Tokenizer
-from textgen.sampling.filters import distribution, log_softmax
-from textgen.sampling.generate import Network, Primed, Seen
+from textgen.sampling.filters import log_softmax
+from textgen.sampling.generate import Primed, Seen
 
 
 class Hypothesis(NamedTuple):
@@ -25,31 +22,23 @@ class Hypothesis(NamedTuple):
         return self.score / max(len(self.tokens), 1)
 
 
-def beam_search(
-    network: Network,
-    tokenizer: Tokenizer,
-    primed: Primed,
-    options: SamplingOptions,
-    ahead: str = "",
-    banned: Sequence[int] = (),
-) -> list[Hypothesis]:
-    """Follow the `options.beam` likeliest texts side by side; return them, the best first.
+def beam_search(primed: Primed) -> list[Hypothesis]:
+    """Follow the `beam` likeliest texts side by side; return them, the best first.
 
-    There are fewer where the filters leave no more. `ahead` and `banned` as for a `Batch`.
+    There are fewer where the filters leave no more.
     """
+    options, logits, state = primed.options, primed.logits, primed.state
     assert options.beam is not None
-    size = primed.logits.shape[-1]
-    seen = Seen(primed.prompt, size, options)
-    logits, state = primed.logits, primed.state
+    seen = Seen(primed.prompt, primed)
     live, ended = [Hypothesis((), (), 0.0)], list[Hypothesis]()
     for position in range(options.length):
-        weights = distribution(logits, options, position, banned, seen.mask)
+        weights = primed.distribution(logits, position, seen.mask)
         with np.errstate(divide="ignore"):
             steps = np.log(weights / weights.sum(-1, keepdims=True))
         scores = (np.array([text.score for text in live])[:, None] + steps).ravel()
         likeliest = np.argsort(-scores, kind="stable")[: options.beam - len(ended)]
         likeliest = likeliest[np.isfinite(scores[likeliest])]
-        rows, tokens = np.divmod(likeliest, size)
+        rows, tokens = np.divmod(likeliest, logits.shape[-1])
         alone = log_softmax(logits)
         texts = [
             Hypothesis(
@@ -61,8 +50,8 @@ def beam_search(
         ]
         going = []
         for place, text in enumerate(texts):
-            written = tokenizer.decode(text.tokens).removeprefix(ahead) if options.stop else ""
-            if any(stop in written for stop in options.stop):
+            written = primed.tokenizer.decode(text.tokens) if options.stop else ""
+            if any(stop in written.removeprefix(primed.ahead) for stop in options.stop):
                 ended.append(text._replace(ended=True))
             else:
                 going.append(place)
@@ -71,5 +60,6 @@ def beam_search(
             break
         seen.take(rows[going].tolist())
         seen.add(tokens[going])
-        logits, state = network.step(tokens[going], network.rows(state, rows[going].tolist()))
+        state = primed.network.rows(state, rows[going].tolist())
+        logits, state = primed.network.step(tokens[going], state)
     return sorted([*ended, *live], key=lambda text: -text.rank)

@@ -13,7 +13,7 @@ from textgen.preprocess.tokenizers import Ids, Tokenizer
 from textgen.sampling.filters import Logits, Mask, distribution, log_softmax
 from textgen.sampling.novel import Guard
 
-_BLOCK = 256  # steps of a prompt at once; bounds the memory it takes
+_BLOCK = 256  # steps of a prompt at once, which bounds its memory; random numbers at once
 _SENTENCE_END = re.compile(r"[.!?…][\"'”’»)\]]*(?=\s|$)|[。！？][」』）]*")
 
 
@@ -32,14 +32,30 @@ class Network(Protocol):
 
 
 class Primed(NamedTuple):
-    """A network that has read a prompt."""
+    """A network that has read a prompt, and how to go on: what every way of writing starts from."""
 
+    network: Network
+    tokenizer: Tokenizer
+    options: SamplingOptions
     prompt: Ids  # (tokens,)
+    ahead: str  # the end of the prompt that the next token begins with, as it is no token yet
+    banned: Sequence[int]  # tokens that are never drawn
     logits: Logits  # (1, V)
     state: Any  # of one row
 
+    def distribution(self, logits: Logits, position: int, seen: Mask | None) -> NDArray[np.float64]:
+        """Return the weights to draw the token at `position` of the text with, (..., V)."""
+        return distribution(logits, self.options, position, self.banned, seen)
 
-def prime(network: Network, prompt: Ids) -> Primed:
+
+def prime(
+    network: Network,
+    tokenizer: Tokenizer,
+    options: SamplingOptions,
+    prompt: Ids,
+    ahead: str = "",
+    banned: Sequence[int] = (),
+) -> Primed:
     """Run through `prompt`, of at least one id, from a zero state."""
     state = network.zero_state(1)
     for start in range(0, len(prompt) - 1, _BLOCK):
@@ -47,7 +63,7 @@ def prime(network: Network, prompt: Ids) -> Primed:
             prompt[start : min(start + _BLOCK, len(prompt) - 1), None], state
         )
     logits, state = network.step(prompt[-1:], state)
-    return Primed(prompt, logits, state)
+    return Primed(network, tokenizer, options, prompt, ahead, banned, logits, state)
 
 
 class Generation(Iterator[str]):
@@ -72,6 +88,7 @@ class Generation(Iterator[str]):
         self._advance = advance if options.length else None
         self._decode = tokenizer.decoder()
         self._options = options
+        self._limit = options.length * (2 if options.until_sentence else 1)
         self._ahead = ahead
         self._pieces: deque[str] = deque()
         self._held = ""  # what may yet turn out to be left out
@@ -91,15 +108,23 @@ class Generation(Iterator[str]):
     def add(self, token: int, log_probability: float | None = None) -> None:
         """Take the next token; see whether the text ends with it."""
         piece = self._decode(token)
+        if not self.tokens:
+            piece = piece.removeprefix(self._ahead)
         self.tokens += 1
-        if self.tokens == self._options.length:
-            # A word's own space is no end of the sentence before.
-            self._earliest = len(self._held) + (piece[:1].isspace() and not piece.isspace())
-        self._held += piece if self.tokens > 1 else piece.removeprefix(self._ahead)
         if log_probability is not None:
             self.log_probabilities.append(log_probability)
         options, stops = self._options, self._options.stop
-        last = self.tokens >= options.length * (2 if options.until_sentence else 1)
+        last = self.tokens >= self._limit
+        if not stops and not options.until_sentence:  # then nothing is ever held
+            if piece:
+                self._pieces.append(piece)
+            if last:
+                self.end("length")
+            return
+        if self.tokens == options.length:
+            # A word's own space is no end of the sentence before.
+            self._earliest = len(self._held) + (piece[:1].isspace() and not piece.isspace())
+        self._held += piece
         if ends := [at for stop in stops if (at := self._held.find(stop)) >= 0]:
             self.end("stop", min(ends))
         elif options.until_sentence and (end := self._sentence_end(last)) is not None:
@@ -140,43 +165,34 @@ class Batch:
 
     def __init__(
         self,
-        network: Network,
-        tokenizer: Tokenizer,
         primed: Primed,
-        options: SamplingOptions,
         rngs: Sequence[np.random.Generator],
         before: str = "",
-        ahead: str = "",
-        banned: Sequence[int] = (),
         guard: Guard | None = None,
         log_probabilities: bool = False,
     ) -> None:
-        """`banned` are tokens that are never drawn; `guard` keeps the texts from copying.
-
-        `before` is the prompt as text; `ahead` is its end that the next token begins with, to be
-        left off the beginning of each text.
-        """
-        self._network = network
-        self._tokenizer = tokenizer
-        self._options = options
-        self._banned = banned
+        """`guard` keeps the texts from copying; `before` is the prompt as it sees it."""
+        self._primed = primed
         self._guard = guard
         self._log_probabilities = log_probabilities
         self._position = 0
-        self.texts = [Generation(tokenizer, options, ahead, self.advance) for _ in rngs]
+        self.texts = [
+            Generation(primed.tokenizer, primed.options, primed.ahead, self.advance) for _ in rngs
+        ]
         # Of each row, as long as its text goes on:
         self._live, self._rngs = self.texts, list(rngs)
         self._logits, self._state = primed.logits, primed.state
-        self._seen = Seen(primed.prompt, primed.logits.shape[-1], options)
+        self._seen = Seen(primed.prompt, primed)
         self._tails = [before if guard is None else guard.tail(before)]
-        self._ahead = ahead
         self._take([0] * len(rngs))
 
     def advance(self) -> None:
         """Draw the next token of every text that has not ended."""
-        options, seen = self._options, self._seen.mask
-        weights = distribution(self._logits, options, self._position, self._banned, seen)
-        tokens = draw(weights, self._rngs)
+        weights = self._primed.distribution(self._logits, self._position, self._seen.mask)
+        turn = self._position % _BLOCK
+        if not turn:  # a call for each number would take as long as all filters
+            self._numbers = np.stack([rng.random(_BLOCK) for rng in self._rngs])
+        tokens = draw(weights, self._numbers[:, turn])
         if self._guard is not None:
             tokens = np.array(
                 [self._redrawn(row, int(token), weights[row]) for row, token in enumerate(tokens)]
@@ -192,43 +208,42 @@ class Batch:
         if len(going) < len(self._live):
             self._live = [self._live[row] for row in going]
             self._rngs = [self._rngs[row] for row in going]
+            self._numbers = self._numbers[going]
             if not going:
                 return
             self._take(going)
             tokens = tokens[going]
         self._seen.add(tokens)
-        self._logits, self._state = self._network.step(tokens, self._state)
+        self._logits, self._state = self._primed.network.step(tokens, self._state)
 
     def _take(self, rows: Sequence[int]) -> None:
         self._logits = self._logits[rows]
-        self._state = self._network.rows(self._state, rows)
+        self._state = self._primed.network.rows(self._state, rows)
         self._seen.take(rows)
         self._tails = [self._tails[row] for row in rows]
 
     def _redrawn(self, row: int, token: int, weights: NDArray[np.float64]) -> int:
         """Draw again until the token copies nothing; end the text where every token would."""
         assert self._guard is not None
-        banned = list(self._banned)
-        ahead = "" if self._position else self._ahead
+        primed = self._primed
+        copying: list[int] = []
+        ahead = "" if self._position else primed.ahead
         while True:
-            piece = self._tokenizer.spell([token]).removeprefix(ahead)
+            piece = primed.tokenizer.spell([token]).removeprefix(ahead)
             if not self._guard.copies(self._tails[row], piece):
                 break
-            banned.append(token)
+            copying.append(token)
             weights[token] = 0
-            if len(banned) == len(weights):
+            if len(copying) + len(primed.banned) == len(weights):
                 self._live[row].end("novel")
                 break
             if not weights.any():  # the filters kept none but these
+                without = primed._replace(banned=[*primed.banned, *copying])
                 seen = self._seen.mask
-                weights = distribution(
-                    self._logits[row],
-                    self._options,
-                    self._position,
-                    banned,
-                    None if seen is None else seen[row],
+                weights = without.distribution(
+                    self._logits[row], self._position, None if seen is None else seen[row]
                 )
-            token = int(draw(weights[None], [self._rngs[row]])[0])
+            token = int(draw(weights[None], self._rngs[row].random(1))[0])
         self._tails[row] = self._guard.tail(self._tails[row] + piece)
         return token
 
@@ -236,16 +251,17 @@ class Batch:
 class Seen:
     """Which tokens stand in each text already, for the repetition penalty."""
 
-    def __init__(self, prompt: Ids, size: int, options: SamplingOptions) -> None:
-        """One row, which has seen the prompt."""
-        self._wanted = options.repetition_penalty != 1
-        self._last = options.repeat_last_n
-        prompt = prompt[-self._last :] if self._last else prompt
+    def __init__(self, text: Ids, primed: Primed) -> None:
+        """One row, which has seen `text`."""
+        self._wanted = primed.options.repetition_penalty != 1
+        self._last = primed.options.repeat_last_n
+        text = text[-self._last :] if self._last else text
         # Nothing is counted where nothing is penalised.
-        counts = np.bincount(prompt, minlength=size) if self._wanted else np.empty(0, np.int64)
+        size = primed.logits.shape[-1]
+        counts = np.bincount(text, minlength=size) if self._wanted else np.empty(0, np.int64)
         self._counts = counts[None]
         # Those counted, (B,) each, where they are to leave again.
-        self._tokens: deque[Ids] = deque(prompt[:, None] if self._last else ())
+        self._tokens: deque[Ids] = deque(text[:, None] if self._last else ())
 
     @property
     def mask(self) -> Mask | None:
@@ -269,14 +285,14 @@ class Seen:
         self._tokens = deque(tokens[rows] for tokens in self._tokens)
 
 
-def draw(weights: NDArray[np.float64], rngs: Sequence[np.random.Generator]) -> Ids:
+def draw(weights: NDArray[np.float64], numbers: NDArray[np.float64]) -> Ids:
     """Draw an index in each row, (B,), with probabilities in proportion to its weights, (B, V).
 
-    Each row takes one random number of its own generator.
+    `numbers`, (B,), are random and uniform from 0 to below 1.
     """
     cumulative = weights.cumsum(axis=-1)
     # Short of 1 by so much that the product is below the sum for certain.
-    points = np.array([rng.random() * (1 - 2**-52) for rng in rngs]) * cumulative[:, -1]
+    points = numbers * (1 - 2**-52) * cumulative[:, -1]
     return (cumulative > points[:, None]).argmax(axis=-1)
 
 

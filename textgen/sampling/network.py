@@ -1,6 +1,7 @@
 """The trained network in NumPy: faster at one stream than a framework, and there at once."""
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,7 @@ from textgen.preprocess.tokenizers import Ids
 Array = NDArray[np.float32]
 State = list[tuple[Array, Array]]
 
+_HALF = np.float32(0.5)
 _TABLE_LIMIT = 4096  # tokens; a larger vocabulary is projected as its tokens come
 
 
@@ -29,15 +31,17 @@ class Network:
     def __init__(self, options: TrainingOptions, weights: Arrays) -> None:
         self._units = options.units
         layer_type = _LSTM if options.cell == "lstm" else _GRU
-        self._layers = [
-            layer_type(
-                *(weights[f"layers.{i}.{part}"] for part in ("kernel", "recurrent_kernel", "bias"))
+        self._layers: list[_LSTM | _GRU] = []
+        scale = np.float32(1)  # of the inputs, to be folded into the kernel that they meet
+        for i in range(options.layers):
+            kernel, recurrent_kernel, bias = (
+                weights[f"layers.{i}.{part}"] for part in ("kernel", "recurrent_kernel", "bias")
             )
-            for i in range(options.layers)
-        ]
+            self._layers.append(layer_type(kernel * scale, recurrent_kernel, bias))
+            scale = layer_type.scale
         output = weights["embedding"].T if options.tie else weights["output.kernel"]
         above = [(layer.kernel, layer.bias) for layer in self._layers[1:]]
-        above.append((output, weights["output.bias"]))
+        above.append((output * scale, weights["output.bias"]))
         self._kernels, self._biases = [], []
         for layer, (kernel, bias) in zip(self._layers, above, strict=True):
             both = np.concatenate([layer.recurrent_kernel, kernel], axis=1)
@@ -71,7 +75,7 @@ class Network:
         return inputs, state_after
 
     def forward(self, tokens: Ids, state: State) -> tuple[Array, State]:
-        """Return the last layer's output after each of (T, B) tokens, (T, B, U), and the state.
+        """Return what `logits` makes logits of, for each of (T, B) tokens, and the state.
 
         The inputs of each layer are projected at all steps in one product.
         """
@@ -90,7 +94,7 @@ class Network:
         return hidden, state_after
 
     def logits(self, hidden: Array) -> Array:
-        """Return the logits, (..., V), that outputs of the last layer, (..., U), lead to."""
+        """Return the logits, (..., V), that the last layer's outputs, (..., U), lead to."""
         width = self._layers[-1].width
         return hidden @ self._kernels[-1][:, width:] + self._biases[-1][width:]
 
@@ -106,6 +110,7 @@ class _Layer:
 
     kernel: Array  # (inputs, width)
     bias: Array  # (width,)
+    scale: ClassVar[np.float32]  # what h is to be multiplied with
     recurrent_kernel: Array  # (U, width)
     recurrent_bias: Array  # (width,)
 
@@ -119,47 +124,50 @@ class _Layer:
 
 
 class _LSTM(_Layer):
-    """Gates are kept in the order i, f, o, c and the first three halved.
+    """Gates i, f, c, o as Keras keeps them, all but c halved: see `advance`."""
 
-    One tanh then serves them all, as sigmoid(x) = (1 + tanh(x / 2)) / 2.
-    """
+    scale = np.float32(0.5)
 
     def __init__(self, kernel: Array, recurrent_kernel: Array, bias: Array) -> None:
         self._units = units = len(recurrent_kernel)
-        i, f, c, o = np.arange(4 * units).reshape(4, units)
-        order = np.concatenate([i, f, o, c])
-        scale = np.repeat(np.array([0.5, 0.5, 0.5, 1], np.float32), units)
-        self.kernel = kernel[:, order] * scale
-        self.bias = bias[order] * scale
-        self.recurrent_kernel = recurrent_kernel[:, order] * scale
+        halves = np.repeat(np.array([0.5, 0.5, 1, 0.5], np.float32), units)
+        self.kernel = kernel * halves
+        self.bias = bias * halves
+        self.recurrent_kernel = recurrent_kernel * halves * self.scale
         self.recurrent_bias = np.zeros_like(bias)
 
     def advance(self, projected: Array, recurrent: Array, c: Array) -> tuple[Array, Array]:
-        """Return h and c after a step, (B, U), from both parts of the gates, (B, 4U), and c."""
-        units = self._units
+        """Return 2 h and c after a step, (B, U), from both parts of the gates, (B, 4U), and c.
+
+        As sigmoid(x) = (1 + tanh(x / 2)) / 2, one tanh serves all gates:
+        2 c' = (1 + f) c + (1 + i) g and 2 h = (1 + o) tanh(c').
+        """
         gates = projected + recurrent
         np.tanh(gates, out=gates)
-        sigmoids = gates[:, : 3 * units]
-        sigmoids *= 0.5
-        sigmoids += 0.5
-        c = c * gates[:, units : 2 * units]
-        g = gates[:, 3 * units :]
-        g *= gates[:, :units]
-        c += g
-        h = np.tanh(c)
-        h *= gates[:, 2 * units : 3 * units]
-        return h, c
+        i, f, g, o = gates.reshape(len(gates), 4, self._units).swapaxes(0, 1)
+        after = f * c
+        after += c
+        new = i * g
+        new += g
+        after += new
+        after *= _HALF
+        bounded = np.tanh(after)
+        h = bounded * o
+        h += bounded
+        return h, after
 
 
 class _GRU(_Layer):
-    """Gates z, r, h as Keras keeps them, the first two halved: see `_LSTM`."""
+    """Gates z, r, h as Keras keeps them, the first two halved: see `_LSTM.advance`."""
+
+    scale = np.float32(1)
 
     def __init__(self, kernel: Array, recurrent_kernel: Array, bias: Array) -> None:
         self._units = units = len(recurrent_kernel)
-        scale = np.repeat(np.array([0.5, 0.5, 1], np.float32), units)
-        self.kernel = kernel * scale
-        self.recurrent_kernel = recurrent_kernel * scale
-        self.bias, self.recurrent_bias = bias * scale
+        halves = np.repeat(np.array([0.5, 0.5, 1], np.float32), units)
+        self.kernel = kernel * halves
+        self.recurrent_kernel = recurrent_kernel * halves
+        self.bias, self.recurrent_bias = bias * halves
 
     def advance(self, projected: Array, recurrent: Array, h: Array) -> tuple[Array, Array]:
         """Return h after a step, (B, U), twice, from both parts of the gates, (B, 3U), and h."""

@@ -5,10 +5,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from textgen.options import SamplingOptions
-from textgen.preprocess.tokenizers import Tokenizer
-from textgen.sampling.filters import Logits, distribution
-from textgen.sampling.generate import Network, Primed, Seen, draw
+from textgen.sampling.filters import Logits
+from textgen.sampling.generate import Primed, Seen, draw
 
 
 class Likely(NamedTuple):
@@ -31,26 +29,11 @@ class _Position(NamedTuple):
 class Writer:
     """The text so far, and the network's state after every step that led to it."""
 
-    def __init__(
-        self,
-        network: Network,
-        tokenizer: Tokenizer,
-        primed: Primed,
-        options: SamplingOptions,
-        rng: np.random.Generator,
-        prompt: str = "",
-        ahead: str = "",
-        banned: Sequence[int] = (),
-    ) -> None:
-        """`prompt` is what `primed` has read; `ahead` its end that the next token begins with."""
-        self._network = network
-        self._tokenizer = tokenizer
-        self._options = options
+    def __init__(self, primed: Primed, rng: np.random.Generator, prompt: str = "") -> None:
+        """`prompt` is the text that `primed` has read, if it is to be shown."""
+        self._primed = primed
         self._rng = rng
         self._prompt = prompt
-        self._ahead = ahead
-        self._prompt_ids = primed.prompt
-        self._banned = banned
         self._positions = [_Position((), None, primed.logits, primed.state)]
 
     @property
@@ -66,9 +49,9 @@ class Writer:
             if position.typed is None:
                 drawn += position.tokens  # bytes make sense together alone
             else:
-                text += self._tokenizer.decode(drawn) + position.typed
+                text += self._primed.tokenizer.decode(drawn) + position.typed
                 drawn = []
-        return (text + self._tokenizer.decode(drawn)).removeprefix(self._ahead)
+        return (text + self._primed.tokenizer.decode(drawn)).removeprefix(self._primed.ahead)
 
     def likeliest(self, count: int) -> list[Likely]:
         """Return the `count` likeliest next tokens, by the filtered distribution."""
@@ -76,7 +59,7 @@ class Writer:
         order = np.argsort(-weights, kind="stable")[:count]
         shares = weights / weights.sum()
         return [
-            Likely(int(token), self._tokenizer.decode([int(token)]), float(shares[token]))
+            Likely(int(token), self._primed.tokenizer.decode([int(token)]), float(shares[token]))
             for token in order
             if shares[token] > 0
         ]
@@ -87,14 +70,14 @@ class Writer:
 
     def type(self, text: str) -> None:
         """Go on with a text of one's own; raises VocabularyError for unknown characters."""
-        whole = text if len(self._positions) > 1 else self._ahead + text
-        ids = self._tokenizer.encode(whole).tolist()
+        whole = text if len(self._positions) > 1 else self._primed.ahead + text
+        ids = self._primed.tokenizer.encode(whole).tolist()
         if text:
             self._go_on(ids, whole)
 
     def draw(self) -> None:
         """Let the network go on by a token."""
-        self._go_on([int(draw(self._weights()[None], [self._rng])[0])])
+        self._go_on([int(draw(self._weights()[None], self._rng.random(1))[0])])
 
     def back(self) -> bool:
         """Take the last step back; return whether there was one."""
@@ -106,7 +89,7 @@ class Writer:
     def _go_on(self, tokens: Sequence[int], typed: str | None = None) -> None:
         state = self._positions[-1].state
         for token in tokens:
-            logits, state = self._network.step(np.array([token]), state)
+            logits, state = self._primed.network.step(np.array([token]), state)
         self._positions.append(_Position(tuple(tokens), typed, logits, state))
 
     def _tokens(self) -> list[int]:
@@ -115,5 +98,5 @@ class Writer:
     def _weights(self) -> Any:
         tokens = np.array(self._tokens(), np.int64)
         logits = self._positions[-1].logits
-        seen = Seen(np.append(self._prompt_ids, tokens), logits.shape[-1], self._options)
-        return distribution(logits, self._options, len(tokens), self._banned, seen.mask)[0]
+        seen = Seen(np.append(self._primed.prompt, tokens), self._primed)
+        return self._primed.distribution(logits, len(tokens), seen.mask)[0]
