@@ -20,7 +20,7 @@ ORDER = [
     ("textgen.checkpoint",),
     ("textgen.preprocess",),
     ("textgen.options",),
-    ("textgen.errors", "textgen.processor"),
+    ("textgen.errors", "textgen.processor", "textgen.terminal"),
 ]
 
 

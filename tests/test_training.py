@@ -270,7 +270,7 @@ def test_what_a_run_leaves_behind(book: Path) -> None:
     run = trained(book, "run", epochs=1)
     assert {p.name for p in run.iterdir()} == {
         *("config.json", "tokenizer.json", "corpus", "model.safetensors"),
-        *("training.safetensors", "metrics.jsonl", "samples.txt"),
+        *("training.safetensors", "metrics.jsonl", "samples.txt", ".lock"),
     }
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert lines[-1]["epoch"] == 1
@@ -278,7 +278,7 @@ def test_what_a_run_leaves_behind(book: Path) -> None:
         lines[-1]["validation_loss"] / np.log(2)
     )
     assert (run / "samples.txt").read_text("utf-8").count("epoch ") == len(lines)
-    assert not list(Path().glob(".textgen-*"))
+    assert {p.name for p in Path().iterdir()} == {"book.txt", "run"}
 
 
 def test_a_new_run_can_be_resumed_before_its_first_save(book: Path) -> None:

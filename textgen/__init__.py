@@ -9,6 +9,7 @@ model = textgen.load("checkpoints/book")
 model.evaluate("It was a dark night.").bits_per_character
 """
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -66,7 +67,8 @@ def train(
     Raises:
         BookError: a book cannot be read, or is too short.
         OptionError: an option is outside its limits.
-        RunError: the run folder is in use, damaged, or cannot be written.
+        RunError: the run folder holds a run already, is being trained by another process, is
+            damaged, or cannot be written.
         TrainingError: the loss stopped being a number.
         KeyboardInterrupt: on Ctrl-C, with the run saved.
     """
@@ -84,9 +86,15 @@ def train(
     else:
         raise BookError("no book to train on; name one, or resume a run")
 
-    from textgen.training.loop import fit  # TensorFlow: seconds to import, so errors come first
+    try:
+        with runs.locked(run.path):
+            from textgen.training.loop import fit  # TensorFlow: seconds to import, so at last
 
-    fit(run, quiet)
+            fit(run, quiet)
+    except KeyboardInterrupt as interrupt:  # or what the command line makes of other signals
+        raise type(interrupt)(
+            f"stopped; go on with: textgen train --out {shlex.quote(str(run.path))} --resume"
+        ) from None
     return load(run.path)
 
 

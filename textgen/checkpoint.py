@@ -1,15 +1,18 @@
 """The contract between training and sampling: a run is one folder.
 
 Every file is written beside its place, flushed to disk and renamed, so a reader finds a whole
-old file or a whole new one. What is read is checked before it is used.
+old file or a whole new one. What is read is checked before it is used, and before memory is
+taken for it; a run may come from a stranger.
 """
 
+import hashlib
 import json
 import math
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
+from functools import cached_property
 from pathlib import Path
 from tokenize import TokenError
 from typing import Any
@@ -33,8 +36,10 @@ Shapes = dict[str, tuple[int, ...]]
 
 CONFIG, TOKENIZER, CORPUS = "config.json", "tokenizer.json", "corpus"
 MODEL, TRAINING = "model.safetensors", "training.safetensors"
-METRICS, SAMPLES = "metrics.jsonl", "samples.txt"
-FILES = (CONFIG, TOKENIZER, CORPUS, MODEL, TRAINING, METRICS, SAMPLES)
+METRICS, SAMPLES, LOCK = "metrics.jsonl", "samples.txt", ".lock"
+FILES = (CONFIG, TOKENIZER, CORPUS, MODEL, TRAINING, METRICS, SAMPLES, LOCK)
+NEW = ".new"
+"""Ends the name of a file or folder that is being written, until it is renamed."""
 
 GATES = {"lstm": 4, "gru": 3}
 STATES = {"lstm": ("h", "c"), "gru": ("h",)}
@@ -112,6 +117,7 @@ class Run:
     books: list[str]
     tokens: int
     characters_per_token: float
+    corpus_digest: str | None  # of the corpus that belongs to it; older runs have none
 
     @classmethod
     def open(cls, path: str | Path) -> "Run":
@@ -123,12 +129,19 @@ class Run:
             if not isinstance(config, dict) or type(config.get("format")) is not int:
                 raise ValueError("it is not the settings of a run")
             if config["format"] > FORMAT:
-                raise ValueError(
-                    f"format {config['format']} needs textgen {config.get('textgen')} or later"
+                needed = str(config.get("textgen"))[:20]
+                raise RunError(
+                    f"{path} has format {config['format']}, which needs textgen {needed} or "
+                    f"later; this is {__version__}"
                 )
+            if config["format"] < 1:
+                raise ValueError(f"there never was a format {config['format']}")
             known = {item.name for item in fields(TrainingOptions)}
             if unknown := set(config["options"]) - known:
                 raise ValueError(f"unknown options {', '.join(sorted(unknown))}")
+            digest = config.get("corpus_digest")
+            if not isinstance(digest, str | None):
+                raise ValueError("the digest of its corpus is none")
             books = [str(book) for book in config["books"]]
             tokens, characters = int(config["tokens"]), float(config["characters_per_token"])
             options = TrainingOptions(**config["options"]).sized(tokens)
@@ -138,7 +151,7 @@ class Run:
             tokenizer = tokenizer_from_json((path / TOKENIZER).read_text("utf-8"))
             if tokenizer.level != options.level:
                 raise ValueError(f"it is of level {tokenizer.level}, not {options.level}")
-        return cls(path, options, tokenizer, books, tokens, characters)
+        return cls(path, options, tokenizer, books, tokens, characters, digest)
 
     def write_config(self) -> None:
         config = {
@@ -147,12 +160,13 @@ class Run:
             "books": self.books,
             "tokens": self.tokens,
             "characters_per_token": self.characters_per_token,
+            "corpus_digest": self.corpus_digest,
             "options": asdict(self.options),
         }
-        _write_text(self.path / CONFIG, json.dumps(config, indent=2) + "\n")
+        _write(self.path / CONFIG, _utf8(json.dumps(config, indent=2) + "\n"))
 
     def write_tokenizer(self) -> None:
-        _write_text(self.path / TOKENIZER, json.dumps(self.tokenizer.to_json()) + "\n")
+        _write(self.path / TOKENIZER, self._tokenizer_json)
 
     @property
     def weight_shapes(self) -> Shapes:
@@ -162,6 +176,15 @@ class Run:
     def weight_count(self) -> int:
         return sum(math.prod(shape) for shape in self.weight_shapes.values())
 
+    @property
+    def _tokenizer_json(self) -> bytes:
+        return _utf8(json.dumps(self.tokenizer.to_json()) + "\n")
+
+    @cached_property
+    def _vocabulary_digest(self) -> str:
+        """What ties weights to the vocabulary that they were trained with."""
+        return hashlib.sha256(self._tokenizer_json).hexdigest()
+
     def weights(self) -> Arrays:
         """The weights with the best validation loss."""
         if not (self.path / MODEL).exists():
@@ -169,14 +192,17 @@ class Run:
                 f"{self.path} has no trained weights yet; "
                 f"train it with: textgen train --out {self.path} --resume"
             )
-        return _read_arrays(self.path / MODEL, self.weight_shapes)[0]
+        return self._read_arrays(self.path / MODEL, self.weight_shapes)[0]
 
     def save_weights(self, weights: Arrays) -> None:
-        _write_arrays(self.path / MODEL, weights)
+        self._write_arrays(self.path / MODEL, weights)
 
     def corpus(self) -> corpus.Corpus:
         with _reading(self.path / CORPUS):
-            return corpus.load(self.path / CORPUS, self.tokens, len(self.tokenizer))
+            found = corpus.load(self.path / CORPUS, self.tokens, len(self.tokenizer))
+            if self.corpus_digest not in (None, found.digest()):
+                raise ValueError("it is not what this run was begun with")
+            return found
 
     def training_state(self, optimizer_shapes: Shapes) -> TrainingState | None:
         """What was last saved for resuming; None where nothing was."""
@@ -189,7 +215,7 @@ class Run:
             "state": state_shapes(self.options),
         }
         shapes = {f"{g}/{name}": s for g, named in groups.items() for name, s in named.items()}
-        arrays, metadata = _read_arrays(path, shapes)
+        arrays, metadata = self._read_arrays(path, shapes)
         with _reading(path):
             saved = json.loads(metadata["progress"])
             progress = Progress(**{item.name: saved[item.name] for item in fields(Progress)})
@@ -200,9 +226,8 @@ class Run:
     def save_training_state(self, state: TrainingState) -> None:
         groups = {"weights": state.weights, "optimizer": state.optimizer, "state": state.state}
         arrays = {f"{g}/{name}": a for g, named in groups.items() for name, a in named.items()}
-        _write_arrays(
-            self.path / TRAINING, arrays, {"progress": json.dumps(asdict(state.progress))}
-        )
+        progress = json.dumps(asdict(state.progress))
+        self._write_arrays(self.path / TRAINING, arrays, {"progress": progress})
 
     def history(self) -> list[dict[str, Any]]:
         """The lines of metrics.jsonl: one dictionary for each evaluation."""
@@ -238,7 +263,7 @@ class Run:
 
     def write_metrics(self, history: list[dict[str, Any]]) -> None:
         lines = "".join(json.dumps(line) + "\n" for line in history)
-        _write_text(self.path / METRICS, lines)
+        _write(self.path / METRICS, _utf8(lines))
 
     def add_sample(self, text: str, size: int) -> int:
         """Write `text` at byte `size` of the samples, dropping what follows; return the new size.
@@ -246,10 +271,34 @@ class Run:
         What follows was written after the state that training resumed from was saved.
         """
         path = self.path / SAMPLES
-        with writing(path), path.open("ab") as file:
+        with writing(path), os.fdopen(_open_plainly(path), "ab") as file:
             size = min(size, file.tell())
             file.truncate(size)
             return size + file.write(text.encode("utf-8", "replace"))
+
+    def _write_arrays(
+        self, path: Path, arrays: Arrays, metadata: dict[str, str] | None = None
+    ) -> None:
+        metadata = {"vocabulary": self._vocabulary_digest, **(metadata or {})}
+        _write(path, save(arrays, metadata))
+
+    def _read_arrays(self, path: Path, shapes: Shapes) -> tuple[Arrays, dict[str, str]]:
+        """Read float32 arrays of exactly these names and shapes, and the file's metadata."""
+        with _reading(path), safe_open(path, "numpy") as file:
+            metadata = file.metadata() or {}
+            # Older runs say nothing of their vocabulary.
+            if metadata.get("vocabulary", self._vocabulary_digest) != self._vocabulary_digest:
+                raise ValueError(f"it belongs to another {TOKENIZER}")
+            found = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+            if set(found) != set(shapes):
+                raise ValueError(f"it lacks or adds {sorted(set(found) ^ set(shapes))[0]}")
+            for name, part in found.items():
+                if tuple(part.get_shape()) != shapes[name] or part.get_dtype() != "F32":
+                    raise ValueError(f"{name} is not float32 of shape {shapes[name]}")
+            arrays = {name: file.get_tensor(name) for name in shapes}
+            if not all(np.isfinite(array).all() for array in arrays.values()):
+                raise ValueError("it holds numbers that are not finite")
+            return arrays, metadata
 
 
 def validation_losses(history: list[dict[str, Any]]) -> list[float]:
@@ -279,6 +328,8 @@ _DAMAGE = (
 @contextmanager
 def _reading(path: Path) -> Iterator[None]:
     try:
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise ValueError("it is no plain file")  # but something that may never end
         yield
     except RunError:
         raise
@@ -293,54 +344,44 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise RunError(f"cannot write {path}: {error.strerror}; choose another --out") from None
+        raise RunError(
+            f"cannot write {path}: {error.strerror}; see to that, or choose another --out"
+        ) from None
 
 
 def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
+    return " ".join(str(error)[:200].split())
 
 
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """Give a place beside `path` to write to; flush what is there to disk and rename it."""
-    new = path.with_name(path.name + ".new")
+def _write(path: Path, data: bytes) -> None:
+    """Write a whole file beside `path`, flush it to disk and rename it."""
+    new = path.with_name(path.name + NEW)
     with writing(path):
+        new.unlink(missing_ok=True)  # what one that was killed left, or a link to elsewhere
         try:
-            yield new
-            with new.open("rb+") as file:
+            with new.open("xb") as file:
+                file.write(data)
+                file.flush()
                 os.fsync(file.fileno())
             new.replace(path)
-            _flush_folder(path.parent)
+            flush_folder(path.parent)
         finally:
             new.unlink(missing_ok=True)
 
 
-def _write_text(path: Path, text: str) -> None:
-    with _replacing(path) as new:
-        new.write_text(text, "utf-8")
+def _open_plainly(path: Path) -> int:
+    """Open to write, following no link out of the run's folder and waiting for no reader."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+    for name in ("O_NOFOLLOW", "O_NONBLOCK"):
+        flags |= getattr(os, name, 0)
+    return os.open(path, flags, 0o666)
 
 
-def _write_arrays(path: Path, arrays: Arrays, metadata: dict[str, str] | None = None) -> None:
-    with _replacing(path) as new:
-        new.write_bytes(save(arrays, metadata))
+def _utf8(text: str) -> bytes:
+    return text.encode("utf-8")
 
 
-def _read_arrays(path: Path, shapes: Shapes) -> tuple[Arrays, dict[str, str]]:
-    """Read float32 arrays of exactly these names and shapes, and the file's metadata."""
-    with _reading(path), safe_open(path, "numpy") as file:
-        found = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
-        if set(found) != set(shapes):
-            raise ValueError(f"it lacks or adds {sorted(set(found) ^ set(shapes))[0]}")
-        for name, part in found.items():
-            if tuple(part.get_shape()) != shapes[name] or part.get_dtype() != "F32":
-                raise ValueError(f"{name} is not float32 of shape {shapes[name]}")
-        arrays = {name: file.get_tensor(name) for name in shapes}
-        if not all(np.isfinite(array).all() for array in arrays.values()):
-            raise ValueError("it holds numbers that are not finite")
-        return arrays, file.metadata() or {}
-
-
-def _flush_folder(path: Path) -> None:
+def flush_folder(path: Path) -> None:
     """Make a renaming last, where the system can flush folders."""
     if hasattr(os, "O_DIRECTORY"):
         folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)

@@ -2,11 +2,15 @@
 
 import errno
 import json
+import signal
 import sys
 import textwrap
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, fields
 from io import TextIOWrapper
+from types import FrameType
 from typing import Any, TypeVar, get_origin
 
 import click
@@ -14,27 +18,65 @@ import click
 import textgen
 from textgen.errors import OptionError, TextgenError
 from textgen.options import Options, SamplingOptions, TrainingOptions, value_type
+from textgen.terminal import one_line, show
 
 _Command = TypeVar("_Command", bound=Callable[..., None])
 
 
+class _Terminated(KeyboardInterrupt):
+    """The process was told to end (SIGTERM), which a command obeys as it does Ctrl-C."""
+
+
 class _Commands(click.Group):
-    """Turns errors into one line and an exit code: 1, 2 for wrong usage, 130 for Ctrl-C."""
+    """Turns errors into one line and an exit code.
+
+    1 for an error, 2 for wrong usage, 130 for Ctrl-C, 143 for SIGTERM.
+    """
+
+    def main(self, *args: Any, **settings: Any) -> Any:
+        try:
+            return super().main(*args, **settings)
+        except OSError as error:  # while printing help, before there is a command
+            click.echo(f"Error: {_told(error)}", err=True)
+            sys.exit(1)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            with _sigterm_raised():
+                return super().invoke(ctx)
         except OptionError as error:
-            raise click.UsageError(_printable(f"{error.flag} {error.problem}")) from None
+            raise click.UsageError(one_line(f"{error.flag} {error.problem}")) from None
         except TextgenError as error:
-            raise click.ClickException(_printable(str(error))) from None
+            raise click.ClickException(one_line(str(error))) from None
         except OSError as error:
             if error.errno == errno.EPIPE:
                 raise  # click ends quietly where the reader has gone
-            raise click.ClickException(f"cannot print: {error.strerror}") from None
+            raise click.ClickException(one_line(_told(error))) from None
+        except MemoryError:
+            raise click.ClickException("there is not enough memory for this") from None
         except KeyboardInterrupt as interrupt:
-            click.echo(str(interrupt) or "stopped", err=True)
-            ctx.exit(130)
+            click.echo(one_line(str(interrupt)) or "stopped", err=True)
+            ctx.exit(143 if isinstance(interrupt, _Terminated) else 130)
+
+
+@contextmanager
+def _sigterm_raised() -> Iterator[None]:
+    def terminate(_number: int, _frame: FrameType | None) -> None:
+        raise _Terminated
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _told(error: OSError) -> str:
+    place = "cannot print" if error.filename is None else str(error.filename)
+    return f"{place}: {error.strerror}"
 
 
 def _options_of(options: type[Options]) -> Callable[[_Command], _Command]:
@@ -75,11 +117,6 @@ def _numbers(name: str, text: str | None) -> list[float] | None:
         return None if text is None else [float(part) for part in text.split(",")]
     except ValueError:
         raise OptionError(name, f"must be numbers with commas between, not {text!r}") from None
-
-
-def _printable(message: str) -> str:
-    """Make line ends and control characters visible, which a file's name may have."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in message)
 
 
 def _print_json(data: Any) -> None:
@@ -125,7 +162,7 @@ def train(
     if as_json:
         _print_json({"run": str(model.path), **model.run.outcome()})
     elif not quiet:
-        click.echo(f"{model.path} is trained; now: textgen sample {model.path}", err=True)
+        show(f"{model.path} is trained; now: textgen sample {model.path}", err=True)
 
 
 @main.command()
@@ -201,11 +238,11 @@ def sample(
         _show_seed(seed, chosen)
     for number, text in enumerate(texts):
         if number:
-            click.echo("\n" + "-" * 40 + "\n")
-        click.echo(prompt, nl=False)
+            show("\n" + "-" * 40 + "\n")
+        show(prompt, nl=False)
         for piece in text if stream else ["".join(text)]:
-            click.echo(piece, nl=False)  # flushes
-        click.echo()
+            show(piece, nl=False)  # flushes
+        show("")
 
 
 @main.command()
@@ -225,7 +262,7 @@ def evaluate(
     if as_json:
         _print_json(result)
     else:
-        click.echo(_table(result))
+        show(_table(result))
 
 
 @main.command()
@@ -245,11 +282,11 @@ def novelty(
     if as_json:
         _print_json(asdict(found))
         return
-    click.echo(f"{found.copied:.1%} of {found.characters:,} characters copied")
+    show(f"{found.copied:.1%} of {found.characters:,} characters copied")
     for passage in found.longest:
         where = f"{passage.source}, character {passage.source_position:,}"
-        click.echo(f"\n{len(passage.text)} at {passage.position:,}, from {where}")
-        click.echo(textwrap.indent(passage.text, "  ", lambda line: True))
+        show(f"\n{len(passage.text)} at {passage.position:,}, from {where}")
+        show(textwrap.indent(passage.text, "  ", lambda line: True))
 
 
 @main.command()
@@ -263,7 +300,7 @@ def info(run: str, as_json: bool) -> None:
     if as_json:
         _print_json(described)
     else:
-        click.echo(_table(described))
+        show(_table(described))
 
 
 def _show_seed(given: int | None, chosen: int) -> None:

@@ -6,6 +6,7 @@ import click
 
 from textgen.errors import VocabularyError
 from textgen.sampling.writer import Likely, Writer
+from textgen.terminal import one_line, show, visible
 
 _SHOWN = 9  # tokens to pick from, one digit each
 _HELP = """\
@@ -32,11 +33,11 @@ def write(writer: Writer) -> None:
     except click.Abort:  # Ctrl-C or the end of input
         click.echo(err=True)
     finally:
-        click.echo(writer.text)
+        show(writer.text)
 
 
 def _show(writer: Writer) -> None:
-    click.echo("\n" + _visible(writer.text[-400:], "\n"), err=True)
+    click.echo("\n" + visible(writer.text[-400:]), err=True)
     likely = (
         f"{number} {_named(token)} {token.probability:.0%}"
         for number, token in enumerate(writer.likeliest(_SHOWN), 1)
@@ -74,7 +75,7 @@ def _obey(writer: Writer, command: str) -> str | None:
         try:
             path.write_text(writer.text, "utf-8", "replace")
         except (OSError, ValueError) as error:
-            return _visible(f"cannot write {path}: {getattr(error, 'strerror', error)}")
+            return one_line(f"cannot write {path}: {getattr(error, 'strerror', error)}")
         return f"saved to {path}"
     else:
         return _HELP
@@ -87,9 +88,4 @@ def _named(likely: Likely) -> str:
         return f"\\x{likely.token:02x}"
     if any(map(str.isspace, likely.text)):
         return repr(likely.text)
-    return _visible(likely.text)
-
-
-def _visible(text: str, kept: str = "") -> str:
-    """Make control characters visible, which a model of bytes may write."""
-    return "".join(c if c.isprintable() or c in kept else ascii(c)[1:-1] for c in text)
+    return one_line(likely.text)

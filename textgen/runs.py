@@ -1,12 +1,13 @@
 """Runs begun, gone on with, and found: stage 1 into a folder that stage 2 can train."""
 
-import tempfile
-from collections.abc import Sequence
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from textgen.checkpoint import CORPUS, FILES, MODEL, Run, writing
+from textgen.checkpoint import CORPUS, FILES, LOCK, MODEL, NEW, Run, flush_folder, writing
 from textgen.errors import BookError, OptionError, RunError
 from textgen.options import TrainingOptions
 from textgen.preprocess import corpus
@@ -14,6 +15,8 @@ from textgen.preprocess.reading import display_name
 
 CHECKPOINTS = Path("checkpoints")
 """Where runs go by default."""
+
+_OLD = ".old"  # ends the name of a run that is being replaced
 
 
 def create(
@@ -25,10 +28,9 @@ def create(
     Raises RunError where `path` is in use or cannot be written, BookError for the books.
     """
     path = Path(path)
-    with writing(path), _folder_near(path) as temporary:
+    with writing(path), _draft_of(path) as draft:
         _refuse_to_overwrite(path, force)
-        draft = Path(temporary) / "new"
-        (draft / CORPUS).mkdir(parents=True)
+        (draft / CORPUS).mkdir()
         found = corpus.prepare(books, draft / CORPUS, options)
         run = Run(
             draft,
@@ -37,11 +39,13 @@ def create(
             list(map(display_name, books)),
             found.tokens,
             found.characters_per_token,
+            found.digest,
         )
         run.write_config()
         run.write_tokenizer()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _replace(path, draft, Path(temporary) / "old")
+        flush_folder(draft / CORPUS)
+        _refuse_to_overwrite(path, force)  # another process may have begun one meanwhile
+        _replace(path, draft)
     return Run.open(path)
 
 
@@ -50,6 +54,7 @@ def reopen(path: str | Path, books: Sequence[str | Path], changes: dict[str, Any
 
     Where books are given, they must be those that the run began with, or BookError is raised.
     """
+    _undo_half_a_replacement(Path(path))
     run = Run.open(path)
     fixed = {item.name for item in fields(TrainingOptions) if not item.metadata["on_resume"]}
     for name in sorted(changes.keys() & fixed):
@@ -58,11 +63,8 @@ def reopen(path: str | Path, books: Sequence[str | Path], changes: dict[str, Any
     if changes.keys() & {"epochs", "minutes"}:
         changes = {"epochs": None, "minutes": None, **changes}
     if books:
-        with writing(run.path), _folder_near(run.path) as folder:
-            found = corpus.prepare(books, Path(folder), run.options)
-            now = corpus.load(Path(folder), found.tokens, len(found.tokenizer))
-            same = found.tokenizer.vocabulary == run.tokenizer.vocabulary
-            if not (same and now.equals(run.corpus())):
+        with writing(run.path), _draft_of(run.path) as draft:
+            if corpus.prepare(books, draft, run.options).digest != run.corpus().digest():
                 raise BookError(
                     f"{', '.join(map(display_name, books))} is not what {path} was begun with; "
                     "leave the books out to go on with the text as it was"
@@ -81,17 +83,89 @@ def newest(folder: str | Path = CHECKPOINTS) -> Path:
         ) from None
 
 
-def _replace(path: Path, new: Path, old: Path) -> None:
-    """Move the folder `new` to `path`, and what is there to `old`; both or neither."""
-    there = path.exists()
-    if there:
-        path.rename(old)
+@contextmanager
+def locked(path: Path, folder: Path | None = None) -> Iterator[None]:
+    """Keep other processes from training the run at `path`; a lock dies with its process.
+
+    The lock lies in the run's folder, or in `folder` while that is not there yet. Raises
+    RunError where another process holds it.
+    """
+    from filelock import FileLock, Timeout  # long to import, wanted for training alone
+
+    lock = FileLock((folder or path) / LOCK, timeout=0)
+    with writing(path):
+        try:
+            lock.acquire()
+        except Timeout:
+            raise RunError(
+                f"{path} is being trained by another process; wait for it, or choose another --out"
+            ) from None
     try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def _draft_of(path: Path) -> Iterator[Path]:
+    """Give an empty folder beside `path`, to make a run in; nothing of it stays."""
+    draft = _beside(path, NEW)
+    missing = [parent for parent in draft.parents if not parent.exists()]
+    try:
+        draft.mkdir(parents=True, exist_ok=True)
+        with locked(path, draft):
+            try:
+                _clear(draft)  # a process that was killed may have left it
+                _undo_half_a_replacement(path)
+                _remove(_beside(path, _OLD))
+                yield draft
+            finally:
+                _remove(draft)
+                _remove(_beside(path, _OLD))
+    finally:
+        for parent in missing:
+            with suppress(OSError):  # it is used by now
+                parent.rmdir()
+
+
+def _beside(path: Path, ending: str) -> Path:
+    path = path.resolve()
+    return path.with_name(f".{path.name}{ending}")
+
+
+def _remove(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _clear(draft: Path) -> None:
+    for left in draft.iterdir():
+        if left.is_dir():
+            shutil.rmtree(left)
+        elif left.name != LOCK:
+            left.unlink()
+
+
+def _replace(path: Path, new: Path) -> None:
+    """Move the folder `new` to `path`, and what is there out of the way; both or neither."""
+    path, old = path.resolve(), _beside(path, _OLD)
+    if not path.exists():
         new.rename(path)
-    except BaseException:
-        if there:
-            old.rename(path)
-        raise
+    else:
+        with locked(path):
+            path.rename(old)
+            try:
+                new.rename(path)
+            except BaseException:
+                old.rename(path)
+                raise
+    flush_folder(path.parent)
+
+
+def _undo_half_a_replacement(path: Path) -> None:
+    """Bring back the older run, if a process was killed before the new one took its place."""
+    old = _beside(path, _OLD)
+    if old.exists() and not path.exists():
+        old.rename(path.resolve())
 
 
 def _refuse_to_overwrite(path: Path, force: bool) -> None:
@@ -108,14 +182,8 @@ def _refuse_to_overwrite(path: Path, force: bool) -> None:
             f"{path} holds a run already; go on with it by --resume, replace it by --force, "
             "or choose another --out"
         )
-    if strange := sorted({p.name for p in path.iterdir()} - set(FILES)):
+    if strange := sorted({p.name.removesuffix(NEW) for p in path.iterdir()} - set(FILES)):
         raise RunError(
             f"{path} holds {strange[0]}, which is no part of a run and would be lost; "
             "move it, or choose another --out"
         )
-
-
-def _folder_near(path: Path) -> tempfile.TemporaryDirectory[str]:
-    """A temporary folder on the disk where `path` is to be."""
-    home = next(p for p in path.absolute().parents if p.exists())
-    return tempfile.TemporaryDirectory(dir=home, prefix=".textgen-")

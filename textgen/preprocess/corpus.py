@@ -1,5 +1,7 @@
 """A corpus on disk: the ids of one or several books, and where each book begins."""
 
+import hashlib
+import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,6 +18,7 @@ from textgen.preprocess.tokenizers import Ids, Tokenizer
 from textgen.preprocess.vocabulary import Counts, new_vocabulary
 
 _BLOCK = 1 << 22  # tokens
+_LARGEST_ALPHABET = 1 << 17  # characters; all that writing knows, but no room for noise
 _IDS, _DOCUMENTS = "ids.npy", "documents.npy"
 
 
@@ -27,6 +30,7 @@ class Prepared:
     tokens: int
     characters_per_token: float
     """In the part that validates; in the whole where nothing does."""
+    digest: str
 
 
 @dataclass(frozen=True)
@@ -39,15 +43,12 @@ class Corpus:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def equals(self, other: "Corpus") -> bool:
-        return (
-            len(self) == len(other)
-            and np.array_equal(self.documents, other.documents)
-            and all(
-                np.array_equal(self.ids[start : start + _BLOCK], other.ids[start : start + _BLOCK])
-                for start in range(0, len(self), _BLOCK)
-            )
-        )
+    def digest(self) -> str:
+        """The SHA-256 of ids and documents."""
+        sha = hashlib.sha256(self.documents.data)
+        for start in range(0, len(self), _BLOCK):
+            sha.update(self.ids[start : start + _BLOCK].data)
+        return sha.hexdigest()
 
     def split(self, validation: float) -> tuple["Corpus", "Corpus"]:
         """Return the training part and, after it, the share that validates."""
@@ -83,6 +84,11 @@ def prepare(books: Sequence[str | Path], folder: Path, options: TrainingOptions)
         missing = len(validation_counts) - len(training_counts)
         training_counts = np.pad(training_counts, (0, missing))
         counts = training_counts + validation_counts
+        if options.level == "char" and (alphabet := np.count_nonzero(counts)) > _LARGEST_ALPHABET:
+            raise BookError(
+                f"{alphabet:,} distinct characters are more than a network by characters can "
+                "tell apart; if the books are text, train with --level byte"
+            )
         tokenizer, table = vocabulary.choose(counts, training_counts)
         if tokenizer.level == "word" and len(tokenizer) == 1:
             raise BookError(
@@ -96,8 +102,12 @@ def prepare(books: Sequence[str | Path], folder: Path, options: TrainingOptions)
             np.lib.format.write_array_header_1_0(ids, header)
             for numbers in _numbers(file, 0, tokens):
                 ids.write(table[numbers].data)
-    np.save(folder / _DOCUMENTS, documents)
-    return Prepared(tokenizer, tokens, float(lengths @ judged / judged.sum()))
+            _flush(ids)
+    with (folder / _DOCUMENTS).open("wb") as file:
+        np.lib.format.write_array(file, documents)
+        _flush(file)
+    digest = load(folder, tokens, len(tokenizer)).digest()
+    return Prepared(tokenizer, tokens, float(lengths @ judged / judged.sum()), digest)
 
 
 def load(folder: Path, tokens: int, vocabulary_size: int) -> Corpus:
@@ -105,6 +115,8 @@ def load(folder: Path, tokens: int, vocabulary_size: int) -> Corpus:
 
     Raises ValueError or OSError where it is damaged.
     """
+    if not all((folder / name).is_file() for name in (_IDS, _DOCUMENTS)):
+        raise ValueError(f"{_IDS} and {_DOCUMENTS} are not both there as files")
     ids = np.lib.format.open_memmap(folder / _IDS, "r")
     documents = np.lib.format.open_memmap(folder / _DOCUMENTS, "r")
     if ids.shape != (tokens,) or ids.dtype.kind != "u" or ids.max() >= vocabulary_size:
@@ -119,6 +131,12 @@ def load(folder: Path, tokens: int, vocabulary_size: int) -> Corpus:
     ):
         raise ValueError("its list of documents is damaged")
     return Corpus(ids, documents)
+
+
+def _flush(file: BinaryIO) -> None:
+    """Have what was written reach the disk."""
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def _training_length(tokens: int, validation: float) -> int:

@@ -5,6 +5,7 @@ the order of first appearance, a byte its value. When all is read, a vocabulary 
 the numbers are mapped to ids.
 """
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from itertools import count
@@ -66,7 +67,7 @@ class Words:
 
     def number(self, blocks: Iterable[str]) -> Iterator[Ids]:
         split = word_splitter()
-        for text in _cut_before_white_space(blocks):
+        for text in _cut_between_tokens(blocks):
             yield np.array([self._numbers[word] for word in split(text)], np.uint32)
 
     def choose(self, counts: Counts, training_counts: Counts) -> tuple[Tokenizer, Ids]:
@@ -99,16 +100,22 @@ def new_vocabulary(options: TrainingOptions) -> Vocabulary:
     return Characters() if options.level == "char" else Bytes()
 
 
-def _cut_before_white_space(blocks: Iterable[str]) -> Iterator[str]:
+# The end of a text up to its last place where one token is sure to end and another to begin:
+# before white space or punctuation that follows anything but white space. An apostrophe may
+# stand inside a word.
+_UP_TO_BORDER = re.compile(r"(?s).*\S(?=\s|[^\w\s'’])")
+
+
+def _cut_between_tokens(blocks: Iterable[str]) -> Iterator[str]:
     """Regroup blocks so that no token of WORD_PATTERN lies across a border.
 
-    No token has white space after anything else, so a border before white space is safe.
+    Takes linear time however long a text goes without a border.
     """
-    rest = ""
+    rest: list[str] = []
     for text in blocks:
-        rest += text
-        parts = rest.rsplit(maxsplit=1)
-        if len(parts) == 2:
-            yield parts[0]
-            rest = rest[len(parts[0]) :]
-    yield rest
+        if match := _UP_TO_BORDER.match(text):
+            yield "".join([*rest, match[0]])
+            rest = [text[match.end() :]]
+        else:
+            rest.append(text)
+    yield "".join(rest)

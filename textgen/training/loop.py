@@ -5,10 +5,8 @@ import signal
 import textwrap
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -35,29 +33,31 @@ _EVALUATED = 1 << 20  # tokens of the validation part at most; `evaluate` takes 
 _ROW = 4096  # tokens each row of an evaluation predicts, at least
 _OVERLAP = 256  # tokens that warm the state of each row but the first
 _COMPILING = 3  # first steps, left out of the speed told
+_STOPPING = [  # Windows has not all of them
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+]
 _PREVIEW = {"char": 240, "byte": 240, "word": 60}  # tokens
 
 
 def fit(run: Run, quiet: bool = False) -> None:
     """Train `run` until its epochs or minutes are over, from where it was last saved.
 
-    On Ctrl-C the run is saved after the step at hand and KeyboardInterrupt raised; a second
-    Ctrl-C does not wait. Raises TrainingError when the loss is no number any more.
+    On Ctrl-C, or when the process is told to end, the run is saved after the step at hand,
+    and then the signal takes its course: Ctrl-C raises KeyboardInterrupt. A second one does
+    not wait. Raises TrainingError when the loss is no number any more.
     """
     training = _Training(run)
     run.write_config()  # options may have changed since the run was begun
-    with _interrupt_flag() as interrupted, Reporter(quiet, training.done()) as reporter:
+    with _Stop() as stop, Reporter(quiet, training.done()) as reporter:
         reporter.note(training.header())
         while not training.finished():
             training.step()
             reporter.stepped(training.done(), training.figures)
             if training.evaluation_is_due():
                 reporter.note(training.evaluate())
-            if interrupted.is_set():
+            if stop.wanted:
                 training.save()
-                raise KeyboardInterrupt(
-                    f"stopped and saved; go on with: textgen train --out {run.path} --resume"
-                )
+                stop.obey()
             if training.save_is_due():
                 training.save()
         if not training.evaluated():
@@ -263,22 +263,44 @@ def _validation_streams(validation: Corpus, options: TrainingOptions) -> Streams
     return Streams(validation, rows, options.chunk_length, overlap=_OVERLAP if rows > 1 else 0)
 
 
-@contextmanager
-def _interrupt_flag() -> Iterator[threading.Event]:
-    """Turn the first Ctrl-C into a flag, where signals can be caught: in the main thread."""
-    flag = threading.Event()
+class _Stop:
+    """Holds back the signals that end a process, where signals can be caught: in the main thread.
 
-    def interrupt(_signal: int, _frame: FrameType | None) -> None:
-        if flag.is_set():
-            raise KeyboardInterrupt
-        flag.set()
+    Those that the process ignores, as Ctrl-C under nohup, stay ignored.
+    """
 
-    ignored = signal.getsignal(signal.SIGINT) == signal.SIG_IGN  # as under nohup
-    if ignored or threading.current_thread() is not threading.main_thread():
-        yield flag
-        return
-    before = signal.signal(signal.SIGINT, interrupt)
-    try:
-        yield flag
-    finally:
-        signal.signal(signal.SIGINT, before)
+    def __init__(self) -> None:
+        self._signal: int | None = None
+        self._handlers: dict[int, Any] = {}
+
+    @property
+    def wanted(self) -> bool:
+        return self._signal is not None
+
+    def obey(self) -> NoReturn:
+        """Let the signal do what it would have done; if nothing, what Ctrl-C does."""
+        assert self._signal is not None
+        self._give_back()
+        signal.raise_signal(self._signal)
+        raise KeyboardInterrupt
+
+    def __enter__(self) -> "_Stop":
+        if threading.current_thread() is threading.main_thread():
+            for number in _STOPPING:
+                handler = signal.getsignal(number)
+                if handler not in (signal.SIG_IGN, None):
+                    self._handlers[number] = handler
+                    signal.signal(number, self._take)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._give_back()
+
+    def _take(self, number: int, _frame: FrameType | None) -> None:
+        impatient, self._signal = self.wanted, number
+        if impatient:
+            self.obey()
+
+    def _give_back(self) -> None:
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)

@@ -7,6 +7,8 @@ from contextlib import suppress
 
 from tqdm import tqdm
 
+from textgen.terminal import visible
+
 _REFRESH = 0.2  # seconds
 
 
@@ -34,7 +36,7 @@ class Reporter:
     def note(self, text: str) -> None:
         if not self._quiet:
             with suppress(OSError):  # a full disk behind standard error is no reason to stop
-                tqdm.write(text, file=sys.stderr)
+                tqdm.write(visible(text) if sys.stderr.isatty() else text, file=sys.stderr)
 
     def stepped(self, done: float, figures: Callable[[], str]) -> None:
         """Move the bar to `done` of the run and show the figures beside it."""

@@ -91,7 +91,9 @@ class Stepper:
         if (size := self._network.vocabulary_size) > LARGE:
             candidates, targets = draw(batch.targets, size, rng)
             batch = batch._replace(targets=targets)
-        loss, states = self._train(batch, states, tf.constant(learning_rate), dropout, candidates)
+        # As an array: TensorFlow keeps every Python number that it ever made a tensor of.
+        rate = tf.constant(np.array(learning_rate, np.float32))
+        loss, states = self._train(batch, states, rate, dropout, candidates)
         return float(loss), states
 
     def loss(self, streams: Streams) -> float:
