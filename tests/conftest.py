@@ -23,7 +23,7 @@ SMALL = {
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--kills", type=int, default=6, help="how often training is killed")
+    parser.addoption("--kills", type=int, default=4, help="how often training is killed")
 
 
 def snapshot(folder: Path) -> dict[str, bytes]:

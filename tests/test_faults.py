@@ -12,7 +12,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -47,35 +48,62 @@ def run(model: Model) -> Path:
     return Path(shutil.copytree(model.path, "run"))
 
 
+Start = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Start a command that does not outlive the test."""
+    with ExitStack() as started:
+
+        def start(*arguments: Any) -> "subprocess.Popen[str]":
+            process = subprocess.Popen(command(*arguments), stderr=subprocess.PIPE, text=True)
+            started.callback(process.communicate)
+            started.callback(process.kill)
+            return process
+
+        yield start
+
+
+def wait_for(process: "subprocess.Popen[str]", ready: Callable[[], bool]) -> None:
+    while process.poll() is None and not ready():
+        time.sleep(0.01)
+
+
+def is_newer(path: Path, before: int) -> bool:
+    return path.exists() and path.stat().st_mtime_ns != before
+
+
 # Killed processes
 
 
 def test_a_run_killed_again_and_again_ends_as_if_undisturbed(
-    book: Path, request: pytest.FixtureRequest
+    book: Path, start: Start, request: pytest.FixtureRequest
 ) -> None:
     kills, chance = request.config.getoption("--kills"), random.Random(0)
     flags = [*FLAGS, "--epochs=40", "--dropout=0.2", "--save-every=0.02"]
-    subprocess.run(command("train", book, "--out=undisturbed", *flags), check=True)
-    saved, killed = Path("run/training.safetensors"), 0
-    while killed < kills:
+    assert start("train", book, "--out=undisturbed", *flags).wait() == 0
+    saved = Path("run/training.safetensors")
+    while kills:
         shutil.rmtree("run", ignore_errors=True)
         finished = False
         while not finished:
-            begun = Path("run").exists()
-            how = ["--resume", "--save-every=0.02", "-q"] if begun else [book, *flags]
+            how = ["--resume", "-q"] if Path("run").exists() else [book, *flags]
             before = saved.stat().st_mtime_ns if saved.exists() else 0
-            process = subprocess.Popen(command("train", "--out=run", *how))
-            if chance.random() < 0.2:  # while it starts
+            has_saved = partial(is_newer, saved, before)
+            process = start("train", "--out=run", *how)
+            if kills and chance.random() < 0.2:  # while it starts
                 time.sleep(chance.uniform(0, 3))
-            else:  # while it trains
-                while process.poll() is None and not (
-                    saved.exists() and saved.stat().st_mtime_ns != before
-                ):
-                    time.sleep(0.01)
+            elif kills:  # while it trains
+                wait_for(process, has_saved)
                 time.sleep(chance.uniform(0, 0.5))
+            else:
+                process.wait()
             process.kill()
             finished = process.wait() == 0
-            killed += not finished
+            if not finished:
+                assert process.returncode == -signal.SIGKILL, process.communicate()
+                kills -= 1
             if Path("run/model.safetensors").exists():
                 textgen.load("run").generate(length=3)
             elif Path("run").exists():
@@ -249,13 +277,11 @@ def test_a_first_beginning_that_is_cut_short_is_in_nobodys_way(
 
 
 @pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", -1)])
-def test_signals_save_before_they_end_training(book: Path, name: str, code: int) -> None:
-    flags = [*FLAGS, "--epochs=100000", "--save-every=3"]
-    process = subprocess.Popen(
-        command("train", book, "--out=run", *flags), stderr=subprocess.PIPE, text=True
-    )
-    while process.poll() is None and not Path("run/training.safetensors").exists():
-        time.sleep(0.01)
+def test_signals_save_before_they_end_training(
+    book: Path, start: Start, name: str, code: int
+) -> None:
+    process = start("train", book, "--out=run", *FLAGS, "--epochs=100000", "--save-every=3")
+    wait_for(process, Path("run/training.safetensors").exists)
     time.sleep(0.3)
     before = in_training(Path("run"))[1].progress.step
     process.send_signal(getattr(signal, name))
@@ -266,14 +292,11 @@ def test_signals_save_before_they_end_training(book: Path, name: str, code: int)
         assert errors == "stopped; go on with: textgen train --out run --resume\n"
 
 
-def test_a_signal_before_the_first_step_tells_how_to_go_on(book: Path) -> None:
+def test_a_signal_before_the_first_step_tells_how_to_go_on(book: Path, start: Start) -> None:
     create("run", [book], OPTIONS)
     Path("run/.lock").unlink()
-    process = subprocess.Popen(
-        command("train", "--out=run", "--resume"), stderr=subprocess.PIPE, text=True
-    )
-    while not Path("run/.lock").exists():
-        time.sleep(0.01)
+    process = start("train", "--out=run", "--resume")
+    wait_for(process, Path("run/.lock").exists)
     time.sleep(0.3)  # TensorFlow takes seconds to import
     process.terminate()
     _, errors = process.communicate(timeout=60)
