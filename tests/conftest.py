@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from hypothesis import settings
 
 import textgen
 from textgen.cli import main
@@ -20,6 +21,10 @@ SMALL = {
     "chunk_length": 8,
     "quiet": True,
 }
+
+
+# pytest --hypothesis-profile=many: as many cases as one has patience for; each within 5 s.
+settings.register_profile("many", max_examples=4000, deadline=5000)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

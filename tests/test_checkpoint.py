@@ -14,7 +14,7 @@ from safetensors.numpy import load_file, save_file
 
 import textgen
 from textgen import checkpoint
-from textgen.checkpoint import Run
+from textgen.checkpoint import FILES, Run
 from textgen.errors import BookError, RunError
 from textgen.model import Model
 from textgen.options import TrainingOptions
@@ -92,6 +92,8 @@ def poison(path: Path) -> None:
         ("config.json", lambda p: edit(p, lambda c: c.pop("options")), "options"),
         ("config.json", lambda p: edit(p, lambda c: c.update(format="1")), "not the settings"),
         ("config.json", lambda p: edit(p, lambda c: c.update(format=99)), "format 99, which needs"),
+        ("config.json", lambda p: edit(p, lambda c: c.update(format=0)), "never was a format 0"),
+        ("config.json", lambda p: edit(p, lambda c: c.update(corpus_digest=3)), "digest"),
         ("config.json", lambda p: edit(p, lambda c: c["options"].update(units=-1)), "units"),
         ("config.json", lambda p: edit(p, lambda c: c["options"].update(units=99)), "float32 of"),
         ("config.json", lambda p: edit(p, lambda c: c["options"].update(units=10**8)), "units"),
@@ -130,6 +132,7 @@ def test_damage_is_told_in_one_line(
 @pytest.mark.parametrize(
     ("name", "damage"),
     [
+        ("config.json", lambda p: edit(p, lambda c: c.update(books=[]))),
         ("training.safetensors", lambda p: cut(p, -1)),
         ("training.safetensors", drop),
         ("corpus/ids.npy", lambda p: cut(p, 200)),
@@ -155,6 +158,70 @@ def test_damage_to_what_resuming_needs(
     assert snapshot(run) == before
     assert "\n" not in str(error.value)
     textgen.load(run).generate(length=3)  # writing needs none of it
+
+
+def test_weights_belong_to_their_vocabulary(run: Path, models: dict[str, Model]) -> None:
+    def swap(tokenizer: dict) -> None:
+        first, second, *rest = tokenizer["vocabulary"]
+        tokenizer["vocabulary"] = [second, first, *rest]
+
+    shutil.rmtree(run)
+    shutil.copytree(models["word"].path, run)
+    edit(run / "tokenizer.json", swap)
+    with pytest.raises(RunError, match=r"belongs to another tokenizer\.json"):
+        textgen.load(run)
+
+
+def test_runs_made_before_there_were_digests_are_read(run: Path, model: Model) -> None:
+    edit(run / "config.json", lambda config: config.pop("corpus_digest"))
+    for path in run.glob("*.safetensors"):
+        with safe_open(path, "numpy") as file:
+            metadata = {k: v for k, v in file.metadata().items() if k != "vocabulary"}
+        save_file(load_file(path), path, metadata)
+    assert textgen.load(run).generate(seed=1) == model.generate(seed=1)
+    book = model.path.parent / "book.txt"
+    textgen.train(book, out=run, resume=True, epochs=2.5, quiet=True)
+    assert Run.open(run).history()[-1]["epoch"] > 2
+
+
+def test_nothing_is_written_through_a_link(run: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "mine.txt"
+    mine.write_text("mine")
+    (run / "samples.txt").unlink()
+    for name in ("samples.txt", *(f"{name}.new" for name in FILES if "." in name[1:])):
+        (run / name).symlink_to(mine)
+    with pytest.raises(RunError, match=r"cannot write .*samples\.txt"):
+        Run.open(run).add_sample("text", 0)
+    (run / "samples.txt").unlink()
+    (run / ".lock").unlink(missing_ok=True)
+    textgen.train(out=run, resume=True, epochs=2.5, quiet=True)
+    (run / ".lock").unlink()
+    (run / ".lock").symlink_to(mine)
+    with pytest.raises(RunError, match=r"cannot write"):
+        textgen.train(out=run, resume=True, epochs=3, quiet=True)
+    assert mine.read_text() == "mine"
+
+
+def read_all(run: Path) -> None:
+    Run.open(run).describe()
+    textgen.load(run)
+    textgen.train(out=run, resume=True, epochs=3, quiet=True)
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if "." in name[1:]])
+def test_what_may_never_end_is_not_read(run: Path, name: str) -> None:
+    (run / name).unlink()
+    os.mkfifo(run / name)
+    with pytest.raises(RunError, match=r"is no plain file|is not a run|cannot write"):
+        read_all(run)
+
+
+@pytest.mark.parametrize("name", ["ids.npy", "documents.npy"])
+def test_what_may_never_end_is_not_trained_on(run: Path, name: str) -> None:
+    (run / "corpus" / name).unlink()
+    os.mkfifo(run / "corpus" / name)
+    with pytest.raises(RunError, match="not both there as files"):
+        textgen.train(out=run, resume=True, epochs=3, quiet=True)
 
 
 @pytest.mark.parametrize(

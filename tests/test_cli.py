@@ -303,6 +303,15 @@ def test_an_encoding_that_lacks_a_character_shows_a_question_mark(model: Model) 
     assert result.stdout.startswith("?é")
 
 
+@pytest.mark.parametrize("level", ["char", "word", "byte"])
+def test_half_a_character_in_a_prompt(level: str, models: dict[str, Model]) -> None:
+    # What Python makes of a byte in the command line that is no UTF-8.
+    result = run("sample", models[level].path, "-p", "a \udcff", "-l", "3", "--seed", "1")
+    assert (result.returncode == 0) == (level != "char")
+    if level == "char":
+        assert "has never seen '\\udcff'" in result.stderr
+
+
 def test_names_are_printed_in_one_line(command: Command) -> None:
     assert one_line(command("sample", "a\nb\x1b[1m"), 1).startswith("a\\nb\\x1b[1m is not a run")
 
@@ -317,6 +326,12 @@ def test_closed_and_full_streams(book: Path, model: Model) -> None:
         1,
         "Error: cannot print: No space left on device\n",
     )
+    for arguments in ("--help", "train --help", "--version"):
+        result = shell(f"{arguments} >/dev/full")
+        assert (result.returncode, result.stderr) == (
+            1,
+            "Error: cannot print: No space left on device\n",
+        )
     result = shell("train - <&-")
     assert (result.returncode, result.stderr) == (
         1,

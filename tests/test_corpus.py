@@ -1,15 +1,20 @@
 """Books to ids on disk."""
 
+import itertools
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from textgen.errors import BookError
 from textgen.options import TrainingOptions
 from textgen.preprocess import corpus, reading
 from textgen.preprocess.corpus import Corpus, prepare
-from textgen.preprocess.tokenizers import Tokenizer, WordTokenizer
+from textgen.preprocess.tokenizers import Tokenizer, WordTokenizer, word_splitter
+from textgen.preprocess.vocabulary import Words
 
 SHORT = {"batch_size": 2, "chunk_length": 2}
 
@@ -34,6 +39,40 @@ def test_ids_are_those_of_the_text(level: str, block: int, monkeypatch: pytest.M
     np.testing.assert_array_equal(found.ids, tokenizer.encode(text))
     assert tokenizer.decode(found.ids) == text
     assert characters == pytest.approx(len(text) / len(found))
+
+
+@given(
+    st.lists(st.text(st.sampled_from("ab' ’\n.,-é\u0301"), max_size=9), max_size=9),
+)
+def test_words_are_the_same_wherever_their_text_is_cut(parts: list[str]) -> None:
+    words = Words(1, 100)
+    numbers = [n for block in words.number(parts) for n in block.tolist()]
+    names = list(words._numbers)
+    assert [names[n] for n in numbers] == word_splitter()("".join(parts))
+
+
+def test_long_lines_take_no_longer_than_short_ones() -> None:
+    # 60 MB in which no word ends; 3 s at hand, 40 s if it were looked through from the start
+    # for every block.
+    words, start = Words(1, 100), time.monotonic()
+    blocks = itertools.repeat("ab" * 500_000, 60)
+    assert sum(map(len, words.number(blocks))) == 1
+    assert time.monotonic() - start < 20
+    assert [len(word) for word in words._numbers] == [60_000_000]
+
+
+def test_noise_is_no_alphabet() -> None:
+    noise = "".join(map(chr, [*range(0xD800), *range(0xE000, 0x30000)]))
+    with pytest.raises(BookError, match=r"distinct characters .* --level byte"):
+        prepared(noise)
+    assert len(prepared(noise, level="byte")[0]) == 256
+
+
+@pytest.mark.parametrize("level", ["char", "word", "byte"])
+def test_control_characters_are_characters(level: str) -> None:
+    text = "a\0b\x1b[1m\x7f c\u202e\ufeff\U0010ffff d\n" * 5
+    tokenizer, found, _ = prepared(text, level=level, min_count=1)
+    assert tokenizer.decode(found.ids) == text
 
 
 def test_ids_take_the_smallest_type_and_stay_on_disk() -> None:

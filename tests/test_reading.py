@@ -107,3 +107,24 @@ def test_a_named_pipe() -> None:
     writer.start()
     assert read_text("pipe") == "one\ntwo"
     writer.join()
+
+
+def test_a_file_that_grows_is_read_as_far_as_it_went_when_opened(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(reading, "_BLOCK", 4)
+    path = write(b"one two three")
+    blocks = read_blocks(path)
+    first = next(blocks)
+    with path.open("ab") as file:
+        file.write(b" four\xff")
+    assert first + "".join(blocks) == "one two three"
+
+
+def test_a_file_that_shrinks_ends_where_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "_BLOCK", 20_000)
+    path = write(b"a" * 100_000)
+    blocks = read_blocks(path)
+    first = next(blocks)
+    os.truncate(path, 50_000)
+    assert len(first + "".join(blocks)) == 50_000

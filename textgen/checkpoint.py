@@ -200,6 +200,8 @@ class Run:
     def corpus(self) -> corpus.Corpus:
         with _reading(self.path / CORPUS):
             found = corpus.load(self.path / CORPUS, self.tokens, len(self.tokenizer))
+            if len(found.documents) != len(self.books):
+                raise ValueError(f"it holds {len(found.documents)} books, not {len(self.books)}")
             if self.corpus_digest not in (None, found.digest()):
                 raise ValueError("it is not what this run was begun with")
             return found

@@ -100,10 +100,9 @@ def new_vocabulary(options: TrainingOptions) -> Vocabulary:
     return Characters() if options.level == "char" else Bytes()
 
 
-# The end of a text up to its last place where one token is sure to end and another to begin:
-# before white space or punctuation that follows anything but white space. An apostrophe may
-# stand inside a word.
-_UP_TO_BORDER = re.compile(r"(?s).*\S(?=\s|[^\w\s'’])")
+# A text up to its last place where one token is sure to end and another to begin: before
+# white space, or a mark that no word holds, if it follows anything but white space.
+_UP_TO_BORDER = re.compile(r"(?s).*\S(?=[\s!-&(-/:-@\[-^`{-~、。，；：？！])")
 
 
 def _cut_between_tokens(blocks: Iterable[str]) -> Iterator[str]:
