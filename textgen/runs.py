@@ -130,7 +130,7 @@ def _draft_of(path: Path) -> Iterator[Path]:
 
 def _beside(path: Path, ending: str) -> Path:
     path = path.resolve()
-    return path.with_name(f".{path.name}{ending}")
+    return path.with_name(f".textgen-{path.name}{ending}")
 
 
 def _remove(folder: Path) -> None:
