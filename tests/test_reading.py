@@ -63,6 +63,14 @@ def test_gutenberg_wrapping_is_cut_off(title: str) -> None:
     assert read_text(path, keep_gutenberg=True).startswith("The eBook\n")
 
 
+def test_of_several_gutenberg_books_in_one_file_none_is_lost() -> None:
+    books = [HEADER.format(name) + f"It was {name}.\r\n" + LICENCE.format(name) for name in "ABC"]
+    text = read_text(write("".join(books).encode()))
+    assert text.startswith("It was A.\n")
+    assert "It was B.\n" in text
+    assert text.endswith("It was C.\n")
+
+
 def test_half_a_gutenberg_wrapping_stays() -> None:
     for half in (HEADER.format("X") + "It was.", "It was." + LICENCE.format("X")):
         assert read_text(write(half.encode())) == half.replace("\r\n", "\n")

@@ -37,7 +37,8 @@ def read_blocks(
     `source` is a path, or "-" for standard input. Without `encoding` the text is UTF-8, or
     what its byte-order mark says. Line ends become `\n`. What Project Gutenberg puts before
     and after a book is left out where both of its markers are there, in ASCII, as they are in
-    its files.
+    its files; of several such books in one file, what stands before the first and after the
+    last.
 
     Raises BookError when the file cannot be read or decoded, OptionError for an encoding
     that does not exist.
@@ -122,5 +123,7 @@ def _without_wrapping(file: BinaryIO, start: int, stop: int) -> tuple[int, int]:
         return start, stop
     with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         header = _HEADER.search(data)
-        licence = header and _LICENCE.search(data, header.end())
-        return (header.end(), licence.start()) if header and licence else (start, stop)
+        if header is None:
+            return start, stop
+        licences = [match.start() for match in _LICENCE.finditer(data, header.end())]
+        return (header.end(), licences[-1]) if licences else (start, stop)
