@@ -23,8 +23,10 @@ SMALL = {
 }
 
 
-# pytest --hypothesis-profile=many: as many cases as one has patience for; each within 5 s.
+settings.register_profile("few", deadline=None)
+# pytest --hypothesis-profile=many: thousands of cases, each of which may take 5 s.
 settings.register_profile("many", max_examples=4000, deadline=5000)
+settings.load_profile("few")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
