@@ -76,9 +76,9 @@ def retype(path: Path) -> None:
     save_file({name: array.astype(np.float16) for name, array in load_file(path).items()}, path)
 
 
-def poison(path: Path) -> None:
+def poison(path: Path, value: float = np.nan) -> None:
     arrays = load_file(path)
-    arrays["output.bias"][0] = np.nan
+    arrays["output.bias"][0] = value
     save_file(arrays, path)
 
 
@@ -112,6 +112,7 @@ def poison(path: Path) -> None:
         ("model.safetensors", drop, "lacks or adds"),
         ("model.safetensors", retype, "not float32"),
         ("model.safetensors", poison, "not finite"),
+        ("model.safetensors", lambda p: poison(p, 3e38), "far too large"),
         ("config.json", lambda p: p.write_text(p.read_text().replace("16", "1e999")), "damaged"),
         ("config.json", lambda p: edit(p, lambda c: c.update(tokens=-3)), "no length"),
         ("model.safetensors", lambda p: p.unlink(), "no trained weights yet"),
@@ -193,6 +194,10 @@ def test_nothing_is_written_through_a_link(run: Path, tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"cannot write .*samples\.txt"):
         Run.open(run).add_sample("text", 0)
     (run / "samples.txt").unlink()
+    (run / "samples.txt").hardlink_to(mine)
+    with pytest.raises(RunError, match="is a link to another file"):
+        Run.open(run).add_sample("text", 0)
+    (run / "samples.txt").unlink()
     (run / ".lock").unlink(missing_ok=True)
     textgen.train(out=run, resume=True, epochs=2.5, quiet=True)
     (run / ".lock").unlink()
@@ -245,7 +250,12 @@ def test_damaged_metrics(run: Path, lines: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"step": "x"}, {"step": -1}, {"step": 1 << 63}, {"history": [3]}]
+    "change",
+    [
+        *({"step": "x"}, {"step": -1}, {"step": 1 << 63}, {"history": [3]}),
+        *({"seconds": -1e300}, {"seconds": 10**400}, {"history": [json.loads(LINE % 10**400)]}),
+        {"history": [json.loads(LINE % 1) | {"seconds": None}]},
+    ],
 )
 def test_damaged_progress(run: Path, change: dict[str, object]) -> None:
     path = run / "training.safetensors"

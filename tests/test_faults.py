@@ -42,6 +42,11 @@ def weights_of(run: str | Path) -> bytes:
     return (Path(run) / "model.safetensors").read_bytes()
 
 
+def model_book(run: Path) -> str:
+    """The book that a run was trained on."""
+    return Run.open(run).books[0]
+
+
 @pytest.fixture
 def run(model: Model) -> Path:
     """A copy of a trained run."""
@@ -119,7 +124,10 @@ class Killed(BaseException):
 
 
 class Files:
-    """The calls that change files. Call number `last` fails or is the last; a write, half done."""
+    """The calls that change files. Call number `last` fails or is the last; a write, half done.
+
+    With KeyboardInterrupt it is done, and the signal that came meanwhile is raised.
+    """
 
     _CALLS = ("open", "fsync", "rename", "replace", "unlink", "mkdir", "rmdir")
 
@@ -150,9 +158,13 @@ class Files:
 
     def _counted(self, call: Callable[..., Any]) -> Callable[..., Any]:
         def counted(*arguments: Any, **settings: Any) -> Any:
-            if self.step():
+            failing = self.step()
+            if failing and not isinstance(self._fault, KeyboardInterrupt):
                 self.fail()
-            return call(*arguments, **settings)
+            result = call(*arguments, **settings)
+            if failing:
+                self.fail()
+            return result
 
         return counted
 
@@ -185,15 +197,20 @@ class Cut:
         return self._file.truncate(size)
 
 
-FAULTS = [Killed(), OSError(errno.ENOSPC, "No space left on device")]
+FAULTS = [Killed(), KeyboardInterrupt(), OSError(errno.ENOSPC, "No space left on device")]
 FAULTS += [OSError(number, os.strerror(number)) for number in (errno.EMFILE, errno.EROFS)]
-faults = pytest.mark.parametrize("fault", FAULTS, ids=["kill", "full", "handles", "read-only"])
+faults = pytest.mark.parametrize(
+    "fault", FAULTS, ids=["kill", "signal", "full", "handles", "read-only"]
+)
 
 
 @contextmanager
 def cut(last: int, fault: BaseException) -> Iterator[Files]:
     """Let call number `last` of those that change files fail, with the error that is told."""
-    with pytest.MonkeyPatch.context() as patch, suppress(Killed, RunError, BookError):
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        suppress(Killed, KeyboardInterrupt, RunError, BookError),
+    ):
         yield Files(patch, last, fault)
 
 
@@ -273,6 +290,44 @@ def test_a_first_beginning_that_is_cut_short_is_in_nobodys_way(
     assert {p.name for p in Path().rglob("*")} == {"book.txt", "deep"}
 
 
+def test_a_draft_is_not_made_through_a_link(book: Path, run: Path) -> None:
+    Path("mine").mkdir()
+    Path("mine/mine.txt").write_text("mine")
+    for ending in ("new", "old"):
+        Path(f".textgen-run.{ending}").symlink_to("mine")
+    textgen.train(model_book(run), out=run, resume=True, quiet=True)
+    create("other", [book], OPTIONS)
+    with pytest.raises(RunError, match="cannot write run"):
+        create(run, [book], OPTIONS, force=True)
+    assert [p.name for p in Path("mine").iterdir()] == ["mine.txt"]
+    textgen.load(run)
+
+
+def test_the_folder_one_stands_in_is_not_replaced(
+    book: Path, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = snapshot(run)
+    monkeypatch.chdir(run)
+    for out in (".", "../run"):
+        with pytest.raises(RunError, match="holds the folder you are in"):
+            create(out, [book], OPTIONS, force=True)
+    assert snapshot(Path()) == before
+
+
+def test_what_is_no_part_of_a_corpus_is_not_replaced(book: Path, run: Path) -> None:
+    shutil.copy(book, run / "corpus")
+    with pytest.raises(RunError, match=r"holds corpus/book\.txt, which is no part of a run"):
+        create(run, [run / "corpus/book.txt"], OPTIONS, force=True)
+    assert (run / "corpus/book.txt").exists()
+
+
+def test_places_that_are_none(book: Path) -> None:
+    Path("loop").symlink_to("loop")
+    for out in ("/", "loop"):
+        with pytest.raises(RunError, match=r"no place for a run|cannot write"):
+            create(out, [book], OPTIONS)
+
+
 # Signals
 
 
@@ -317,6 +372,33 @@ def test_a_second_signal_does_not_wait(book: Path, monkeypatch: pytest.MonkeyPat
         textgen.train(book, out="run", epochs=1, **SMALL)
     assert not Path("run/training.safetensors").exists()
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_signal_that_is_ignored_stays_ignored(book: Path, start: Start) -> None:
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)  # which children inherit
+    try:
+        process = start("train", book, "--out=run", *FLAGS, "--epochs=20000", "--save-every=1")
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    wait_for(process, Path("run/training.safetensors").exists)
+    process.terminate()
+    time.sleep(1)
+    assert process.poll() is None
+
+
+def test_a_signal_in_the_last_evaluation_is_obeyed(
+    book: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loss = Stepper.loss
+
+    def interrupted(self: Stepper, *arguments: Any) -> float:
+        os.kill(os.getpid(), signal.SIGINT)
+        return loss(self, *arguments)
+
+    monkeypatch.setattr(Stepper, "loss", interrupted)
+    with pytest.raises(KeyboardInterrupt, match="--resume"):
+        textgen.train(book, out="run", epochs=0.1, **SMALL)
+    assert textgen.load("run").generate(length=3)
 
 
 # Two at a time

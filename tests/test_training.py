@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from conftest import SMALL, make_book
 
 import textgen
@@ -264,6 +265,15 @@ def test_a_loss_that_is_no_number_stops_training(
     after = files(run)
     assert after["model.safetensors"] == before["model.safetensors"]
     assert after["training.safetensors"] == before["training.safetensors"]
+
+
+def test_memory_that_does_not_suffice(book: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
+
+    monkeypatch.setattr(Stepper, "train", full)
+    with pytest.raises(TrainingError, match="not enough memory for 1x16 with 4 streams"):
+        trained(book, "run")
 
 
 def test_what_a_run_leaves_behind(book: Path) -> None:

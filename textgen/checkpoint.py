@@ -5,6 +5,7 @@ old file or a whole new one. What is read is checked before it is used, and befo
 taken for it; a run may come from a stranger.
 """
 
+import errno
 import hashlib
 import json
 import math
@@ -45,7 +46,15 @@ GATES = {"lstm": 4, "gru": 3}
 STATES = {"lstm": ("h", "c"), "gru": ("h",)}
 
 
-_FIGURES = ("epoch", "seconds", "loss", "validation_loss", "tokens_per_second")
+# Of an evaluation, and whether it may be missing.
+_FIGURES = {
+    "epoch": False,
+    "seconds": False,
+    "loss": True,
+    "validation_loss": True,
+    "tokens_per_second": True,
+}
+_LARGEST_WEIGHT = 1e6  # far beyond any that training gives; no product of these overflows
 
 
 def weight_shapes(options: TrainingOptions, vocabulary_size: int) -> Shapes:
@@ -92,7 +101,7 @@ class Progress:
         for value in (self.step, self.loss_steps, self.samples_size):
             if type(value) is not int or not 0 <= value < 1 << 53:
                 raise ValueError("its counts are no counts")
-        if not (math.isfinite(self.seconds) and math.isfinite(self.loss_total)):
+        if not (0 <= float(self.seconds) < 1e12 and math.isfinite(float(self.loss_total))):
             raise ValueError("its progress makes no sense")
         _checked_history(self.history)
 
@@ -274,6 +283,8 @@ class Run:
         """
         path = self.path / SAMPLES
         with writing(path), os.fdopen(_open_plainly(path), "ab") as file:
+            if os.fstat(file.fileno()).st_nlink > 1:
+                raise OSError(errno.EMLINK, "it is a link to another file")
             size = min(size, file.tell())
             file.truncate(size)
             return size + file.write(text.encode("utf-8", "replace"))
@@ -298,8 +309,8 @@ class Run:
                 if tuple(part.get_shape()) != shapes[name] or part.get_dtype() != "F32":
                     raise ValueError(f"{name} is not float32 of shape {shapes[name]}")
             arrays = {name: file.get_tensor(name) for name in shapes}
-            if not all(np.isfinite(array).all() for array in arrays.values()):
-                raise ValueError("it holds numbers that are not finite")
+            if not all((np.abs(array) < _LARGEST_WEIGHT).all() for array in arrays.values()):
+                raise ValueError("it holds numbers that are not finite, or far too large")
             return arrays, metadata
 
 
@@ -314,8 +325,11 @@ def _checked_history(lines: Iterable[Any]) -> list[dict[str, Any]]:
     for line in history:
         if not isinstance(line, dict) or type(line.get("step")) is not int:
             raise ValueError("a line of it is no evaluation")
-        for name in _FIGURES:
-            if line[name] is not None and not abs(line[name]) < math.inf:
+        for name, optional in _FIGURES.items():
+            figure = line[name]
+            if figure is None and optional:
+                continue
+            if not isinstance(figure, int | float) or not math.isfinite(float(figure)):
                 raise ValueError("a figure in it is no number")
     return history
 
@@ -347,7 +361,7 @@ def writing(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise RunError(
-            f"cannot write {path}: {error.strerror}; see to that, or choose another --out"
+            f"cannot write {path}: {error.strerror or error}; see to that, or choose another --out"
         ) from None
 
 

@@ -64,10 +64,12 @@ def _sigterm_raised() -> Iterator[None]:
     def terminate(_number: int, _frame: FrameType | None) -> None:
         raise _Terminated
 
-    if threading.current_thread() is not threading.main_thread():
+    before = signal.getsignal(signal.SIGTERM)
+    in_main = threading.current_thread() is threading.main_thread()
+    if not in_main or before in (signal.SIG_IGN, None):
         yield
         return
-    before = signal.signal(signal.SIGTERM, terminate)
+    signal.signal(signal.SIGTERM, terminate)
     try:
         yield
     finally:
@@ -323,8 +325,8 @@ def _cell(value: Any) -> str:
     if value is None:
         return "-"
     if isinstance(value, list):
-        return ", ".join(map(str, value))
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+        return ", ".join(map(_cell, value))
+    return f"{value:.6g}" if isinstance(value, float) else one_line(str(value))
 
 
 if __name__ == "__main__":

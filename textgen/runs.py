@@ -1,5 +1,6 @@
 """Runs begun, gone on with, and found: stage 1 into a folder that stage 2 can train."""
 
+import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -29,6 +30,8 @@ def create(
     """
     path = Path(path)
     with writing(path), _draft_of(path) as draft:
+        if Path.cwd().is_relative_to(path.resolve()):
+            raise RunError(f"{path} holds the folder you are in; leave it, or choose another --out")
         _refuse_to_overwrite(path, force)
         (draft / CORPUS).mkdir()
         found = corpus.prepare(books, draft / CORPUS, options)
@@ -54,7 +57,8 @@ def reopen(path: str | Path, books: Sequence[str | Path], changes: dict[str, Any
 
     Where books are given, they must be those that the run began with, or BookError is raised.
     """
-    _undo_half_a_replacement(Path(path))
+    with writing(Path(path)):
+        _undo_half_a_replacement(Path(path))
     run = Run.open(path)
     fixed = {item.name for item in fields(TrainingOptions) if not item.metadata["on_resume"]}
     for name in sorted(changes.keys() & fixed):
@@ -74,7 +78,7 @@ def reopen(path: str | Path, books: Sequence[str | Path], changes: dict[str, Any
 
 def newest(folder: str | Path = CHECKPOINTS) -> Path:
     """The run under `folder` whose weights were saved last; raises RunError if there is none."""
-    models = Path(folder).glob(f"*/{MODEL}")
+    models = filter(Path.is_file, Path(folder).glob(f"*/{MODEL}"))
     try:
         return max(models, key=lambda model: model.stat().st_mtime).parent
     except ValueError:
@@ -112,16 +116,20 @@ def _draft_of(path: Path) -> Iterator[Path]:
     draft = _beside(path, NEW)
     missing = [parent for parent in draft.parents if not parent.exists()]
     try:
+        if draft.is_symlink():  # none of ours
+            draft.unlink()
         draft.mkdir(parents=True, exist_ok=True)
         with locked(path, draft):
+            ours = draft.stat()
             try:
                 _clear(draft)  # a process that was killed may have left it
                 _undo_half_a_replacement(path)
-                _remove(_beside(path, _OLD))
                 yield draft
             finally:
-                _remove(draft)
-                _remove(_beside(path, _OLD))
+                _undo_half_a_replacement(path)
+                with suppress(OSError):  # renamed, and perhaps another's by now
+                    if os.path.samestat(ours, draft.stat()):
+                        _remove(draft)
     finally:
         for parent in missing:
             with suppress(OSError):  # it is used by now
@@ -129,8 +137,11 @@ def _draft_of(path: Path) -> Iterator[Path]:
 
 
 def _beside(path: Path, ending: str) -> Path:
-    path = path.resolve()
-    return path.with_name(f".textgen-{path.name}{ending}")
+    try:
+        path = path.resolve()
+        return path.with_name(f".textgen-{path.name}{ending}")
+    except (RuntimeError, ValueError):  # links in a circle; the root
+        raise RunError(f"{path} is no place for a run; choose another --out") from None
 
 
 def _remove(folder: Path) -> None:
@@ -139,32 +150,33 @@ def _remove(folder: Path) -> None:
 
 def _clear(draft: Path) -> None:
     for left in draft.iterdir():
-        if left.is_dir():
+        if left.is_dir() and not left.is_symlink():
             shutil.rmtree(left)
         elif left.name != LOCK:
             left.unlink()
 
 
 def _replace(path: Path, new: Path) -> None:
-    """Move the folder `new` to `path`, and what is there out of the way; both or neither."""
+    """Move the folder `new` to `path`, and what is there out of the way before.
+
+    Where that ends half done, `_undo_half_a_replacement` mends it.
+    """
     path, old = path.resolve(), _beside(path, _OLD)
     if not path.exists():
         new.rename(path)
     else:
         with locked(path):
+            _remove(old)
             path.rename(old)
-            try:
-                new.rename(path)
-            except BaseException:
-                old.rename(path)
-                raise
+            new.rename(path)
     flush_folder(path.parent)
+    _remove(old)
 
 
 def _undo_half_a_replacement(path: Path) -> None:
-    """Bring back the older run, if a process was killed before the new one took its place."""
+    """Bring back the older run, if a process was ended before the new one took its place."""
     old = _beside(path, _OLD)
-    if old.exists() and not path.exists():
+    if old.is_dir() and not old.is_symlink() and not path.exists():
         old.rename(path.resolve())
 
 
@@ -182,7 +194,12 @@ def _refuse_to_overwrite(path: Path, force: bool) -> None:
             f"{path} holds a run already; go on with it by --resume, replace it by --force, "
             "or choose another --out"
         )
-    if strange := sorted({p.name.removesuffix(NEW) for p in path.iterdir()} - set(FILES)):
+    found = {p.name.removesuffix(NEW) for p in path.iterdir()} - set(FILES)
+    if (path / CORPUS).is_dir():
+        found |= {f"{CORPUS}/{p.name}" for p in (path / CORPUS).iterdir()} - {
+            f"{CORPUS}/{name}" for name in corpus.FILES
+        }
+    if strange := sorted(found):
         raise RunError(
             f"{path} holds {strange[0]}, which is no part of a run and would be lost; "
             "move it, or choose another --out"

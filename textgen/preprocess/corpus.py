@@ -19,7 +19,7 @@ from textgen.preprocess.vocabulary import Counts, new_vocabulary
 
 _BLOCK = 1 << 22  # tokens
 _LARGEST_ALPHABET = 1 << 17  # characters; all that writing knows, but no room for noise
-_IDS, _DOCUMENTS = "ids.npy", "documents.npy"
+FILES = _IDS, _DOCUMENTS = "ids.npy", "documents.npy"
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ def load(folder: Path, tokens: int, vocabulary_size: int) -> Corpus:
 
     Raises ValueError or OSError where it is damaged.
     """
-    if not all((folder / name).is_file() for name in (_IDS, _DOCUMENTS)):
+    if not all((folder / name).is_file() for name in FILES):
         raise ValueError(f"{_IDS} and {_DOCUMENTS} are not both there as files")
     ids = np.lib.format.open_memmap(folder / _IDS, "r")
     documents = np.lib.format.open_memmap(folder / _DOCUMENTS, "r")

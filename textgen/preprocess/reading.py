@@ -108,8 +108,10 @@ def _seekable(source: str | Path) -> Iterator[BinaryIO]:
                 shutil.copyfileobj(file, copy)
                 copy.seek(0)
                 yield copy
-    except FileNotFoundError:
-        raise BookError(f"there is no file {source}; check the name of the book") from None
+    except FileNotFoundError as error:
+        if error.filename is None:  # there is no folder for temporary files
+            raise BookError(f"cannot read {display_name(source)}: {error.strerror}") from None
+        raise BookError(f"there is no file {source}; check the name") from None
     except IsADirectoryError:
         raise BookError(f"{source} is a folder; name the text files in it") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name

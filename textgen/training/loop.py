@@ -9,6 +9,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 import numpy as np
+import tensorflow as tf
 
 from textgen.checkpoint import Arrays, Progress, Run, TrainingState, validation_losses
 from textgen.errors import TrainingError
@@ -44,24 +45,34 @@ def fit(run: Run, quiet: bool = False) -> None:
 
     On Ctrl-C, or when the process is told to end, the run is saved after the step at hand,
     and then the signal takes its course: Ctrl-C raises KeyboardInterrupt. A second one does
-    not wait. Raises TrainingError when the loss is no number any more.
+    not wait. Raises TrainingError when the loss is no number any more, or memory is short.
     """
-    training = _Training(run)
-    run.write_config()  # options may have changed since the run was begun
-    with _Stop() as stop, Reporter(quiet, training.done()) as reporter:
-        reporter.note(training.header())
-        while not training.finished():
-            training.step()
-            reporter.stepped(training.done(), training.figures)
-            if training.evaluation_is_due():
+    try:
+        training = _Training(run)
+        run.write_config()  # options may have changed since the run was begun
+        with _Stop() as stop, Reporter(quiet, training.done()) as reporter:
+            reporter.note(training.header())
+            while not training.finished():
+                training.step()
+                reporter.stepped(training.done(), training.figures)
+                if training.evaluation_is_due():
+                    reporter.note(training.evaluate())
+                if stop.wanted:
+                    training.save()
+                    stop.obey()
+                if training.save_is_due():
+                    training.save()
+            if not training.evaluated():
                 reporter.note(training.evaluate())
             if stop.wanted:
-                training.save()
                 stop.obey()
-            if training.save_is_due():
-                training.save()
-        if not training.evaluated():
-            reporter.note(training.evaluate())
+    except tf.errors.ResourceExhaustedError:
+        options = run.options
+        raise TrainingError(
+            f"there is not enough memory for {options.layers}x{options.units} with "
+            f"{options.batch_size} streams of {options.chunk_length} steps; train anew with "
+            "lower --units or --batch-size"
+        ) from None
 
 
 class _Training:
