@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from textgen.errors import VocabularyError
+from textgen.preprocess import tokenizers
 from textgen.preprocess.tokenizers import (
     ByteTokenizer,
     CharacterTokenizer,
@@ -96,3 +97,11 @@ def test_bytes_that_are_no_text_are_replaced() -> None:
 def test_damaged_vocabularies_are_refused(damaged: str) -> None:
     with pytest.raises((ValueError, TypeError)):
         tokenizer_from_json(damaged)
+
+
+@given(text=st.text(st.sampled_from("ab' ’\n.,-é\u0301"), max_size=60), size=st.integers(1, 9))
+def test_long_texts_are_split_in_parts(text: str, size: int) -> None:
+    expected = word_splitter()(text)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tokenizers, "_BLOCK", size)
+        assert word_splitter()(text) == expected

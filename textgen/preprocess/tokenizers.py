@@ -2,8 +2,9 @@
 
 import codecs
 import json
+import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -19,7 +20,11 @@ Ids = NDArray[np.integer[Any]]
 # one of the branches.
 WORD_PATTERN = r" ?\w+(?:['’]\w+)*| ?[^\w\s]|\n+| +(?= )|\s"
 
+# A text up to its last place where one token is sure to end and another to begin: before
+# white space, or a mark that no word holds, if it follows anything but white space.
+_UP_TO_BORDER = re.compile(r"(?s).*\S(?=[\s!-&(-/:-@\[-^`{-~、。，；：？！])")
 
+_BLOCK = 1 << 20  # characters
 _UNKNOWN = "\N{REPLACEMENT CHARACTER}"  # stands for a word that is not in the vocabulary
 
 
@@ -204,8 +209,29 @@ def utf8(text: str) -> bytes:
 def word_splitter() -> Callable[[str], list[str]]:
     from nltk.tokenize import RegexpTokenizer  # 0.4 s to import, wanted for words alone
 
-    split: Callable[[str], list[str]] = RegexpTokenizer(WORD_PATTERN).tokenize
+    tokenize = RegexpTokenizer(WORD_PATTERN).tokenize
+
+    def split(text: str) -> list[str]:
+        # NLTK gives up on a text that takes it more than 5 s.
+        blocks = (text[start : start + _BLOCK] for start in range(0, len(text), _BLOCK))
+        return [word for part in cut_between_tokens(blocks) for word in tokenize(part)]
+
     return split
+
+
+def cut_between_tokens(blocks: Iterable[str]) -> Iterator[str]:
+    """Regroup blocks so that no token of WORD_PATTERN lies across a border.
+
+    Takes linear time however long a text goes without a border.
+    """
+    rest: list[str] = []
+    for text in blocks:
+        if match := _UP_TO_BORDER.match(text):
+            yield "".join([*rest, match[0]])
+            rest = [text[match.end() :]]
+        else:
+            rest.append(text)
+    yield "".join(rest)
 
 
 def tokenizer_from_json(text: str) -> Tokenizer:

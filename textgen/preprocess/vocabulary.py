@@ -5,7 +5,6 @@ the order of first appearance, a byte its value. When all is read, a vocabulary 
 the numbers are mapped to ids.
 """
 
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from itertools import count
@@ -22,6 +21,7 @@ from textgen.preprocess.tokenizers import (
     Tokenizer,
     WordTokenizer,
     code_points,
+    cut_between_tokens,
     utf8,
     word_splitter,
 )
@@ -67,7 +67,7 @@ class Words:
 
     def number(self, blocks: Iterable[str]) -> Iterator[Ids]:
         split = word_splitter()
-        for text in _cut_between_tokens(blocks):
+        for text in cut_between_tokens(blocks):
             yield np.array([self._numbers[word] for word in split(text)], np.uint32)
 
     def choose(self, counts: Counts, training_counts: Counts) -> tuple[Tokenizer, Ids]:
@@ -98,23 +98,3 @@ def new_vocabulary(options: TrainingOptions) -> Vocabulary:
     if options.level == "word":
         return Words(options.min_count, options.max_vocabulary)
     return Characters() if options.level == "char" else Bytes()
-
-
-# A text up to its last place where one token is sure to end and another to begin: before
-# white space, or a mark that no word holds, if it follows anything but white space.
-_UP_TO_BORDER = re.compile(r"(?s).*\S(?=[\s!-&(-/:-@\[-^`{-~、。，；：？！])")
-
-
-def _cut_between_tokens(blocks: Iterable[str]) -> Iterator[str]:
-    """Regroup blocks so that no token of WORD_PATTERN lies across a border.
-
-    Takes linear time however long a text goes without a border.
-    """
-    rest: list[str] = []
-    for text in blocks:
-        if match := _UP_TO_BORDER.match(text):
-            yield "".join([*rest, match[0]])
-            rest = [text[match.end() :]]
-        else:
-            rest.append(text)
-    yield "".join(rest)
