@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from textgen.errors import BookError
 from textgen.options import TrainingOptions
 from textgen.preprocess import corpus, reading
-from textgen.preprocess.corpus import Corpus, prepare
+from textgen.preprocess.corpus import Corpus, check_length, prepare
 from textgen.preprocess.tokenizers import Tokenizer, WordTokenizer, word_splitter
-from textgen.preprocess.vocabulary import Words
+from textgen.preprocess.vocabulary import between_tokens, take_apart
 
 SHORT = {"batch_size": 2, "chunk_length": 2}
 
@@ -23,7 +23,9 @@ def prepared(*texts: str, **options: object) -> tuple[Tokenizer, Corpus, float]:
     for number, text in enumerate(texts):
         books.append(Path(f"{number}.txt"))
         books[-1].write_text(text, "utf-8")
-    found = prepare(books, Path(), TrainingOptions(**SHORT | options))
+    settings = TrainingOptions(**SHORT | options)
+    found = prepare(books, Path(), settings)
+    check_length(found.tokens, settings)
     loaded = corpus.load(Path(), found.tokens, len(found.tokenizer))
     return found.tokenizer, loaded, found.characters_per_token
 
@@ -44,17 +46,16 @@ def test_ids_are_those_of_the_text(level: str, block: int, monkeypatch: pytest.M
     st.lists(st.text(st.sampled_from("ab' ’\n.,-é\u0301"), max_size=9), max_size=9),
 )
 def test_words_are_the_same_wherever_their_text_is_cut(parts: list[str]) -> None:
-    words = Words(1, 100)
-    numbers = [n for block in words.number(parts) for n in block.tolist()]
-    names = list(words._numbers)
-    assert [names[n] for n in numbers] == word_splitter()("".join(parts))
+    blocks = [take_apart(text, "word") for text in between_tokens(parts, "word")]
+    words = [block.tokens[place] for block in blocks for place in block.places]
+    assert words == word_splitter()("".join(parts))
 
 
 def test_a_word_may_be_as_long_as_a_book() -> None:
-    words = Words(1, 100)
-    blocks = itertools.repeat("ab" * 500_000, 60)
-    assert sum(map(len, words.number(blocks))) == 1
-    assert [len(word) for word in words._numbers] == [60_000_000]
+    (text,) = between_tokens(itertools.repeat("ab" * 500_000, 60), "word")
+    assert len(text) == 60_000_000
+    block = take_apart(text, "word")
+    assert (list(block.tokens), block.counts.tolist(), block.places.tolist()) == ([text], [1], [0])
 
 
 def test_noise_is_no_alphabet() -> None:
@@ -104,19 +105,25 @@ def test_rare_words_and_words_too_many() -> None:
 
 
 def test_several_books_are_several_documents() -> None:
-    _, found, _ = prepared("abcabc" * 3, "cba" * 5, "bbb" * 7)
-    assert found.documents.tolist() == [0, 18, 33]
+    tokenizer, found, _ = prepared("abcabc" * 3, "cba" * 5, "bbb" * 7)
+    assert found.documents.tolist() == [0, 19, 35]
+    ends = [0, 19, 35, 57]  # before each document, and after the last
+    assert np.flatnonzero(found.ids == tokenizer.end).tolist() == ends
+    assert [tokenizer.decode(part) for part in np.split(found.ids, ends[1:])] == [
+        *("abcabc" * 3, "cba" * 5, "bbb" * 7),
+        "",
+    ]
     training, validation = found.split(0.25)
-    assert len(training) == int(0.75 * 54) == 40
-    assert training.documents.tolist() == [0, 18, 33]
-    assert validation.documents.tolist() == []
+    assert len(training) == int(0.75 * 58) == 43
+    assert training.documents.tolist() == [0, 19, 35]
+    assert validation.documents.tolist() == [0]
     np.testing.assert_array_equal(np.r_[training.ids, validation.ids], found.ids)
 
 
 def test_words_never_join_across_books() -> None:
     tokenizer, found, _ = prepared("aa aa aa", "aa aa aa", level="word", min_count=1, validation=0)
-    assert tokenizer.decode(found.ids[:3]) == "aa aa aa"
-    assert len(found) == 6
+    assert tokenizer.decode(found.ids[:4]) == "aa aa aa"
+    assert len(found) == 9
 
 
 def test_bits_per_character_of_words_need_their_lengths() -> None:
@@ -130,12 +137,12 @@ def test_bits_per_character_of_words_need_their_lengths() -> None:
 def test_blank_books_are_books(level: str) -> None:
     tokenizer, found, _ = prepared(" \n\n", "aa bb aa bb", level=level, min_count=1, validation=0)
     assert tokenizer.decode(found.ids) == " \n\naa bb aa bb"
+    assert len(found.documents) == 2
 
 
 def test_validation_needs_something_to_predict() -> None:
-    for texts, share in ((["abcdefgh" * 9, "x"], 0.02), (["a"] * 40, 0.06)):
-        with pytest.raises(BookError, match="nothing to validate on"):
-            prepared(*texts, validation=share)
+    with pytest.raises(BookError, match="nothing to validate on"):
+        prepared("abcdefgh" * 9, validation=0.01)
 
 
 def test_a_part_that_completes_no_character_is_told_by_the_whole() -> None:

@@ -25,7 +25,7 @@ def test_figures_follow_from_the_probability_of_each_token(
         logits, states = network.step(np.array([token]), states)
         p = np.exp(logits[0].astype(np.float64))
         nats -= math.log(p[target] / p.sum())
-    found = evaluate(network, model.tokenizer, text)
+    found = evaluate(network, model.tokenizer, [text])
     assert found.tokens == len(ids) - 1
     assert found.loss == pytest.approx(nats / found.tokens, rel=1e-5)
     assert found.perplexity == pytest.approx(math.exp(found.loss))

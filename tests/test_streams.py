@@ -1,5 +1,7 @@
 """How a corpus is cut into streams and chunks."""
 
+from random import Random
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,8 +11,8 @@ from textgen.preprocess.corpus import Corpus
 from textgen.training.streams import Streams
 
 
-def corpus(tokens: int, *documents: int) -> Corpus:
-    return Corpus(np.arange(tokens, dtype=np.uint16), np.array(documents, np.int64))
+def corpus(tokens: int) -> Corpus:
+    return Corpus(np.arange(tokens, dtype=np.uint16), np.zeros(1, np.int64))
 
 
 sizes = st.tuples(st.integers(2, 200), st.integers(1, 7), st.integers(1, 9))
@@ -61,24 +63,53 @@ def test_an_overlap_warms_up_without_predicting_twice(
         )
 
 
-@given(sizes, st.sets(st.integers(0, 199)))  # a part of a corpus need not begin a document
-def test_documents_are_reset_and_never_run_together(
-    size: tuple[int, int, int], starts: set[int]
+def in_documents(lengths: list[int]) -> Corpus:
+    """Documents of a token 0, their end, and then tokens that tell where they stand."""
+    starts = np.cumsum([0, *(1 + n for n in lengths)])
+    ids = np.arange(starts[-1] + 1)
+    ids[starts] = 0
+    return Corpus(ids.astype(np.uint16), starts[:-1].astype(np.int64))
+
+
+@given(sizes, st.lists(st.integers(1, 30), min_size=1, max_size=20), st.randoms())
+def test_documents_follow_each_other_in_any_order(
+    size: tuple[int, int, int], lengths: list[int], random: Random
 ) -> None:
-    tokens, batch_size, chunk_length = size
-    documents = sorted(s for s in starts if s < tokens)
-    streams = Streams(corpus(tokens, *documents), batch_size, chunk_length)
-    predicted = []
-    for k, batch in enumerate(streams):
+    _, batch_size, chunk_length = size
+    whole = in_documents(lengths)
+    order = list(range(len(lengths)))
+    random.shuffle(order)
+    streams = Streams(whole, batch_size, chunk_length, order=np.array(order))
+    batches = list(streams)
+    inputs, targets, counts = (
+        np.concatenate([batch[part] for batch in batches]).T for part in range(3)
+    )
+    documents = np.split(whole.ids[:-1], whole.documents[1:])
+    np.testing.assert_array_equal(inputs[counts], np.concatenate([documents[i] for i in order]))
+    # Every token is followed by the next of its document, and the last one by the end.
+    np.testing.assert_array_equal(
+        targets[counts], np.concatenate([np.append(documents[i][1:], 0) for i in order])
+    )
+    assert streams.predictions == counts.sum() == len(whole) - 1
+    # No step is lost where a document ends: only a last step may be short of rows.
+    assert sum(len(batch.inputs) for batch in batches) == -(-streams.predictions // batch_size)
+
+
+@given(sizes, st.lists(st.integers(1, 30), min_size=2, max_size=20))
+def test_documents_are_reset_where_they_begin_and_nowhere_else(
+    size: tuple[int, int, int], lengths: list[int]
+) -> None:
+    _, batch_size, chunk_length = size
+    order = np.arange(len(lengths))[::-1]
+    for k, batch in enumerate(
+        Streams(in_documents(lengths), batch_size, chunk_length, order=order)
+    ):
         resets = np.zeros_like(batch.counts) if batch.resets is None else batch.resets
-        expected = np.isin(batch.inputs, documents) & batch.counts
+        expected = batch.inputs == 0
         if k == 0:
             expected[0] = False  # all rows start from zero there
-        np.testing.assert_array_equal(resets & batch.counts, expected)
+        np.testing.assert_array_equal(resets[batch.counts], expected[batch.counts])
         assert batch.resets is None or batch.resets.any()
-        predicted.extend(batch.targets[batch.counts].tolist())
-    assert sorted(predicted) == sorted(set(range(1, tokens)) - set(documents))  # 0 is no target
-    assert streams.predictions == len(predicted)
 
 
 def test_there_are_no_other_chunks() -> None:
@@ -88,11 +119,19 @@ def test_there_are_no_other_chunks() -> None:
             streams[k]
 
 
-def test_a_part_that_holds_the_beginning_of_one_document() -> None:
-    part = corpus(100, 0, 80).part(60, 100)
-    streams = Streams(part, 1, 40)
-    (batch,) = streams
+def test_a_part_that_begins_inside_a_document() -> None:
+    part = in_documents([79, 19]).part(60, 101)
+    assert part.documents.tolist() == [0, 20]
+    (batch,) = Streams(part, 1, 40)
     assert batch.resets is not None
-    assert batch.inputs[batch.resets].tolist() == [80]
-    assert 80 not in batch.targets[batch.counts]
-    assert streams.predictions == batch.counts.sum() == 38
+    assert np.flatnonzero(batch.resets).tolist() == [20]
+    assert batch.targets[-1] == 0
+    assert batch.counts.all()
+
+
+def test_a_document_that_is_cut_is_not_ended() -> None:
+    part = in_documents([9, 9, 9]).part(0, 25)
+    (batch,) = Streams(part, 1, 40, order=np.array([2, 0, 1]))
+    # What would follow its last token belongs to another part.
+    assert batch.inputs.ravel().tolist() == [0, *range(21, 24), 0, *range(1, 10), 0, *range(11, 20)]
+    assert batch.targets.ravel().tolist() == [*range(21, 25), *range(1, 10), 0, *range(11, 20), 0]

@@ -13,6 +13,7 @@ ORDER = [
     ("textgen.cli", "textgen.__main__"),
     ("textgen.interactive",),
     ("textgen.runs",),
+    ("textgen.initial",),
     ("textgen.training",),
     ("textgen.model",),
     ("textgen.evaluation", "textgen.novelty"),
@@ -20,6 +21,7 @@ ORDER = [
     ("textgen.checkpoint",),
     ("textgen.preprocess",),
     ("textgen.options",),
+    ("textgen.fetching",),
     ("textgen.errors", "textgen.processor", "textgen.terminal"),
 ]
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from textgen.errors import (
     BookError,
+    FetchError,
     OptionError,
     RunError,
     TextgenError,
@@ -25,6 +26,7 @@ from textgen.errors import (
 
 if TYPE_CHECKING:
     from textgen.evaluation import Evaluation
+    from textgen.initial import Beginning
     from textgen.model import Model
     from textgen.novelty import Novelty
 
@@ -32,6 +34,7 @@ __version__ = "0.1.0"
 __all__ = [
     "BookError",
     "Evaluation",
+    "FetchError",
     "Model",
     "Novelty",
     "OptionError",
@@ -39,7 +42,9 @@ __all__ = [
     "TextgenError",
     "TrainingError",
     "VocabularyError",
+    "fetch",
     "load",
+    "prepare",
     "train",
 ]
 
@@ -47,6 +52,8 @@ __all__ = [
 def train(
     *books: str | Path,
     out: str | Path | None = None,
+    from_run: str | Path | None = None,
+    vectors: str | Path | None = None,
     resume: bool = False,
     force: bool = False,
     quiet: bool = False,
@@ -57,6 +64,10 @@ def train(
     Args:
         books: paths, or "-" for standard input. Not needed to resume.
         out: the run folder; by default `checkpoints/` and the first book's name.
+        from_run: a run whose weights to begin with. Its vocabulary is extended by what the
+            books have beyond it, and the network is of its size.
+        vectors: a text file of word2vec or GloVe, whose vectors the embedding of the words
+            begins with.
         resume: go on where the run in `out` was stopped. Of the options only epochs,
             minutes, patience, precision and save_every may then differ from those it began
             with.
@@ -75,14 +86,16 @@ def train(
     from textgen import runs
     from textgen.options import TrainingOptions
 
-    if out is None:
-        if not books:
-            raise OptionError("out", "is needed where no book is given")
-        out = runs.CHECKPOINTS / ("stdin" if books[0] == "-" else Path(books[0]).stem)
+    beginning = _beginning(from_run, vectors)
     if resume:
-        run = runs.reopen(out, books, options)
+        if beginning:
+            raise OptionError("resume", "goes on with weights of its own; leave the others out")
+        run = runs.reopen(_run_folder(out, books), books, options)
     elif books:
-        run = runs.create(out, books, TrainingOptions(**options), force)
+        options = beginning.adapt(options) if beginning else options
+        run = runs.create(
+            _run_folder(out, books), books, TrainingOptions(**options), force, beginning, quiet
+        )
     else:
         raise BookError("no book to train on; name one, or resume a run")
 
@@ -96,6 +109,45 @@ def train(
             f"stopped; go on with: textgen train --out {shlex.quote(str(run.path))} --resume"
         ) from None
     return load(run.path)
+
+
+def prepare(
+    *books: str | Path,
+    out: str | Path | None = None,
+    force: bool = False,
+    quiet: bool = False,
+    **options: Any,
+) -> Path:
+    """Read books into a run folder, for `train` to find them ready there; return the folder.
+
+    `options` are those of `textgen prepare`: the ones of `train` that decide on how books are
+    read. Training takes over what is ready if they are the same then, and reads the books anew
+    if not. Other arguments and errors are those of `train`.
+    """
+    from dataclasses import fields
+
+    from textgen import runs
+    from textgen.options import TrainingOptions
+
+    if not books:
+        raise BookError("no book to prepare; name one")
+    reading = {item.name for item in fields(TrainingOptions) if item.metadata["reads"]}
+    for name in sorted(options.keys() - reading):
+        raise OptionError(name, "has no meaning in preparing; leave it out")
+    folder = _run_folder(out, books)
+    runs.create(folder, books, TrainingOptions(**options), force, quiet=quiet, for_later=True)
+    return folder
+
+
+def fetch(source: str, folder: str | Path = "corpora", quiet: bool = False) -> Path:
+    """Bring a text into a folder, by name or from an address; return its file.
+
+    `textgen.fetching.SOURCES` lists the names. What was fetched in part is gone on with. Raises
+    FetchError where it cannot be fetched whole, or is there already.
+    """
+    from textgen import fetching
+
+    return fetching.fetch(source, folder, quiet)
 
 
 def load(*runs: str | Path, weights: Sequence[float] | None = None) -> "Model":
@@ -112,6 +164,26 @@ def load(*runs: str | Path, weights: Sequence[float] | None = None) -> "Model":
     if not runs:
         raise RunError("no run to load; name one")
     return Model([Run.open(run) for run in runs], shares=weights)
+
+
+def _run_folder(out: str | Path | None, books: Sequence[str | Path]) -> Path:
+    from textgen.runs import CHECKPOINTS
+
+    if out is not None:
+        return Path(out)
+    if not books:
+        raise OptionError("out", "is needed where no book is given")
+    return CHECKPOINTS / ("stdin" if books[0] == "-" else Path(books[0]).stem)
+
+
+def _beginning(from_run: str | Path | None, vectors: str | Path | None) -> "Beginning | None":
+    from textgen.initial import OtherRun, Vectors
+
+    if from_run is not None and vectors is not None:
+        raise OptionError("vectors", "cannot be given together with --from; choose one")
+    if from_run is not None:
+        return OtherRun(from_run)
+    return None if vectors is None else Vectors(vectors)
 
 
 def __getattr__(name: str) -> Any:

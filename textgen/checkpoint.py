@@ -29,7 +29,7 @@ from textgen.options import TrainingOptions
 from textgen.preprocess import corpus
 from textgen.preprocess.tokenizers import Tokenizer, tokenizer_from_json
 
-FORMAT = 1
+FORMAT = 2
 """Raised whenever an older textgen could not read a run any more."""
 
 Arrays = dict[str, NDArray[np.float32]]
@@ -37,8 +37,9 @@ Shapes = dict[str, tuple[int, ...]]
 
 CONFIG, TOKENIZER, CORPUS = "config.json", "tokenizer.json", "corpus"
 MODEL, TRAINING = "model.safetensors", "training.safetensors"
+INITIAL = "initial.safetensors"
 METRICS, SAMPLES, LOCK = "metrics.jsonl", "samples.txt", ".lock"
-FILES = (CONFIG, TOKENIZER, CORPUS, MODEL, TRAINING, METRICS, SAMPLES, LOCK)
+FILES = (CONFIG, TOKENIZER, CORPUS, INITIAL, MODEL, TRAINING, METRICS, SAMPLES, LOCK)
 NEW = ".new"
 """Ends the name of a file or folder that is being written, until it is renamed."""
 
@@ -124,9 +125,11 @@ class Run:
     options: TrainingOptions
     tokenizer: Tokenizer
     books: list[str]
+    documents: list[int]  # in each book
     tokens: int
     characters_per_token: float
     corpus_digest: str | None  # of the corpus that belongs to it; older runs have none
+    corpus_key: str | None = None  # see `textgen.preprocess.corpus.key`
 
     @classmethod
     def open(cls, path: str | Path) -> "Run":
@@ -148,10 +151,13 @@ class Run:
             known = {item.name for item in fields(TrainingOptions)}
             if unknown := set(config["options"]) - known:
                 raise ValueError(f"unknown options {', '.join(sorted(unknown))}")
-            digest = config.get("corpus_digest")
-            if not isinstance(digest, str | None):
+            digest, key = config.get("corpus_digest"), config.get("corpus_key")
+            if not isinstance(digest, str | None) or not isinstance(key, str | None):
                 raise ValueError("the digest of its corpus is none")
             books = [str(book) for book in config["books"]]
+            documents = config.get("documents", [1] * len(books))
+            if not all(type(n) is int and n > 0 for n in documents) or len(documents) != len(books):
+                raise ValueError("its books have no number of documents")
             tokens, characters = int(config["tokens"]), float(config["characters_per_token"])
             options = TrainingOptions(**config["options"]).sized(tokens)
             if tokens < 0 or not 0 < characters < math.inf:
@@ -160,16 +166,18 @@ class Run:
             tokenizer = tokenizer_from_json((path / TOKENIZER).read_text("utf-8"))
             if tokenizer.level != options.level:
                 raise ValueError(f"it is of level {tokenizer.level}, not {options.level}")
-        return cls(path, options, tokenizer, books, tokens, characters, digest)
+        return cls(path, options, tokenizer, books, documents, tokens, characters, digest, key)
 
     def write_config(self) -> None:
         config = {
             "format": FORMAT,
             "textgen": __version__,
             "books": self.books,
+            "documents": self.documents,
             "tokens": self.tokens,
             "characters_per_token": self.characters_per_token,
             "corpus_digest": self.corpus_digest,
+            "corpus_key": self.corpus_key,
             "options": asdict(self.options),
         }
         _write(self.path / CONFIG, _utf8(json.dumps(config, indent=2) + "\n"))
@@ -206,11 +214,29 @@ class Run:
     def save_weights(self, weights: Arrays) -> None:
         self._write_arrays(self.path / MODEL, weights)
 
+    @property
+    def is_begun(self) -> bool:
+        """Whether there is anything of training in it, and not of preprocessing alone."""
+        return any((self.path / name).exists() for name in (MODEL, TRAINING))
+
+    def initial_weights(self) -> Arrays:
+        """The weights that training begins with; those missing are drawn."""
+        path = self.path / INITIAL
+        return self._read_arrays(path, self.weight_shapes, partly=True)[0] if path.exists() else {}
+
+    def save_initial_weights(self, weights: Arrays) -> None:
+        self._write_arrays(self.path / INITIAL, weights)
+
     def corpus(self) -> corpus.Corpus:
         with _reading(self.path / CORPUS):
             found = corpus.load(self.path / CORPUS, self.tokens, len(self.tokenizer))
-            if len(found.documents) != len(self.books):
-                raise ValueError(f"it holds {len(found.documents)} books, not {len(self.books)}")
+            if len(found.documents) != (count := sum(self.documents)):
+                raise ValueError(f"it holds {len(found.documents)} documents, not {count}")
+            if count > 1 and self.tokenizer.end is None:
+                raise RunError(
+                    f"{self.path} was begun on several books by an older textgen, which knew no "
+                    "end of a document; train anew"
+                )
             if self.corpus_digest not in (None, found.digest()):
                 raise ValueError("it is not what this run was begun with")
             return found
@@ -265,6 +291,7 @@ class Run:
         return {
             "run": str(self.path),
             "books": self.books,
+            "documents": sum(self.documents),
             "tokens": self.tokens,
             "vocabulary": len(self.tokenizer),
             "weights": self.weight_count,
@@ -295,20 +322,25 @@ class Run:
         metadata = {"vocabulary": self._vocabulary_digest, **(metadata or {})}
         _write(path, save(arrays, metadata))
 
-    def _read_arrays(self, path: Path, shapes: Shapes) -> tuple[Arrays, dict[str, str]]:
-        """Read float32 arrays of exactly these names and shapes, and the file's metadata."""
+    def _read_arrays(
+        self, path: Path, shapes: Shapes, partly: bool = False
+    ) -> tuple[Arrays, dict[str, str]]:
+        """Read float32 arrays of these names and shapes, and the file's metadata.
+
+        Some may be missing if it holds them only `partly`.
+        """
         with _reading(path), safe_open(path, "numpy") as file:
             metadata = file.metadata() or {}
             # Older runs say nothing of their vocabulary.
             if metadata.get("vocabulary", self._vocabulary_digest) != self._vocabulary_digest:
                 raise ValueError(f"it belongs to another {TOKENIZER}")
             found = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
-            if set(found) != set(shapes):
+            if set(found) != set(shapes) and not (partly and set(found) < set(shapes)):
                 raise ValueError(f"it lacks or adds {sorted(set(found) ^ set(shapes))[0]}")
             for name, part in found.items():
                 if tuple(part.get_shape()) != shapes[name] or part.get_dtype() != "F32":
                     raise ValueError(f"{name} is not float32 of shape {shapes[name]}")
-            arrays = {name: file.get_tensor(name) for name in shapes}
+            arrays = {name: file.get_tensor(name) for name in found}
             if not all((np.abs(array) < _LARGEST_WEIGHT).all() for array in arrays.values()):
                 raise ValueError("it holds numbers that are not finite, or far too large")
             return arrays, metadata

@@ -8,7 +8,7 @@ import textwrap
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, fields
+from dataclasses import Field, asdict, fields, replace
 from io import TextIOWrapper
 from types import FrameType
 from typing import Any, TypeVar, get_origin
@@ -81,11 +81,14 @@ def _told(error: OSError) -> str:
     return f"{place}: {error.strerror}"
 
 
-def _options_of(options: type[Options]) -> Callable[[_Command], _Command]:
-    """Add an option for each field; the ones not given are left to the dataclass."""
+def _options_of(
+    options: type[Options], only: Callable[[Field[Any]], bool] = lambda item: True
+) -> Callable[[_Command], _Command]:
+    """Add an option for each field, or `only` some; those not given are left to the dataclass."""
 
     def add(command: _Command) -> _Command:
-        for item in reversed(fields(options)):  # type: ignore[arg-type]
+        every: tuple[Field[Any], ...] = fields(options)  # type: ignore[arg-type]
+        for item in reversed(list(filter(only, every))):
             flag = "--" + item.name.replace("_", "-")
             names = [flag, item.name]
             if item.metadata["short"]:
@@ -125,6 +128,11 @@ def _print_json(data: Any) -> None:
     click.echo(json.dumps(data, allow_nan=False))
 
 
+_out = click.option("--out", help="Run folder.  [default: checkpoints/ and the first book's name]")
+_force = click.option("--force", is_flag=True, help="Replace a run that is there already.")
+_quiet = click.option("-q", "--quiet", is_flag=True, help="No bar, no notes.")
+
+
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(textgen.__version__)
 def main() -> None:
@@ -137,15 +145,19 @@ def main() -> None:
 
 @main.command()
 @click.argument("books", nargs=-1, metavar="BOOK...")
-@click.option("--out", help="Run folder.  [default: checkpoints/ and the first book's name]")
+@_out
+@click.option("--from", "from_run", help="Run whose weights to begin with.")
+@click.option("--vectors", help="File of word2vec or GloVe with vectors of words to begin with.")
 @click.option("--resume", is_flag=True, help="Go on where the run was stopped.")
-@click.option("--force", is_flag=True, help="Replace a run that is there already.")
+@_force
 @_options_of(TrainingOptions)
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
-@click.option("-q", "--quiet", is_flag=True, help="No bar, no notes.")
+@_quiet
 def train(
     books: tuple[str, ...],
     out: str | None,
+    from_run: str | None,
+    vectors: str | None,
     resume: bool,
     force: bool,
     as_json: bool,
@@ -159,12 +171,51 @@ def train(
     if not books and not resume:
         raise click.UsageError("no BOOK to train on; name one, or go on with a run by --resume")
     model = textgen.train(
-        *books, out=out, resume=resume, force=force, quiet=quiet, **_given(options)
+        *books,
+        out=out,
+        from_run=from_run,
+        vectors=vectors,
+        resume=resume,
+        force=force,
+        quiet=quiet,
+        **_given(options),
     )
     if as_json:
         _print_json({"run": str(model.path), **model.run.outcome()})
     elif not quiet:
         show(f"{model.path} is trained; now: textgen sample {model.path}", err=True)
+
+
+@main.command()
+@click.argument("source", required=False, metavar="NAME|URL")
+@click.option("--folder", default="corpora", help="Where it goes.  [default: corpora]")
+@_quiet
+def fetch(source: str | None, folder: str, quiet: bool) -> None:
+    """Bring a text into corpora/, by NAME or from its URL; without either, list the names."""
+    if source is None:
+        from textgen.fetching import SOURCES
+
+        for name, known in SOURCES.items():
+            show(f"{name:18}{known.size / 1e6:6.1f} MB  {known.licence}\n    {known.what}")
+        return
+    path = textgen.fetch(source, folder, quiet)
+    if not quiet:
+        show(f"{path} is there; now: textgen train {path}", err=True)
+
+
+@main.command()
+@click.argument("books", nargs=-1, required=True, metavar="BOOK...")
+@_out
+@_force
+@_options_of(TrainingOptions, only=lambda item: item.metadata["reads"])
+@_quiet
+def prepare(
+    books: tuple[str, ...], out: str | None, force: bool, quiet: bool, **options: Any
+) -> None:
+    """Read one or several books into a run, to be trained later."""
+    folder = textgen.prepare(*books, out=out, force=force, quiet=quiet, **_given(options))
+    if not quiet:
+        show(f"{folder} is ready to be trained on the same books with the same options", err=True)
 
 
 @main.command()
@@ -256,11 +307,12 @@ def sample(
 def evaluate(
     run: str, text: str, encoding: str | None, keep_gutenberg: bool, as_json: bool
 ) -> None:
-    """Tell how well RUN predicts TEXT, a file or "-"."""
-    from textgen.preprocess.reading import read_text
+    """Tell how well RUN predicts TEXT, a file or "-", with documents as RUN's books have them."""
+    from textgen.preprocess.documents import read_apart
 
-    content = read_text(text, encoding, keep_gutenberg)
-    result = asdict(textgen.load(run).evaluate(content))
+    model = textgen.load(run)
+    options = replace(model.run.options, encoding=encoding, keep_gutenberg=keep_gutenberg)
+    result = asdict(model.evaluate(*read_apart(text, options)))
     if as_json:
         _print_json(result)
     else:

@@ -38,3 +38,7 @@ class OptionError(TextgenError, ValueError):
 
 class TrainingError(TextgenError):
     """A training that cannot go on."""
+
+
+class FetchError(TextgenError):
+    """A text that cannot be fetched."""

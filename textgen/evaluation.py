@@ -1,12 +1,13 @@
 """How well a model predicts a text: loss, perplexity and bits per character."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
 from textgen.errors import BookError
-from textgen.preprocess.tokenizers import Tokenizer
+from textgen.preprocess.tokenizers import Ids, Tokenizer
 from textgen.sampling.filters import log_softmax
 from textgen.sampling.generate import Network
 
@@ -17,7 +18,8 @@ _BLOCK = 256  # steps; bounds the memory that logits take
 class Evaluation:
     """What `evaluate` finds.
 
-    `tokens` are those predicted: all but the first. `characters` are theirs.
+    `tokens` are those predicted: all but the first of each text, or all and its end where the
+    vocabulary has an end of documents. `characters` are theirs.
     """
 
     loss: float  # nats per token
@@ -27,28 +29,42 @@ class Evaluation:
     characters: int
 
 
-def evaluate(network: Network, tokenizer: Tokenizer, text: str) -> Evaluation:
-    """Run through `text` as one stream from a zero state, predicting each token but the first.
+def evaluate(network: Network, tokenizer: Tokenizer, texts: Iterable[str]) -> Evaluation:
+    """Run through each of `texts` as one stream from a zero state, predicting its tokens.
 
-    Raises VocabularyError for characters without a token, BookError for a text that has
-    nothing to predict.
+    Raises VocabularyError for characters without a token, BookError where there is nothing to
+    predict.
     """
-    ids = tokenizer.encode(text)
-    tokens, characters = len(ids) - 1, len(text) - len(tokenizer.first(text))
+    total, tokens, characters, given = 0.0, 0, 0, 0
+    for text in texts:
+        ids = tokenizer.encode(text)
+        given += len(text)
+        characters += len(text)
+        if tokenizer.end is not None:
+            ids = np.concatenate([[tokenizer.end], ids, [tokenizer.end]])
+        else:
+            characters -= len(tokenizer.first(text))
+        total += _loss(network, ids)
+        tokens += max(len(ids) - 1, 0)
     if tokens < 1 or characters < 1:
-        raise BookError(f"a text of {len(text)} characters leaves nothing to predict; give more")
-    states = network.zero_state(1)
-    total = 0.0
-    for start in range(0, tokens, _BLOCK):
-        inputs = ids[start : min(start + _BLOCK, tokens)]
-        targets = ids[start + 1 : start + 1 + len(inputs)]
-        hidden, states = network.forward(inputs[:, None], states)
-        logits = log_softmax(network.logits(hidden)[:, 0].astype(np.float64))  # (steps, V)
-        total -= float(logits[np.arange(len(targets)), targets].sum())
+        raise BookError(f"a text of {given} characters leaves nothing to predict; give more")
     loss = total / tokens
     bits = bits_per_character(loss, characters / tokens)
     perplexity = math.exp(min(loss, 700.0))  # e ** 700 is about the largest number there is
     return Evaluation(loss, perplexity, bits, tokens, characters)
+
+
+def _loss(network: Network, ids: Ids) -> float:
+    """The loss of all tokens but the first, summed."""
+    states = network.zero_state(1)
+    total = 0.0
+    for start in range(0, len(ids) - 1, _BLOCK):
+        inputs = ids[start : min(start + _BLOCK, len(ids) - 1)]
+        targets = ids[start + 1 : start + 1 + len(inputs)]
+        hidden, states = network.forward(inputs[:, None], states)
+        logits = log_softmax(network.logits(hidden)[:, 0].astype(np.float64))  # (steps, V)
+        total -= float(logits[np.arange(len(targets)), targets].sum())
+    return total
 
 
 def bits_per_character(loss: float, characters_per_token: float) -> float:

@@ -123,14 +123,19 @@ class Model:
         up to the writer.
         """
         primed, seed = self._begin(prompt, seed, options)
+        if self.tokenizer.end is not None:  # where the text ends is up to the writer
+            primed = primed._replace(banned=[*primed.banned, self.tokenizer.end])
         for name in ("stop", "until_sentence", "novel", "beam"):
             if getattr(primed.options, name):
                 raise OptionError(name, "has no meaning in writing together; leave it out")
         return Writer(primed, np.random.default_rng([seed, 0]), prompt)
 
-    def evaluate(self, text: str) -> Evaluation:
-        """Return loss (nats per token), perplexity and bits per character of `text`."""
-        return evaluate(self._network, self.tokenizer, text)
+    def evaluate(self, *texts: str) -> Evaluation:
+        """Return loss (nats per token), perplexity and bits per character of texts.
+
+        Each is a document of its own.
+        """
+        return evaluate(self._network, self.tokenizer, texts)
 
     def novelty(self, text: str, least: int = 20, most: int = 10) -> "Novelty":
         """Return the share of `text` that stands in the training text in passages of at least
@@ -170,7 +175,8 @@ class Model:
                 )
             corpus = run.corpus()
             parts = np.split(corpus.ids, corpus.documents[1:])
-            sources += [(n, decode(part)) for n, part in zip(run.books, parts, strict=True)]
+            names = np.repeat(run.books, run.documents).tolist()
+            sources += [(n, decode(part)) for n, part in zip(names, parts, strict=True)]
         return sources
 
     def _banned(self, options: SamplingOptions) -> list[int]:
@@ -186,7 +192,12 @@ class Model:
         return sorted(banned)
 
     def _opening(self) -> Ids:
-        """What to run through first where there is no prompt: the start of a paragraph."""
+        """What to run through first where there is no prompt: the start of a paragraph.
+
+        Nothing where documents have a start of their own.
+        """
+        if self.tokenizer.end is not None:
+            return np.empty(0, np.int64)
         for text in _OPENINGS:
             try:
                 ids = self.tokenizer.encode(text)

@@ -26,10 +26,12 @@ def option(
     at_most: float | None = None,
     below: float | None = None,
     on_resume: bool = False,
+    reads: bool = False,
 ) -> Any:
     """A dataclass field that carries its help and its limits.
 
     `on_resume` marks what may differ when a stopped run goes on: how long, not what and how.
+    `reads` marks what decides on how books become ids.
     """
     return field(
         default=default,
@@ -44,6 +46,7 @@ def option(
                 "below": below,
             },
             "on_resume": on_resume,
+            "reads": reads,
         },
     )
 
@@ -191,7 +194,7 @@ _WORDS = _Defaults(
 class TrainingOptions(Options):
     """How a book is read and a network trained."""
 
-    level: str = option("char", "What a token is.", choices=("char", "word", "byte"))
+    level: str = option("char", "What a token is.", choices=("char", "word", "byte"), reads=True)
     size: str = option(
         None,
         "Preset of --units and --dropout, by the length of the text where not given.",
@@ -223,7 +226,9 @@ class TrainingOptions(Options):
     weight_decay: float = option(
         0.1, "Share of the weights taken away, times the learning rate.", at_least=0, below=1
     )
-    validation: float = option(0.1, "Share of the text, at its end, held out.", at_least=0, below=1)
+    validation: float = option(
+        0.1, "Share of the text, at its end, held out.", at_least=0, below=1, reads=True
+    )
     patience: int | None = option(
         None, "Stop after this many evaluations without gain.", at_least=1, on_resume=True
     )
@@ -236,11 +241,23 @@ class TrainingOptions(Options):
     )
     save_every: float = option(60.0, "Seconds between saves.", above=0, on_resume=True)
     stateless: bool = option(False, "Forget the state at every chunk, to see what it is worth.")
-    encoding: str | None = option(None, "Encoding of the books, if not UTF-8 or marked.")
-    keep_gutenberg: bool = option(False, "Keep Project Gutenberg's header and licence.")
-    min_count: int = option(2, "Rarer words become the unknown token.", at_least=1)
+    encoding: str | None = option(
+        None, "Encoding of the books, if not UTF-8 or marked.", reads=True
+    )
+    keep_gutenberg: bool = option(False, "Keep Project Gutenberg's header and licence.", reads=True)
+    delimiter: str | None = option(
+        None, r"Text between the documents of a file; \n is the end of a line.", reads=True
+    )
+    csv: str | None = option(None, "Column of a CSV file with a document in each row.", reads=True)
+    jsonl: str | None = option(
+        None, "Key of the document in each line of a JSON-lines file.", reads=True
+    )
+    min_count: int = option(2, "Rarer words become the unknown token.", at_least=1, reads=True)
     max_vocabulary: int = option(
-        10_000, "Most words in the vocabulary, the unknown token included.", at_least=2
+        10_000,
+        "Most words in the vocabulary, the unknown token included.",
+        at_least=2,
+        reads=True,
     )
 
     def __post_init__(self) -> None:
@@ -261,6 +278,12 @@ class TrainingOptions(Options):
             raise OptionError("embedding", f"must equal --units, {self.units}, with --tie")
         if self.precision == "auto":
             object.__setattr__(self, "precision", "bfloat16" if has_bfloat16() else "float32")
+        ways = [name for name in ("delimiter", "csv", "jsonl") if getattr(self, name) is not None]
+        if len(ways) > 1:
+            raise OptionError(ways[1], f"cannot be given together with --{ways[0]}; choose one")
+        for name in ways:
+            if not getattr(self, name):
+                raise OptionError(name, "must not be empty")
         if self.epochs is not None and self.minutes is not None:
             raise OptionError("minutes", "cannot be given together with --epochs; choose one")
         if self.patience is not None and not self.validation:

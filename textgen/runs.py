@@ -10,6 +10,7 @@ from typing import Any
 
 from textgen.checkpoint import CORPUS, FILES, LOCK, MODEL, NEW, Run, flush_folder, writing
 from textgen.errors import BookError, OptionError, RunError
+from textgen.initial import Beginning
 from textgen.options import TrainingOptions
 from textgen.preprocess import corpus
 from textgen.preprocess.reading import display_name
@@ -21,12 +22,21 @@ _OLD = ".old"  # ends the name of a run that is being replaced
 
 
 def create(
-    path: str | Path, books: Sequence[str | Path], options: TrainingOptions, force: bool = False
+    path: str | Path,
+    books: Sequence[str | Path],
+    options: TrainingOptions,
+    force: bool = False,
+    beginning: Beginning | None = None,
+    quiet: bool = True,
+    for_later: bool = False,
 ) -> Run:
-    """Read `books` into a new run, ready to be trained.
+    """Read `books` into a new run, ready to be trained, with weights to begin with if given.
 
-    The folder appears complete or not at all; with `force` it takes the place of an older run.
-    Raises RunError where `path` is in use or cannot be written, BookError for the books.
+    The folder appears complete or not at all. It takes the place of a run that was prepared and
+    not begun, and with `force` of any run; what was prepared there is used again if it comes
+    from the same books. If it is `for_later`, other options may be chosen by then, so that the
+    books need not be long enough for these. Raises RunError where `path` is in use or cannot be
+    written, BookError for the books.
     """
     path = Path(path)
     with writing(path), _draft_of(path) as draft:
@@ -34,18 +44,16 @@ def create(
             raise RunError(f"{path} holds the folder you are in; leave it, or choose another --out")
         _refuse_to_overwrite(path, force)
         (draft / CORPUS).mkdir()
-        found = corpus.prepare(books, draft / CORPUS, options)
-        run = Run(
-            draft,
-            options.sized(found.tokens),
-            found.tokenizer,
-            list(map(display_name, books)),
-            found.tokens,
-            found.characters_per_token,
-            found.digest,
-        )
+        known = beginning.known if beginning else None
+        found = None if known else _prepared_before(path, books, options, draft / CORPUS)
+        found = found or corpus.prepare(books, draft / CORPUS, options, known, quiet)
+        run = Run(draft, options.sized(found.tokens), **vars(found))
+        if not for_later:
+            corpus.check_length(run.tokens, run.options)
         run.write_config()
         run.write_tokenizer()
+        if beginning:
+            run.save_initial_weights(beginning.weights(run.tokenizer, options.seed))
         flush_folder(draft / CORPUS)
         _refuse_to_overwrite(path, force)  # another process may have begun one meanwhile
         _replace(path, draft)
@@ -64,16 +72,40 @@ def reopen(path: str | Path, books: Sequence[str | Path], changes: dict[str, Any
     for name in sorted(changes.keys() & fixed):
         if changes[name] != getattr(run.options, name):
             raise OptionError(name, f"was {getattr(run.options, name)} when this run began")
+    corpus.check_length(run.tokens, run.options)
     if changes.keys() & {"epochs", "minutes"}:
         changes = {"epochs": None, "minutes": None, **changes}
-    if books:
-        with writing(run.path), _draft_of(run.path) as draft:
-            if corpus.prepare(books, draft, run.options).digest != run.corpus().digest():
-                raise BookError(
-                    f"{', '.join(map(display_name, books))} is not what {path} was begun with; "
-                    "leave the books out to go on with the text as it was"
-                )
+    if books and not _are_those_of(run, books):
+        raise BookError(
+            f"{', '.join(map(display_name, books))} is not what {path} was begun with; "
+            "leave the books out to go on with the text as it was"
+        )
     return replace(run, options=replace(run.options, **changes))
+
+
+def _are_those_of(run: Run, books: Sequence[str | Path]) -> bool:
+    if run.corpus_key and run.corpus_key == corpus.key_of(books, run.options):
+        return True
+    with writing(run.path), _draft_of(run.path) as draft:
+        found = corpus.prepare(books, draft, run.options, run.tokenizer)
+        return found.corpus_digest == run.corpus().digest()
+
+
+def _prepared_before(
+    path: Path, books: Sequence[str | Path], options: TrainingOptions, folder: Path
+) -> corpus.Prepared | None:
+    """Copy into `folder` what was prepared of the same books for the run at `path`, if it was."""
+    try:
+        run = Run.open(path)
+        if run.corpus_key is None or run.corpus_key != corpus.key_of(books, options):
+            return None
+        run.corpus()  # is it whole?
+    except RunError:
+        return None
+    for name in corpus.FILES:
+        shutil.copyfile(run.path / CORPUS / name, folder / name)
+    found = {item.name: getattr(run, item.name) for item in fields(corpus.Prepared)}
+    return corpus.Prepared(**found | {"books": list(map(display_name, books))})
 
 
 def newest(folder: str | Path = CHECKPOINTS) -> Path:
@@ -184,12 +216,12 @@ def _refuse_to_overwrite(path: Path, force: bool) -> None:
     if not path.exists() or (path.is_dir() and not any(path.iterdir())):
         return
     try:
-        Run.open(path)
+        begun = Run.open(path).is_begun
     except RunError:
         raise RunError(
             f"{path} is there already and is no run to replace; choose another --out"
         ) from None
-    if not force:
+    if begun and not force:
         raise RunError(
             f"{path} holds a run already; go on with it by --resume, replace it by --force, "
             "or choose another --out"

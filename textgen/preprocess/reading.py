@@ -1,6 +1,7 @@
 """From the bytes of a book to its text: encoding, line ends, Project Gutenberg's wrapping."""
 
 import codecs
+import hashlib
 import io
 import mmap
 import os
@@ -9,12 +10,13 @@ import shutil
 import stat
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import BinaryIO
 
 from textgen.errors import BookError, OptionError
+from textgen.preprocess.tokenizers import END
 
 _BLOCK = 1 << 20  # bytes
 _MARKS = (  # byte-order marks; those of UTF-32 begin like those of UTF-16
@@ -30,7 +32,10 @@ _LICENCE = re.compile(_WRAPPING % b"END")
 
 
 def read_blocks(
-    source: str | Path, encoding: str | None = None, keep_gutenberg: bool = False
+    source: str | Path,
+    encoding: str | None = None,
+    keep_gutenberg: bool = False,
+    read: Callable[[int], object] | None = None,
 ) -> Iterator[str]:
     r"""Yield the text of a book in blocks of about a million characters.
 
@@ -38,7 +43,7 @@ def read_blocks(
     what its byte-order mark says. Line ends become `\n`. What Project Gutenberg puts before
     and after a book is left out where both of its markers are there, in ASCII, as they are in
     its files; of several such books in one file, what stands before the first and after the
-    last.
+    last. `read` is told how many bytes were read at a time.
 
     Raises BookError when the file cannot be read or decoded, OptionError for an encoding
     that does not exist.
@@ -69,10 +74,12 @@ def read_blocks(
                     f"{encoding or marked}; give the file's encoding, such as --encoding latin-1"
                 ) from None
             if text := translator.decode(text, final):
-                yield text
+                yield text.replace(END, "\N{REPLACEMENT CHARACTER}")
             if final:
                 return
             start += len(data)
+            if read is not None:
+                read(len(data))
 
 
 def read_text(source: str | Path, encoding: str | None = None, keep_gutenberg: bool = False) -> str:
@@ -92,6 +99,17 @@ def _check_encoding(encoding: str) -> None:
         raise OptionError(
             "encoding", f"{encoding!r} is not known; use one such as utf-8, latin-1 or cp1252"
         ) from None
+
+
+def fingerprint(source: str | Path) -> str | None:
+    """The SHA-256 of a file's bytes; None for what cannot be read, or only once."""
+    try:
+        if source == "-" or not Path(source).is_file():
+            return None
+        with Path(source).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except (OSError, ValueError):  # reading it as a book will tell
+        return None
 
 
 @contextmanager

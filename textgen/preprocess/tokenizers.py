@@ -15,10 +15,13 @@ from textgen.errors import VocabularyError
 
 Ids = NDArray[np.integer[Any]]
 
+END = "\udfff"
+"""Stands in a text where a document begins; half a surrogate pair, which no text holds."""
+
 # A word takes the single space before it along, as GPT-2's tokens do, so that joining the
 # tokens gives the text back and a space costs no step of its own. Every character matches
 # one of the branches.
-WORD_PATTERN = r" ?\w+(?:['’]\w+)*| ?[^\w\s]|\n+| +(?= )|\s"
+WORD_PATTERN = rf" ?\w+(?:['’]\w+)*| ?[^\w\s{END}]|\n+| +(?= )|\s|{END}"
 
 # A text up to its last place where one token is sure to end and another to begin: before
 # white space, or a mark that no word holds, if it follows anything but white space.
@@ -35,9 +38,17 @@ class Tokenizer(ABC):
     unknown: ClassVar[int | None] = None
     """The id of the token for what is not in the vocabulary, where there is one."""
 
-    @abstractmethod
+    def __init__(self, size: int, documents: bool) -> None:
+        self._size = size
+        self.end = size if documents else None
+        """The id of the token between documents, which stands for no text; None in one book.
+
+        A document begins after it and ends with it.
+        """
+
     def __len__(self) -> int:
         """The number of distinct ids."""
+        return self._size + (self.end is not None)
 
     @abstractmethod
     def encode(self, text: str) -> Ids:
@@ -80,7 +91,13 @@ class Tokenizer(ABC):
         """The tokens in the order of their ids, as JSON keeps them."""
 
     def to_json(self) -> dict[str, Any]:
-        return {"level": self.level, "vocabulary": self.vocabulary}
+        documents = {} if self.end is None else {"documents": True}
+        return {"level": self.level, "vocabulary": self.vocabulary, **documents}
+
+    def _texts(self, ids: Iterable[int]) -> Ids:
+        """The ids that stand for text."""
+        array = ids if isinstance(ids, np.ndarray) else np.fromiter(ids, np.int64)
+        return array if self.end is None else array[array != self.end]
 
 
 class CharacterTokenizer(Tokenizer):
@@ -88,18 +105,16 @@ class CharacterTokenizer(Tokenizer):
 
     level = "char"
 
-    def __init__(self, vocabulary: str) -> None:
+    def __init__(self, vocabulary: str, documents: bool = False) -> None:
         """`vocabulary` holds each character once, in the order of code points."""
         self._codes = code_points(vocabulary)
         if not len(self._codes) or np.any(np.diff(self._codes.astype(np.int64)) <= 0):
             raise ValueError("the characters of the vocabulary are not in order, each once")
-
-    def __len__(self) -> int:
-        return len(self._codes)
+        super().__init__(len(self._codes), documents)
 
     @property
     def vocabulary(self) -> str:
-        return self.decode(range(len(self)))
+        return self.decode(range(self._size))
 
     def encode(self, text: str) -> Ids:
         codes = code_points(text)
@@ -115,11 +130,11 @@ class CharacterTokenizer(Tokenizer):
         return ids
 
     def decode(self, ids: Iterable[int]) -> str:
-        codes = self._codes[_array(ids)]
+        codes = self._codes[self._texts(ids)]
         return codes.tobytes().decode("utf-32-le", "surrogatepass")
 
     def decoder(self) -> Callable[[int], str]:
-        return self.vocabulary.__getitem__
+        return [*self.vocabulary, ""].__getitem__
 
 
 class WordTokenizer(Tokenizer):
@@ -128,19 +143,17 @@ class WordTokenizer(Tokenizer):
     level = "word"
     unknown = 0
 
-    def __init__(self, words: Sequence[str]) -> None:
+    def __init__(self, words: Sequence[str], documents: bool = False) -> None:
         """`words` are the known tokens, in the order of their ids from 1."""
-        self._words = [_UNKNOWN, *words]
+        super().__init__(1 + len(words), documents)
+        self._words = [_UNKNOWN, *words, ""]
         self._ids = {word: i for i, word in enumerate(words, 1)}
         if len(self._ids) < len(words) or not all(isinstance(w, str) and w for w in words):
             raise ValueError("the words of the vocabulary are not distinct texts")
 
-    def __len__(self) -> int:
-        return len(self._words)
-
     @property
     def vocabulary(self) -> list[str]:
-        return self._words[1:]
+        return self._words[1:-1]
 
     @cached_property
     def split(self) -> Callable[[str], list[str]]:
@@ -177,25 +190,24 @@ class ByteTokenizer(Tokenizer):
     level = "byte"
     vocabulary = None
 
-    def __len__(self) -> int:
-        return 256
+    def __init__(self, documents: bool = False) -> None:
+        super().__init__(256, documents)
 
     def encode(self, text: str) -> Ids:
         return np.frombuffer(utf8(text), np.uint8)
 
     def decode(self, ids: Iterable[int]) -> str:
-        return _array(ids).astype(np.uint8).tobytes().decode("utf-8", "replace")
+        return self._bytes(ids).decode("utf-8", "replace")
 
     def spell(self, ids: Iterable[int]) -> str:
-        return _array(ids).astype(np.uint8).tobytes().decode("latin-1")
+        return self._bytes(ids).decode("latin-1")
 
     def decoder(self) -> Callable[[int], str]:
         decode = codecs.getincrementaldecoder("utf-8")("replace").decode
-        return lambda token: decode(bytes([token]))
+        return lambda token: decode(self._bytes([token]))
 
-
-def _array(ids: Iterable[int]) -> Ids:
-    return ids if isinstance(ids, np.ndarray) else np.fromiter(ids, np.int64)
+    def _bytes(self, ids: Iterable[int]) -> bytes:
+        return self._texts(ids).astype(np.uint8).tobytes()
 
 
 def code_points(text: str) -> NDArray[np.uint32]:
@@ -237,11 +249,12 @@ def cut_between_tokens(blocks: Iterable[str]) -> Iterator[str]:
 def tokenizer_from_json(text: str) -> Tokenizer:
     """Rebuild a tokenizer from what `to_json` gave; raises ValueError where it is damaged."""
     data = json.loads(text)
+    documents = isinstance(data, dict) and data.get("documents", False) is True
     match data:
         case {"level": "char", "vocabulary": str(characters)}:
-            return CharacterTokenizer(characters)
+            return CharacterTokenizer(characters, documents)
         case {"level": "word", "vocabulary": [*words]}:
-            return WordTokenizer(words)
+            return WordTokenizer(words, documents)
         case {"level": "byte"}:
-            return ByteTokenizer()
+            return ByteTokenizer(documents)
     raise ValueError("it holds no vocabulary of a known level")

@@ -1,20 +1,22 @@
 """Which tokens a corpus is made of, found out while it is read for the first and only time.
 
-Tokens get provisional numbers as they come: a character its code point, a word its place in
-the order of first appearance, a byte its value. When all is read, a vocabulary is chosen and
-the numbers are mapped to ids.
+Text is taken apart in blocks, each with tokens numbered on their own, so that blocks are
+independent of each other. When all is read, a vocabulary is chosen, and ids take the place of
+the numbers.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
 from itertools import count
-from typing import Protocol
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from textgen.options import TrainingOptions
 from textgen.preprocess.tokenizers import (
+    END,
     ByteTokenizer,
     CharacterTokenizer,
     Ids,
@@ -28,73 +30,90 @@ from textgen.preprocess.tokenizers import (
 
 Counts = NDArray[np.int64]
 
-
-class Vocabulary(Protocol):
-    """A vocabulary in the making."""
-
-    def number(self, blocks: Iterable[str]) -> Iterator[Ids]:
-        """Yield the provisional numbers of the tokens of one document."""
-
-    def choose(self, counts: Counts, training_counts: Counts) -> tuple[Tokenizer, Ids]:
-        """Return the tokenizer, and the table from provisional numbers to its ids.
-
-        `counts` tells how often each number stands in the corpus, `training_counts` in the
-        training part. Both are long enough for all numbers met.
-        """
-
-    def characters(self, numbers: int) -> Counts:
-        """Return how many characters each of the first provisional numbers stands for."""
+_splitter = cache(word_splitter)  # one for each process
 
 
-class Characters:
-    def number(self, blocks: Iterable[str]) -> Iterator[Ids]:
-        return map(code_points, blocks)
+class Block(NamedTuple):
+    """A text in tokens: which they are, how often each stands there, and in which order."""
 
-    def choose(self, counts: Counts, training_counts: Counts) -> tuple[Tokenizer, Ids]:
-        known = counts > 0
-        vocabulary = "".join(map(chr, np.flatnonzero(known)))
-        return CharacterTokenizer(vocabulary), np.cumsum(known) - 1
+    tokens: Sequence[str]  # (distinct,); bytes as the characters of that number
+    counts: Counts  # (distinct,)
+    places: Ids  # (tokens,), of each among the distinct ones, the smallest unsigned type
 
-    def characters(self, numbers: int) -> Counts:
-        return np.ones(numbers, np.int64)
-
-
-class Words:
-    def __init__(self, min_count: int, max_vocabulary: int) -> None:
-        self._numbers: defaultdict[str, int] = defaultdict(count().__next__)
-        self._min_count = min_count
-        self._max_vocabulary = max_vocabulary
-
-    def number(self, blocks: Iterable[str]) -> Iterator[Ids]:
-        split = word_splitter()
-        for text in cut_between_tokens(blocks):
-            yield np.array([self._numbers[word] for word in split(text)], np.uint32)
-
-    def choose(self, counts: Counts, training_counts: Counts) -> tuple[Tokenizer, Ids]:
-        order = np.argsort(-training_counts, kind="stable")[: self._max_vocabulary - 1]
-        order = order[training_counts[order] >= self._min_count]
-        ids = np.zeros(len(counts), np.int64)  # all others are unknown
-        ids[order] = np.arange(1, len(order) + 1)
-        words = list(self._numbers)
-        return WordTokenizer([words[i] for i in order]), ids
-
-    def characters(self, numbers: int) -> Counts:
-        return np.array([len(word) for word in self._numbers])
+    def positions(self, token: str) -> NDArray[np.int64]:
+        """Return where a token stands."""
+        is_token = np.array([other == token for other in self.tokens], np.bool_)
+        return np.flatnonzero(is_token[self.places])
 
 
-class Bytes:
-    def number(self, blocks: Iterable[str]) -> Iterator[Ids]:
-        for text in blocks:
-            yield np.frombuffer(utf8(text), np.uint8)
-
-    def choose(self, counts: Counts, training_counts: Counts) -> tuple[Tokenizer, Ids]:
-        return ByteTokenizer(), np.arange(256)
-
-    def characters(self, numbers: int) -> Counts:
-        return (np.arange(numbers) & 0xC0 != 0x80).astype(np.int64)  # all but continuations
+def between_tokens(blocks: Iterable[str], level: str) -> Iterator[str]:
+    """Regroup blocks of a text so that each can be taken apart on its own."""
+    return cut_between_tokens(blocks) if level == "word" else iter(blocks)
 
 
-def new_vocabulary(options: TrainingOptions) -> Vocabulary:
-    if options.level == "word":
-        return Words(options.min_count, options.max_vocabulary)
-    return Characters() if options.level == "char" else Bytes()
+def take_apart(text: str, level: str) -> Block:
+    if level == "word":
+        numbers: defaultdict[str, int] = defaultdict(count().__next__)
+        places = np.array([numbers[word] for word in _splitter()(text)], np.int64)
+        return Block(list(numbers), np.bincount(places), _smallest(places, len(numbers)))
+    codes = code_points(text) if level == "char" else _octets(text)
+    counts = np.bincount(codes)
+    found = np.flatnonzero(counts)
+    table = _smallest(np.cumsum(counts > 0) - 1, len(found))
+    return Block([chr(code) for code in found], counts[found], table[codes])
+
+
+def _octets(text: str) -> Ids:
+    """The bytes of UTF-8, but END as the one number that it is among characters."""
+    pieces = utf8(text).split(utf8(END))
+    octets = np.frombuffer(b"\0".join(pieces), np.uint8).astype(np.uint16)
+    ends = np.cumsum([len(piece) + 1 for piece in pieces[:-1]], dtype=np.int64) - 1
+    octets[ends] = ord(END)
+    return octets
+
+
+def _smallest(numbers: Ids, count: int) -> Ids:
+    return numbers.astype(np.min_scalar_type(max(count - 1, 0)))
+
+
+def choose(
+    tokens: Sequence[str],
+    training_counts: Counts,
+    options: TrainingOptions,
+    documents: bool,
+    known: Tokenizer | None = None,
+) -> tuple[Tokenizer, Ids]:
+    """Choose a vocabulary; return its tokenizer, and a table from the places of `tokens` to ids.
+
+    Args:
+        tokens: all there are, END among them where there are `documents`.
+        training_counts: how often each stands in the training part.
+        options: the level, and which words are too rare.
+        documents: whether the vocabulary has a token for the end of a document.
+        known: a tokenizer whose tokens come first, or in any case.
+    """
+    before = known.vocabulary or () if known else ()
+    if options.level == "byte":
+        tokenizer: Tokenizer = ByteTokenizer(documents)
+        ids = {chr(octet): octet for octet in range(256)}
+    elif options.level == "char":
+        vocabulary = sorted({*tokens, *before} - {END})
+        tokenizer = CharacterTokenizer("".join(vocabulary), documents)
+        ids = {character: i for i, character in enumerate(vocabulary)}
+    else:
+        words = np.array([token != END for token in tokens])
+        order = np.argsort(-training_counts * words, kind="stable")[: options.max_vocabulary - 1]
+        order = order[(training_counts * words)[order] >= options.min_count]
+        chosen = list(dict.fromkeys([*before, *(tokens[i] for i in order)]))
+        tokenizer = WordTokenizer(chosen, documents)
+        ids = {word: i for i, word in enumerate(chosen, 1)}  # all others are unknown
+    if tokenizer.end is not None:
+        ids[END] = tokenizer.end
+    return tokenizer, np.array([ids.get(token, 0) for token in tokens])
+
+
+def characters(tokens: Sequence[str], level: str) -> Counts:
+    """Return how many characters each token stands for."""
+    if level == "byte":  # all but continuations
+        return np.array([token != END and ord(token) & 0xC0 != 0x80 for token in tokens], np.int64)
+    return np.array([len(token) if token != END else 0 for token in tokens])

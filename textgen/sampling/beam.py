@@ -14,7 +14,7 @@ class Hypothesis(NamedTuple):
     tokens: tuple[int, ...]
     log_probabilities: tuple[float, ...]  # of each token, by the network alone
     score: float  # the sum of the tokens' log-probabilities by the filtered distribution
-    ended: bool = False  # by a stop text
+    ended: bool = False  # by a stop text, or as its document does
 
     @property
     def rank(self) -> float:
@@ -51,7 +51,8 @@ def beam_search(primed: Primed) -> list[Hypothesis]:
         going = []
         for place, text in enumerate(texts):
             written = primed.tokenizer.decode(text.tokens) if options.stop else ""
-            if any(stop in written.removeprefix(primed.ahead) for stop in options.stop):
+            stopped = any(stop in written.removeprefix(primed.ahead) for stop in options.stop)
+            if stopped or text.tokens[-1] == primed.tokenizer.end:
                 ended.append(text._replace(ended=True))
             else:
                 going.append(place)

@@ -56,13 +56,18 @@ def prime(
     ahead: str = "",
     banned: Sequence[int] = (),
 ) -> Primed:
-    """Run through `prompt`, of at least one id, from a zero state."""
+    """Run through `prompt` from a zero state.
+
+    It begins a document where the vocabulary has an end of documents; else it is to have at
+    least one id.
+    """
     state = network.zero_state(1)
-    for start in range(0, len(prompt) - 1, _BLOCK):
+    tokens = prompt if tokenizer.end is None else np.append(tokenizer.end, prompt)
+    for start in range(0, len(tokens) - 1, _BLOCK):
         _, state = network.forward(
-            prompt[start : min(start + _BLOCK, len(prompt) - 1), None], state
+            tokens[start : min(start + _BLOCK, len(tokens) - 1), None], state
         )
-    logits, state = network.step(prompt[-1:], state)
+    logits, state = network.step(tokens[-1:], state)
     return Primed(network, tokenizer, options, prompt, ahead, banned, logits, state)
 
 
@@ -72,9 +77,9 @@ class Generation(Iterator[str]):
     Attributes:
         tokens: how many were drawn so far.
         log_probabilities: of each, in nats, by the network alone, before any filter; if asked for.
-        finish_reason: None until the text ends, then "length"; "stop" where a stop text came
-            up, which is left out; "sentence" where `until_sentence` ended it; "novel" where
-            every token that is left would copy.
+        finish_reason: None until the text ends, then "length"; "end" where its document ends;
+            "stop" where a stop text came up, which is left out; "sentence" where
+            `until_sentence` ended it; "novel" where every token that is left would copy.
     """
 
     def __init__(
@@ -87,6 +92,7 @@ class Generation(Iterator[str]):
         """`advance` is called for more, unless all that there is was added before."""
         self._advance = advance if options.length else None
         self._decode = tokenizer.decoder()
+        self._end = tokenizer.end
         self._options = options
         self._limit = options.length * (2 if options.until_sentence else 1)
         self._ahead = ahead
@@ -113,6 +119,9 @@ class Generation(Iterator[str]):
         self.tokens += 1
         if log_probability is not None:
             self.log_probabilities.append(log_probability)
+        if token == self._end:
+            self.end("end")
+            return
         options, stops = self._options, self._options.stop
         last = self.tokens >= self._limit
         if not stops and not options.until_sentence:  # then nothing is ever held

@@ -28,6 +28,7 @@ from textgen.training.streams import Streams
 # model learns too little of beginnings and may stumble into noise on a short prompt. Melis's
 # Language Modelling Benchmarks have the same as `drop_state_probability`.
 _FRESH = 0.02
+_SHUFFLE = 1  # sets the random numbers of an epoch's order apart from those of a step
 _EVALUATIONS = 20  # at most, evenly over a run
 _EVALUATION_COST = 8  # tokens trained on between evaluations, at least, for each one evaluated
 _EVALUATED = 1 << 20  # tokens of the validation part at most; `evaluate` takes any number
@@ -38,6 +39,7 @@ _STOPPING = [  # Windows has not all of them
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 ]
 _PREVIEW = {"char": 240, "byte": 240, "word": 60}  # tokens
+_PREVIEWED_DOCUMENTS = 4
 
 
 def fit(run: Run, quiet: bool = False) -> None:
@@ -82,7 +84,7 @@ class _Training:
         self._run = run
         self._options = options = run.options
         self._training, validation = run.corpus().split(options.validation)
-        self._streams = Streams(self._training, options.batch_size, options.chunk_length)
+        self._streams = self._streams_of(0)
         self._validation = _validation_streams(validation, options) if len(validation) else None
         self._schedule = Schedule(options, len(self._streams))
         self._network = Network(options, len(run.tokenizer))
@@ -90,6 +92,7 @@ class _Training:
         self._states = self._network.zero_state(options.batch_size)
         self._progress = Progress()
         shapes = {name: tuple(slot.shape) for name, slot in self._stepper.slots.items()}
+        self._network.assign(run.initial_weights())
         if saved := run.training_state(shapes):
             self._network.assign(saved.weights)
             self._stepper.restore(saved.optimizer, saved.progress.step)
@@ -100,6 +103,14 @@ class _Training:
         self._evaluation_seconds = 0.0
         self._start = time.monotonic() - self._progress.seconds
         self._saved = time.monotonic()
+
+    def _streams_of(self, epoch: int) -> Streams:
+        """The training part with its documents in an order of the epoch's own."""
+        options, order = self._options, None
+        if (count := len(self._training.documents)) > 1:
+            order = np.random.default_rng([options.seed, epoch, _SHUFFLE]).permutation(count)
+        self._streams_epoch = epoch
+        return Streams(self._training, options.batch_size, options.chunk_length, order=order)
 
     def _seconds(self) -> float:
         return time.monotonic() - self._start
@@ -116,7 +127,9 @@ class _Training:
         start = time.monotonic()
         step, options = self._progress.step, self._options
         rng = np.random.default_rng([options.seed, step])
-        chunk = step % len(self._streams)
+        epoch, chunk = divmod(step, len(self._streams))
+        if epoch != self._streams_epoch:
+            self._streams = self._streams_of(epoch)
         if chunk == 0 or options.stateless:
             self._states = self._network.zero_state(options.batch_size)
         else:
@@ -171,9 +184,7 @@ class _Training:
             }
         )
         figures = self.figures()
-        text = Model([self._run], [weights]).generate(
-            seed=self._progress.step, length=_PREVIEW[self._options.level]
-        )
+        text = self._preview(weights)
         self._progress.loss_total, self._progress.loss_steps = 0.0, 0
         self._progress.samples_size = self._run.add_sample(
             f"{figures}\n\n{text}\n\n", self._progress.samples_size
@@ -184,6 +195,15 @@ class _Training:
         self.save(weights)
         self._evaluation_seconds = time.monotonic() - start
         return f"{figures}\n{textwrap.indent(text, '    ')}\n"
+
+    def _preview(self, weights: Arrays) -> str:
+        """What the weights write: a text, or a few documents."""
+        texts = Model([self._run], [weights]).samples(
+            count=1 if self._run.tokenizer.end is None else _PREVIEWED_DOCUMENTS,
+            seed=self._progress.step,
+            length=_PREVIEW[self._options.level],
+        )
+        return "\n".join("".join(text) for text in texts)
 
     def save_is_due(self) -> bool:
         return time.monotonic() - self._saved >= self._options.save_every

@@ -42,8 +42,9 @@ class Network:
         return {name: variable.value.numpy().copy() for name, variable in self.variables.items()}
 
     def assign(self, weights: Arrays) -> None:
-        for name, variable in self.variables.items():
-            variable.assign(weights[name])
+        """Set weights by name; the others stay as they are."""
+        for name, values in weights.items():
+            self.variables[name].assign(values)
 
     def zero_state(self, batch_size: int) -> States:
         """The state at the start of a text."""

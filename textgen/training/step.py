@@ -137,8 +137,7 @@ class Stepper:
         gradients = {name: [result[name] for result in results] for name in results[0]}
         if candidates is not None:
             gradients = self._widened(gradients, candidates)
-        # A chunk may have nothing to predict, where it is one step long.
-        count = tf.maximum(tf.reduce_sum(tf.cast(batch.counts, tf.float32)), 1.0)
+        count = tf.reduce_sum(tf.cast(batch.counts, tf.float32))
         means, squares = zip(
             *(self._mean([gradients[name] for name in names], count) for names in self._shares),
             strict=True,

@@ -2,7 +2,8 @@
 
 The corpus is cut into `batch_size` streams, stream r being its r-th contiguous stretch. Batch
 k holds chunk k of every stream, so row r of batch k + 1 goes on where row r of batch k stopped.
-Targets are the same ids one step ahead.
+Targets are the same ids one step ahead. Documents may be put in another order before, one after
+the other without a gap.
 """
 
 from collections.abc import Iterator
@@ -17,10 +18,10 @@ from textgen.preprocess.corpus import Corpus
 class Batch(NamedTuple):
     """One chunk of every stream; T steps of B rows.
 
-    `targets` are to be predicted where `counts` is true. Elsewhere there is nothing to
-    predict: past the end of the text, after a document's last token, or, with an overlap,
-    where another row predicts. `resets` is true where a document starts after the stream's
-    first step: the state of that row is zero before that step. It is None where none does.
+    `targets` are to be predicted where `counts` is true; not past the end of the corpus nor,
+    with an overlap, where another row predicts. `resets` is true where a document starts after
+    the stream's first step: the state of that row is zero before that step. It is None where
+    none does.
     """
 
     inputs: NDArray[np.int32]  # (T, B)
@@ -36,20 +37,29 @@ class Streams:
     end before the others; nothing is left out.
 
     With an `overlap`, every stream but the first begins that many tokens early, without
-    predicting them, so that its state is warm when its own part begins.
+    predicting them, so that its state is warm when its own part begins. `order` is that of the
+    documents, by number, if not their own.
     """
 
     def __init__(
-        self, corpus: Corpus, batch_size: int, chunk_length: int, overlap: int = 0
+        self,
+        corpus: Corpus,
+        batch_size: int,
+        chunk_length: int,
+        overlap: int = 0,
+        order: NDArray[np.int64] | None = None,
     ) -> None:
         self.batch_size = batch_size
         self._corpus = corpus
         self._chunk_length = chunk_length
         self._overlap = overlap
-        self._pairs = len(corpus) - 1
-        self._documents = corpus.documents[corpus.documents > 0]  # those that begin inside
-        self.predictions = self._pairs - len(self._documents)
-        stretch = self._pairs + (batch_size - 1) * overlap
+        self.predictions = len(corpus) - 1  # the last token is followed by none
+        self._ends: NDArray[np.int64] | None = None  # of the documents in their order
+        if order is not None:
+            lengths = np.diff(corpus.documents, append=self.predictions)[order]
+            self._ends = np.cumsum(lengths)
+            self._moved = corpus.documents[order] - (self._ends - lengths)
+        stretch = self.predictions + (batch_size - 1) * overlap
         self._steps = -(-stretch // batch_size)  # of each stream
         self._starts = np.arange(batch_size) * (self._steps - overlap)
 
@@ -64,20 +74,25 @@ class Streams:
             raise IndexError(k)
         first = k * self._chunk_length
         steps = np.arange(first, min(first + self._chunk_length, self._steps))[:, None]
-        positions = self._starts + steps  # (T, B)
-        counts = positions < self._pairs
+        places = self._starts + steps  # (T, B)
+        counts = places < self.predictions
         counts &= (steps >= self._overlap) | (self._starts == 0)
+        positions = self._positions(np.minimum(places, self.predictions - 1))
         ids = self._corpus.ids
-        inputs = ids[np.minimum(positions, self._pairs)].astype(np.int32)
-        targets = ids[np.minimum(positions + 1, self._pairs)].astype(np.int32)
+        inputs, targets = (ids[p].astype(np.int32) for p in (positions, positions + 1))
         resets = None
-        if len(self._documents):
-            counts &= ~self._begins(positions + 1)
+        if len(self._corpus.documents) > 1:
             begins = self._begins(positions) & (steps > 0)
             resets = begins if begins.any() else None
         return Batch(inputs, targets, counts, resets)
 
+    def _positions(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Where in the corpus the tokens are that stand at these places of the streams."""
+        if self._ends is None:
+            return places
+        return places + self._moved[np.searchsorted(self._ends, places, side="right")]
+
     def _begins(self, positions: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Whether a document begins at each of the positions."""
-        places = np.searchsorted(self._documents, positions)
-        return self._documents.take(places, mode="clip") == positions
+        documents = self._corpus.documents
+        return documents.take(np.searchsorted(documents, positions), mode="clip") == positions
