@@ -21,7 +21,7 @@ ORDER = [
     ("textgen.checkpoint",),
     ("textgen.preprocess",),
     ("textgen.options",),
-    ("textgen.fetching",),
+    ("textgen.cluster", "textgen.fetching"),
     ("textgen.errors", "textgen.processor", "textgen.terminal"),
 ]
 

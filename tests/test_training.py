@@ -17,6 +17,7 @@ from conftest import SMALL, make_book
 
 import textgen
 from textgen.checkpoint import Run
+from textgen.cluster import cluster
 from textgen.errors import BookError, OptionError, RunError, TrainingError
 from textgen.options import TrainingOptions
 from textgen.runs import create
@@ -24,6 +25,7 @@ from textgen.training import loop
 from textgen.training.network import Network
 from textgen.training.schedule import Schedule
 from textgen.training.step import Stepper
+from textgen.training.workers import Workers
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -127,7 +129,7 @@ def test_a_run_goes_on_from_what_was_saved_if_it_died_later(
 def test_looking_leaves_training_as_it_was(book: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def last_weights(run: Path) -> dict[str, np.ndarray]:
         opened = Run.open(run)
-        training = loop._Training(opened)
+        training = loop._Training(opened, Workers(cluster()))
         return training._network.weights()
 
     often = last_weights(trained(book, "often"))
@@ -151,7 +153,7 @@ def test_validation_in_rows_is_that_of_one_pass(tmp_path: Path) -> None:
     book = tmp_path / "book.txt"
     book.write_text(make_book(40_000), "utf-8")
     model = textgen.train(book, epochs=1, **SMALL | {"batch_size": 16})
-    training = loop._Training(model.run)
+    training = loop._Training(model.run, Workers(cluster()))
     assert training._validation is not None
     assert training._validation.batch_size > 1
     text = book.read_text("utf-8")

@@ -11,6 +11,7 @@ model.evaluate("It was a dark night.").bits_per_character
 
 import shlex
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ from textgen.errors import (
 )
 
 if TYPE_CHECKING:
+    from textgen.checkpoint import Run
     from textgen.evaluation import Evaluation
     from textgen.initial import Beginning
     from textgen.model import Model
@@ -84,26 +86,34 @@ def train(
         KeyboardInterrupt: on Ctrl-C, with the run saved.
     """
     from textgen import runs
+    from textgen.cluster import cluster
     from textgen.options import TrainingOptions
 
     beginning = _beginning(from_run, vectors)
-    if resume:
-        if beginning:
-            raise OptionError("resume", "goes on with weights of its own; leave the others out")
-        run = runs.reopen(_run_folder(out, books), books, options)
-    elif books:
-        options = beginning.adapt(options) if beginning else options
-        run = runs.create(
-            _run_folder(out, books), books, TrainingOptions(**options), force, beginning, quiet
-        )
-    else:
+    if resume and beginning:
+        raise OptionError("resume", "goes on with weights of its own; leave the others out")
+    if not resume and not books:
         raise BookError("no book to train on; name one, or resume a run")
+    path = _run_folder(out, books)
+    team = cluster()
 
+    def begin() -> "Run":
+        if resume or not team.is_first:
+            return runs.reopen(path, books if team.is_first else (), options)
+        given = TrainingOptions(**(beginning.adapt(options) if beginning else options))
+        return runs.create(path, books, given, force, beginning, quiet)
+
+    workers = None
+    if len(team.addresses) > 1:
+        from textgen.training.workers import Workers
+
+        workers = Workers(team)
+    run = workers.after_the_first(begin) if workers else begin()
     try:
-        with runs.locked(run.path):
+        with runs.locked(run.path) if team.is_first else nullcontext():
             from textgen.training.loop import fit  # TensorFlow: seconds to import, so at last
 
-            fit(run, quiet)
+            fit(run, quiet, workers)
     except KeyboardInterrupt as interrupt:  # or what the command line makes of other signals
         raise type(interrupt)(
             f"stopped; go on with: textgen train --out {shlex.quote(str(run.path))} --resume"

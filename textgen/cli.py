@@ -16,6 +16,7 @@ from typing import Any, TypeVar, get_origin
 import click
 
 import textgen
+from textgen.cluster import cluster
 from textgen.errors import OptionError, TextgenError
 from textgen.options import Options, SamplingOptions, TrainingOptions, value_type
 from textgen.terminal import one_line, show
@@ -180,6 +181,8 @@ def train(
         quiet=quiet,
         **_given(options),
     )
+    if not cluster().is_first:
+        return
     if as_json:
         _print_json({"run": str(model.path), **model.run.outcome()})
     elif not quiet:

@@ -6,22 +6,24 @@ import textwrap
 import threading
 import time
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 import tensorflow as tf
 
 from textgen.checkpoint import Arrays, Progress, Run, TrainingState, validation_losses
+from textgen.cluster import cluster
 from textgen.errors import TrainingError
 from textgen.evaluation import bits_per_character
 from textgen.model import Model
 from textgen.options import TrainingOptions
 from textgen.preprocess.corpus import Corpus
-from textgen.training.network import Network
+from textgen.training.network import Network, States
 from textgen.training.progress import Reporter
 from textgen.training.schedule import Schedule
 from textgen.training.step import Stepper
 from textgen.training.streams import Streams
+from textgen.training.workers import Workers
 
 # The share of rows whose state is dropped before a chunk. Carried over a whole book, states
 # drift to where a text's first steps, which start from zero, hardly ever are; without this a
@@ -42,32 +44,52 @@ _PREVIEW = {"char": 240, "byte": 240, "word": 60}  # tokens
 _PREVIEWED_DOCUMENTS = 4
 
 
-def fit(run: Run, quiet: bool = False) -> None:
+class _Orders(NamedTuple):
+    """What all workers do next: the first one decides, but each may ask to stop."""
+
+    learning_rate: float
+    evaluate: bool
+    save: bool
+    stop: bool
+    finish: bool
+
+
+def fit(run: Run, quiet: bool = False, workers: Workers | None = None) -> None:
     """Train `run` until its epochs or minutes are over, from where it was last saved.
+
+    Of several workers all call this; the first one writes the run.
 
     On Ctrl-C, or when the process is told to end, the run is saved after the step at hand,
     and then the signal takes its course: Ctrl-C raises KeyboardInterrupt. A second one does
-    not wait. Raises TrainingError when the loss is no number any more, or memory is short.
+    not wait. Raises TrainingError when the loss is no number any more, memory is short, or
+    another worker has ended.
     """
+    workers = workers or Workers(cluster())
+    quiet = quiet or not workers.is_first
     try:
-        training = _Training(run)
-        run.write_config()  # options may have changed since the run was begun
-        with _Stop() as stop, Reporter(quiet, training.done()) as reporter:
-            reporter.note(training.header())
-            while not training.finished():
-                training.step()
-                reporter.stepped(training.done(), training.figures)
-                if training.evaluation_is_due():
-                    reporter.note(training.evaluate())
-                if stop.wanted:
-                    training.save()
-                    stop.obey()
-                if training.save_is_due():
-                    training.save()
-            if not training.evaluated():
-                reporter.note(training.evaluate())
-            if stop.wanted:
-                stop.obey()
+        with workers.watched():
+            training = _Training(run, workers)
+            if workers.is_first:
+                run.write_config()  # options may have changed since the run was begun
+            with _Stop() as stop, Reporter(quiet, training.done()) as reporter:
+                reporter.note(training.header())
+                while True:
+                    orders = training.orders(stop.wanted)
+                    if orders.evaluate or orders.save:
+                        state = training.state_of_all()
+                        if workers.is_first and orders.evaluate:
+                            reporter.note(training.evaluate(state))
+                        elif workers.is_first:
+                            training.save(state)
+                    if orders.stop:
+                        stop.obey()
+                    if orders.finish:
+                        break
+                    if orders.evaluate:
+                        continue  # patience may be lost now
+                    training.step(orders.learning_rate)
+                    reporter.stepped(training.done(), training.figures)
+                workers.meet()  # until all is written
     except tf.errors.ResourceExhaustedError:
         options = run.options
         raise TrainingError(
@@ -80,23 +102,26 @@ def fit(run: Run, quiet: bool = False) -> None:
 class _Training:
     """A run being trained: weights, optimizer and carried state, and how far it has come."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, workers: Workers) -> None:
         self._run = run
+        self._workers = workers
         self._options = options = run.options
         self._training, validation = run.corpus().split(options.validation)
         self._streams = self._streams_of(0)
         self._validation = _validation_streams(validation, options) if len(validation) else None
         self._schedule = Schedule(options, len(self._streams))
         self._network = Network(options, len(run.tokenizer))
-        self._stepper = Stepper(self._network, options.chunk_length)
-        self._states = self._network.zero_state(options.batch_size)
+        self._rows = workers.rows(options.batch_size)
+        self._stepper = Stepper(self._network, options.chunk_length, workers, self._rows)
+        self._states = self._zero_state()
         self._progress = Progress()
         shapes = {name: tuple(slot.shape) for name, slot in self._stepper.slots.items()}
         self._network.assign(run.initial_weights())
         if saved := run.training_state(shapes):
             self._network.assign(saved.weights)
             self._stepper.restore(saved.optimizer, saved.progress.step)
-            self._states = self._network.states_from(saved.state)
+            own = {name: part[self._rows] for name, part in saved.state.items()}
+            self._states = self._network.states_from(own)
             self._progress = saved.progress
         self._steps = 0  # of this process
         self._tokens_timed, self._seconds_timed = 0, 0.0
@@ -119,10 +144,23 @@ class _Training:
         """The share of the run that is done, from 0 to 1."""
         return self._schedule.done(self._progress.step, self._seconds(), self._evaluation_seconds)
 
-    def finished(self) -> bool:
-        return self.done() >= 1 or self._has_lost_patience()
+    def orders(self, stop: bool) -> _Orders:
+        """Say what to do next, `stop` if this process is to end, and hear it of the others."""
+        orders = np.zeros(len(_Orders._fields))
+        if self._workers.is_first:
+            finish = self.done() >= 1 or self._has_lost_patience()
+            orders[:] = _Orders(
+                learning_rate=self._schedule.learning_rate(self._progress.step, self.done()),
+                evaluate=self._evaluation_is_due() or (finish and not self._evaluated()),
+                save=self._save_is_due(),
+                stop=False,
+                finish=finish,
+            )
+        orders[_Orders._fields.index("stop")] = stop
+        rate, evaluate, save, stops, finish = self._workers.sum_array(orders).tolist()
+        return _Orders(rate, bool(evaluate), bool(save or stops), bool(stops), bool(finish))
 
-    def step(self) -> None:
+    def step(self, learning_rate: float) -> None:
         """Train on the next chunk of every stream."""
         start = time.monotonic()
         step, options = self._progress.step, self._options
@@ -131,14 +169,12 @@ class _Training:
         if epoch != self._streams_epoch:
             self._streams = self._streams_of(epoch)
         if chunk == 0 or options.stateless:
-            self._states = self._network.zero_state(options.batch_size)
+            self._states = self._zero_state()
         else:
-            self._states = self._network.forget(
-                self._states, rng.random(options.batch_size) < _FRESH
-            )
-        rate = self._schedule.learning_rate(step, self.done())
+            fresh = rng.random(options.batch_size) < _FRESH
+            self._states = self._network.forget(self._states, fresh[self._rows])
         batch = self._streams[chunk]
-        loss, self._states = self._stepper.train(batch, self._states, rate, rng)
+        loss, self._states = self._stepper.train(batch, self._states, learning_rate, rng)
         self._require_finite(loss)
         self._progress.step += 1
         self._progress.loss_total += loss
@@ -148,11 +184,14 @@ class _Training:
             self._tokens_timed += int(batch.counts.sum())
             self._seconds_timed += time.monotonic() - start
 
-    def evaluated(self) -> bool:
+    def _zero_state(self) -> States:
+        return self._network.zero_state(self._rows.stop - self._rows.start)
+
+    def _evaluated(self) -> bool:
         """Whether the weights as they are have been evaluated."""
         return bool(self._history) and self._history[-1]["step"] == self._progress.step
 
-    def evaluation_is_due(self) -> bool:
+    def _evaluation_is_due(self) -> bool:
         last: dict[str, Any] = {"step": 0, "seconds": 0.0}
         if self._history:
             last = self._history[-1]
@@ -166,7 +205,16 @@ class _Training:
             and self.done() < 1 - 0.5 / _EVALUATIONS  # the end has an evaluation of its own
         )
 
-    def evaluate(self) -> str:
+    def state_of_all(self) -> Arrays:
+        """The state of every row, whichever worker has it."""
+        gathered = {}
+        for name, own in self._network.state_arrays(self._states).items():
+            rows = np.zeros((self._options.batch_size, own.shape[1]), np.float64)
+            rows[self._rows] = own
+            gathered[name] = self._workers.sum_array(rows).astype(np.float32)
+        return gathered
+
+    def evaluate(self, state: Arrays) -> str:
         """Look at loss and text of the weights as they are; save all; return a note on it."""
         start = time.monotonic()
         weights = self._weights()
@@ -192,7 +240,7 @@ class _Training:
         if best:
             self._run.save_weights(weights)
         self._run.write_metrics(self._history)
-        self.save(weights)
+        self.save(state, weights)
         self._evaluation_seconds = time.monotonic() - start
         return f"{figures}\n{textwrap.indent(text, '    ')}\n"
 
@@ -205,10 +253,10 @@ class _Training:
         )
         return "\n".join("".join(text) for text in texts)
 
-    def save_is_due(self) -> bool:
+    def _save_is_due(self) -> bool:
         return time.monotonic() - self._saved >= self._options.save_every
 
-    def save(self, weights: Arrays | None = None) -> None:
+    def save(self, state: Arrays, weights: Arrays | None = None) -> None:
         """Write all that resuming needs, and something to sample from if there is nothing yet."""
         weights = weights or self._weights()
         if not self._history:
@@ -218,7 +266,7 @@ class _Training:
             TrainingState(
                 weights=weights,
                 optimizer=self._stepper.optimizer_state(),
-                state=self._network.state_arrays(self._states),
+                state=state,
                 progress=self._progress,
             )
         )
@@ -310,9 +358,9 @@ class _Stop:
 
     def obey(self) -> NoReturn:
         """Let the signal do what it would have done; if nothing, what Ctrl-C does."""
-        assert self._signal is not None
         self._give_back()
-        signal.raise_signal(self._signal)
+        if self._signal is not None:  # else it was another worker that was told to end
+            signal.raise_signal(self._signal)
         raise KeyboardInterrupt
 
     def __enter__(self) -> "_Stop":

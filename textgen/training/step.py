@@ -1,6 +1,6 @@
 """One update of the weights, and one look at the loss without an update."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -16,6 +16,7 @@ from textgen.training.loss import cross_entropy
 from textgen.training.network import Network, States, Weights
 from textgen.training.products import Tensor
 from textgen.training.streams import Batch, Streams
+from textgen.training.workers import Workers
 
 _CLIP = 5.0  # the largest global norm of the gradients
 _LARGE_KERNEL = 768  # units
@@ -31,12 +32,25 @@ class Stepper:
 
     All batches are padded to the same number of steps, so that each compiles once. What
     follows the end of a stream counts for nothing, and its state is never used.
+
+    Of several workers each computes the gradients of its own rows, and all make the same update
+    of the sum. On several GPUs the parts are shared out among them.
     """
 
-    def __init__(self, network: Network, chunk_length: int) -> None:
+    def __init__(
+        self,
+        network: Network,
+        chunk_length: int,
+        workers: Workers | None = None,
+        rows: slice = slice(None),
+    ) -> None:
+        """`rows` are this worker's of a batch."""
         self._network = network
         self._chunk_length = chunk_length
+        self._workers = workers
+        self._rows = rows
         self._on_gpu = network.on_gpu
+        self._gpus = [device.name for device in tf.config.list_logical_devices("GPU")]
         self._precision = tf.float32 if self._on_gpu else tf.as_dtype(network.options.precision)
         self._shares = _shares(network.variables, cores())
         decay = network.options.weight_decay
@@ -81,16 +95,18 @@ class Stepper:
     ) -> tuple[float, States]:
         """Update the weights by one chunk; return its mean loss and the states to carry on.
 
-        `rng` decides what dropout drops, and over which tokens a large softmax is computed.
+        The batch is that of all workers, the states are those of this one's rows. `rng` decides
+        what dropout drops, and over which tokens a large softmax is computed.
         """
         batch, options = self._padded(batch), self._network.options
         dropout = candidates = None
         if options.dropout:
             shape = (options.layers, batch.inputs.shape[1], options.units)
-            dropout = rng.random(shape, np.float32) < options.dropout
+            dropout = (rng.random(shape, np.float32) < options.dropout)[:, self._rows]
         if (size := self._network.vocabulary_size) > LARGE:
             candidates, targets = draw(batch.targets, size, rng)
             batch = batch._replace(targets=targets)
+        batch = batch.of_rows(self._rows)
         # As an array: TensorFlow keeps every Python number that it ever made a tensor of.
         rate = tf.constant(np.array(learning_rate, np.float32))
         loss, states = self._train(batch, states, rate, dropout, candidates)
@@ -132,12 +148,17 @@ class Stepper:
         weights = self._network.tensors()
         if candidates is not None:
             weights = self._narrowed(weights, candidates)
-        parts = [self._gradients(weights, *part) for part in self._parts(batch, states, dropout)]
+        parts = self._on_each(self._gradients, weights, batch, states, dropout)
         totals, results, states_after = zip(*parts, strict=True)
         gradients = {name: [result[name] for result in results] for name in results[0]}
+        total = tf.add_n(totals)
+        count = tf.reduce_sum(tf.cast(batch.counts, tf.float32))
+        if self._workers and not self._workers.alone:
+            sums = {name: tf.add_n(parts) for name, parts in gradients.items()}
+            total, count, sums = self._workers.sum((total, count, sums))
+            gradients = {name: [part] for name, part in sums.items()}
         if candidates is not None:
             gradients = self._widened(gradients, candidates)
-        count = tf.reduce_sum(tf.cast(batch.counts, tf.float32))
         means, squares = zip(
             *(self._mean([gradients[name] for name in names], count) for names in self._shares),
             strict=True,
@@ -145,11 +166,11 @@ class Stepper:
         scale = tf.minimum(1.0, _CLIP / tf.sqrt(tf.add_n(squares)))
         for update, gradient in zip(self._updates, means, strict=True):
             update(gradient, scale, learning_rate)
-        return tf.add_n(totals) / count, _joined(states_after)
+        return total / count, _joined(states_after)
 
     def _evaluate_on(self, batch: Batch, states: States) -> tuple[Tensor, States]:
         weights = self._network.tensors()
-        parts = [self._total_loss(weights, *part) for part in self._parts(batch, states, None)]
+        parts = self._on_each(self._total_loss, weights, batch, states, None)
         totals, states_after = zip(*parts, strict=True)
         return tf.add_n(totals), _joined(states_after)
 
@@ -171,7 +192,7 @@ class Stepper:
         weights: Weights,
         batch: Batch,
         states: States,
-        dropout: Tensor | None,
+        dropout: Tensor | None = None,
         precision: tf.DType = tf.float32,
     ) -> tuple[Tensor, States]:
         """Cross-entropy in nats, summed over what counts, and the states after."""
@@ -185,23 +206,34 @@ class Stepper:
         bias = weights["output.bias"]
         return cross_entropy(rows, kernel, bias, targets, counts, precision, tied), states
 
-    def _parts(
-        self, batch: Batch, states: States, dropout: Tensor | None
-    ) -> Iterator[tuple[Any, ...]]:
-        """Cut the rows of a batch into equal parts, at most one for each core."""
+    def _on_each(
+        self,
+        compute: Callable[..., Any],
+        weights: Weights,
+        batch: Batch,
+        states: States,
+        dropout: Tensor | None,
+    ) -> list[Any]:
+        """Cut the rows of a batch into equal parts and compute each on a core or GPU of its own."""
         rows = batch.inputs.shape[1]
         # XLA rearranges a kernel for every product: with a large one, few rows are not worth it.
         least = 1 if self._network.options.units < _LARGE_KERNEL else _ROWS_OF_LARGE_KERNEL
-        most = 1 if self._on_gpu else min(cores(), max(rows // least, 1))
-        count = next(n for n in range(most, 0, -1) if rows % n == 0)
+        most = len(self._gpus) if self._on_gpu else min(cores(), rows // least)
+        count = next(n for n in range(max(most, 1), 0, -1) if rows % n == 0)
 
         def cut(x: Any, axis: int) -> Sequence[Any]:
             return [None] * count if x is None else tf.split(x, count, axis)
 
         batches = zip(*(cut(x, 1) for x in batch), strict=True)
         flat = zip(*(cut(x, 0) for x in tf.nest.flatten(states)), strict=True)
-        for batch_part, state_part, mask in zip(batches, flat, cut(dropout, 1), strict=True):
-            yield Batch(*batch_part), tf.nest.pack_sequence_as(states, state_part), mask
+        results = []
+        for number, (rows_of_batch, rows_of_states, mask) in enumerate(
+            zip(batches, flat, cut(dropout, 1), strict=True)
+        ):
+            with tf.device(self._gpus[number] if self._on_gpu and self._gpus else None):
+                part = Batch(*rows_of_batch), tf.nest.pack_sequence_as(states, rows_of_states)
+                results.append(compute(weights, *part, mask))
+        return results
 
     def _narrowed(self, weights: Weights, candidates: Candidates) -> Weights:
         """Of the output's weights only those of the candidates."""

@@ -29,6 +29,10 @@ class Batch(NamedTuple):
     counts: NDArray[np.bool_]  # (T, B)
     resets: NDArray[np.bool_] | None  # (T, B)
 
+    def of_rows(self, rows: slice) -> "Batch":
+        resets = None if self.resets is None else self.resets[:, rows]
+        return Batch(self.inputs[:, rows], self.targets[:, rows], self.counts[:, rows], resets)
+
 
 class Streams:
     """A corpus as a sequence of batches; `streams[k]` is chunk k of every stream.
