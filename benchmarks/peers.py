@@ -52,7 +52,10 @@ def chunks(ids: Ids, sizes: Sizes) -> Iterator[tuple[Ids, Ids]]:
 class Textgen:
     """The training step as `textgen train` runs it."""
 
-    def __init__(self, ids: Ids, sizes: Sizes, precision: str) -> None:
+    def __init__(
+        self, ids: Ids, sizes: Sizes, precision: str, document_length: int | None = None
+    ) -> None:
+        """With a `document_length` in tokens the text is cut into documents, and they shuffled."""
         from textgen.options import TrainingOptions
         from textgen.preprocess.corpus import Corpus
         from textgen.training.network import Network
@@ -67,7 +70,11 @@ class Textgen:
             chunk_length=sizes.chunk_length,
             precision=precision,
         )
-        self._streams = Streams(Corpus(ids, np.array([0])), sizes.batch_size, sizes.chunk_length)
+        documents = np.arange(0, len(ids), document_length or len(ids))
+        order = np.random.default_rng(0).permutation(len(documents)) if document_length else None
+        self._streams = Streams(
+            Corpus(ids, documents), sizes.batch_size, sizes.chunk_length, order=order
+        )
         network = Network(options, sizes.vocabulary)
         self._stepper = Stepper(network, sizes.chunk_length)
         self._states = network.zero_state(sizes.batch_size)

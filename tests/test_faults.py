@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import SMALL, snapshot
+from conftest import SMALL, make_book, snapshot
 from safetensors.numpy import load_file
 
 import textgen
@@ -438,7 +438,7 @@ def test_two_beginnings_of_one_run(book: Path) -> None:
         locked(Path("run"), Path()),
     ):
         pass
-    create("run", [book], OPTIONS)
+    textgen.train(book, out="run", epochs=0.1, **SMALL)
     with pytest.raises(RunError, match="holds a run already"):
         create("run", [book], OPTIONS)
 
@@ -459,6 +459,7 @@ def limit(kind: int, value: int) -> Iterator[None]:
 @pytest.mark.parametrize("size", [1, 1000, 4000])
 def test_files_that_may_not_grow(book: Path, run: Path, size: int) -> None:
     before, weights = snapshot(run), Run.open(run).weights()
+    book.write_text(make_book(3000), "utf-8")
     with limit(resource.RLIMIT_FSIZE, size):
         with pytest.raises(RunError, match=r"cannot write run/model.safetensors: File too large"):
             Run.open(run).save_weights(weights)

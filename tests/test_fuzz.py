@@ -196,12 +196,17 @@ texts = (
     level=st.sampled_from(["char", "word", "byte"]),
     encoding=st.sampled_from([None, None, "utf-8", "latin-1", "utf-16", "utf-7", "cp037", "idna"]),
     validation=st.sampled_from([0.0, 0.1, 0.9]),
+    apart=st.sampled_from([{}, {"delimiter": r"\n"}, {"csv": "a"}, {"jsonl": "a"}]),
 )
-def test_texts(data: bytes, level: str, encoding: str | None, validation: float) -> None:
-    Path("book.txt").write_bytes(data)
+def test_texts(
+    data: bytes, level: str, encoding: str | None, validation: float, apart: dict[str, str]
+) -> None:
+    head = {"csv": b"a,b\n", "jsonl": b'{"a": "'}.get("".join(apart), b"")
+    Path("book.txt").write_bytes(head + data)
     options = TrainingOptions(
         level=level,
         encoding=encoding,
+        **apart,
         validation=validation,
         batch_size=1,
         chunk_length=2,

@@ -192,3 +192,22 @@ def test_a_step_in_bfloat16_is_near_one_in_float32(
         assert all(np.isfinite(weight).all() for weight in network.weights().values())
     np.testing.assert_allclose(*losses, rtol=0.02)
     assert losses[0][-1] < losses[0][0]
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_several_gpus_share_the_rows_of_a_batch(cell: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    streams = Streams(Corpus(tokens(4 * T + 1), np.array([0])), 4, T)
+    results = []
+    for devices in (["CPU:0"], ["CPU:0", "CPU:0"]):  # as if they were GPUs
+        options = TrainingOptions(cell=cell, units=6, embedding=3, precision="float32")
+        network = Network(options, V, on_gpu=True)
+        stepper = Stepper(network, T)
+        monkeypatch.setattr(stepper, "_gpus", devices)
+        states = network.zero_state(4)
+        loss, states = stepper.train(streams[0], states, 0.01, np.random.default_rng(0))
+        results.append((loss, network.weights(), network.state_arrays(states)))
+    (loss, weights, states), (loss_of_two, weights_of_two, states_of_two) = results
+    assert loss == pytest.approx(loss_of_two, rel=1e-5)
+    for one, two in ((weights, weights_of_two), (states, states_of_two)):
+        for name, values in one.items():
+            np.testing.assert_allclose(values, two[name], atol=1e-5)

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import make_book
 
 import textgen
-from tests.conftest import make_book
 from textgen.checkpoint import Run
 from textgen.cluster import cluster
 from textgen.errors import TrainingError

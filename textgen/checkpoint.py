@@ -340,7 +340,7 @@ class Run:
             for name, part in found.items():
                 if tuple(part.get_shape()) != shapes[name] or part.get_dtype() != "F32":
                     raise ValueError(f"{name} is not float32 of shape {shapes[name]}")
-            arrays = {name: file.get_tensor(name) for name in found}
+            arrays = {name: file.get_tensor(name) for name in shapes if name in found}
             if not all((np.abs(array) < _LARGEST_WEIGHT).all() for array in arrays.values()):
                 raise ValueError("it holds numbers that are not finite, or far too large")
             return arrays, metadata

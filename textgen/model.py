@@ -165,7 +165,7 @@ class Model:
         return self._last_guard
 
     def _sources(self, decode: Callable[[Ids], str]) -> list[tuple[str, str]]:
-        """The books that the model was trained on, by name."""
+        """The documents that the model was trained on, by name."""
         sources = []
         for run in self.runs:
             if not (run.path / CORPUS).exists():
@@ -175,7 +175,11 @@ class Model:
                 )
             corpus = run.corpus()
             parts = np.split(corpus.ids, corpus.documents[1:])
-            names = np.repeat(run.books, run.documents).tolist()
+            names = [
+                book if count == 1 else f"{book}, document {number}"
+                for book, count in zip(run.books, run.documents, strict=True)
+                for number in range(1, count + 1)
+            ]
             sources += [(n, decode(part)) for n, part in zip(names, parts, strict=True)]
         return sources
 

@@ -83,10 +83,10 @@ def fit(run: Run, quiet: bool = False, workers: Workers | None = None) -> None:
                             training.save(state)
                     if orders.stop:
                         stop.obey()
+                    if orders.evaluate:
+                        continue  # by now patience may be lost, or a signal have come
                     if orders.finish:
                         break
-                    if orders.evaluate:
-                        continue  # patience may be lost now
                     training.step(orders.learning_rate)
                     reporter.stepped(training.done(), training.figures)
                 workers.meet()  # until all is written

@@ -1,0 +1,172 @@
+"""What size costs: long corpora, many documents, many workers: python benchmarks/scale.py BOOK
+
+Corpora of each size are the book again and again, every copy with words of its own. Preparing and
+training are whole commands, started as a user would; their memory is their own and their
+children's together, without the pages of files that the system lends them while it has room.
+"""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import median
+
+import click
+import numpy as np
+from peers import Sizes, Textgen
+from turns import alternate
+
+from textgen.options import TrainingOptions
+from textgen.preprocess.reading import read_text
+
+_TEXTGEN = [sys.executable, "-m", "textgen"]
+_DOCUMENTS = (None, 1000, 100, 11)  # tokens; a line of ten characters and its end are 11
+
+
+def _descendants(pid: int) -> Iterator[int]:
+    yield pid
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except OSError:
+        return
+    for child in children:
+        yield from _descendants(int(child))
+
+
+def _megabytes(pid: int) -> float:
+    """Memory of a process and its children that no file backs."""
+    total = 0
+    for one in _descendants(pid):
+        try:
+            lines = Path(f"/proc/{one}/status").read_text().splitlines()
+        except OSError:
+            continue
+        total += sum(int(line.split()[1]) for line in lines if line.startswith("RssAnon"))
+    return total / 1024
+
+
+def run(*commands: list[str], environments: list[dict[str, str]]) -> tuple[float, float, str]:
+    """Run commands side by side; return seconds, the first one's peak MB and its output."""
+    start, peak = time.perf_counter(), 0.0
+    processes = [
+        subprocess.Popen(
+            command, env=os.environ | extra, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        for command, extra in zip(commands, environments, strict=True)
+    ]
+    while any(process.poll() is None for process in processes):
+        peak = max(peak, _megabytes(processes[0].pid))
+        time.sleep(0.05)
+    seconds = time.perf_counter() - start
+    for process in processes:
+        if process.returncode:
+            sys.exit(process.stderr.read().decode())  # type: ignore[union-attr]
+    return seconds, peak, processes[0].stdout.read().decode()  # type: ignore[union-attr]
+
+
+def write_corpus(text: str, path: Path, megabytes: float) -> None:
+    """Write so many MB: the text, then 3,000 words a MB that were not there before, and so on."""
+    left, copy, new = int(megabytes * 1e6), 0, int(len(text) * 3000 / 1e6)
+    with path.open("wb") as file:
+        while left:
+            data = f"{text}\n{' '.join(f'w{copy}n{i}' for i in range(new))}\n".encode()[:left]
+            left -= file.write(data.decode("utf-8", "ignore").encode().ljust(len(data)))
+            copy += 1
+
+
+def corpora(text: str, sizes: list[float], folder: Path) -> None:
+    print("| corpus | level | prepared in | MB/s | peak MB | trained, tokens/s | peak MB |")
+    print("|---|---|--:|--:|--:|--:|--:|")
+    for megabytes in sizes:
+        path = folder / "corpus.txt"
+        write_corpus(text, path, megabytes)
+        for level in ("char", "word"):
+            out = str(folder / "run")
+            options = [str(path), "--out", out, "--level", level, "--force", "-q"]
+            seconds, peak, _ = run([*_TEXTGEN, "prepare", *options], environments=[{}])
+            training = ["--minutes", "0.5", "--units", "256", "--validation", "0.1", "--json"]
+            _, memory, output = run([*_TEXTGEN, "train", *options, *training], environments=[{}])
+            speed = json.loads(output)["tokens_per_second"]
+            print(
+                f"| {megabytes:g} MB | {level} | {seconds:.1f} s | {megabytes / seconds:.1f} | "
+                f"{peak:,.0f} | {speed:,.0f} | {memory:,.0f} |",
+                flush=True,
+            )
+            shutil.rmtree(out)
+        path.unlink()
+
+
+def documents(text: str, rounds: int) -> None:
+    kinds, ids = np.unique(list(text[:1_000_000]), return_inverse=True)
+    precision = TrainingOptions().precision
+    print("| documents of | 1x256, batch 32 | of one book | 1x512, batch 32 | of one book |")
+    print("|---|--:|--:|--:|--:|")
+    columns = []
+    for units in (256, 512):
+        sizes = Sizes(1, units, 32, len(kinds))
+        makers = {
+            str(length): (Textgen, (ids.astype(np.int32), sizes, precision, length))
+            for length in _DOCUMENTS
+        }
+        found = alternate(makers, 30, rounds)
+        tokens = 30 * sizes.batch_size * sizes.chunk_length
+        columns.append([tokens / median(found[str(length)][0]) for length in _DOCUMENTS])
+    for length, *speeds in zip(_DOCUMENTS, *columns, strict=True):
+        cells = [
+            cell
+            for speed, column in zip(speeds, columns, strict=True)
+            for cell in (f"{speed:,.0f}", f"{speed / column[0]:.2f}")
+        ]
+        name = f"{length:,} tokens" if length else "one book"
+        print(f"| {name} | " + " | ".join(cells) + " |", flush=True)
+
+
+def workers(text: str, counts: list[int], folder: Path) -> None:
+    path = folder / "corpus.txt"
+    write_corpus(text, path, 1)
+    print("| workers | tokens/s | of one | peak MB of each |")
+    print("|---|--:|--:|--:|")
+    alone = 0.0
+    for count in counts:
+        sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+        addresses = [f"127.0.0.1:{s.getsockname()[1]}" for s in sockets]
+        for s in sockets:
+            s.close()
+        configs = [
+            {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
+            for index in range(count)
+        ]
+        command = [*_TEXTGEN, "train", str(path), "--out", str(folder / "team"), "--force"]
+        command += ["--units", "512", "--batch-size", "48", "--minutes", "1", "--json", "-q"]
+        _, peak, output = run(
+            *[command] * count, environments=[{"TF_CONFIG": json.dumps(c)} for c in configs]
+        )
+        speed = json.loads(output)["tokens_per_second"]
+        alone = alone or speed
+        print(f"| {count} | {speed:,.0f} | {speed / alone:.2f} | {peak:,.0f} |", flush=True)
+
+
+@click.command()
+@click.argument("book")
+@click.option("--megabytes", default="1,10,100,1000", help="Sizes of the corpora.")
+@click.option("--workers", "counts", default="1,2,3", help="Numbers of workers, side by side.")
+@click.option("--rounds", default=5, help="Turns of documents and one book that count.")
+@click.option("--folder", default=None, help="Where the corpora are to lie for the time.")
+def main(book: str, megabytes: str, counts: str, rounds: int, folder: str | None) -> None:
+    text = read_text(book)
+    with tempfile.TemporaryDirectory(dir=folder) as place:
+        documents(text, rounds)
+        print()
+        corpora(text, [float(size) for size in megabytes.split(",") if size], Path(place))
+        print()
+        workers(text, [int(count) for count in counts.split(",") if count], Path(place))
+
+
+if __name__ == "__main__":
+    main()
