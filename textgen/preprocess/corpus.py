@@ -92,6 +92,7 @@ def prepare(
     BookError where a book cannot be read or is empty.
     """
     several = are_documents(len(books), options) or bool(known and known.end is not None)
+    key = None if known else key_of(books, options)
     documents = []
     with (
         tempfile.TemporaryFile(dir=folder) as file,
@@ -138,7 +139,7 @@ def prepare(
         tokens=total,
         characters_per_token=float(lengths @ judged / judged.sum()),
         corpus_digest=load(folder, total, len(tokenizer)).digest(),
-        corpus_key=None if known else key_of(books, options),
+        corpus_key=key,
     )
 
 

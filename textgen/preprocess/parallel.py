@@ -13,6 +13,7 @@ _Result = TypeVar("_Result")
 
 _ALONE = 8  # items that are not worth starting other processes for
 _AHEAD = 2  # items for each core that wait for their turn
+_IDLE = 60.0  # seconds until a process without work ends, as where this one was killed
 
 
 def in_parallel(
@@ -34,7 +35,7 @@ def in_parallel(
     # Unlike the standard library's, its processes need no guard around a user's main module.
     from loky import BrokenProcessPool, ProcessPoolExecutor
 
-    with ProcessPoolExecutor(cores()) as executor:
+    with ProcessPoolExecutor(cores(), timeout=_IDLE) as executor:
         try:
             waiting = deque([executor.submit(function, first, *arguments)])
             for item in items:
