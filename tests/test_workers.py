@@ -32,7 +32,7 @@ SECONDS = 120  # for what takes a few of them
 
 # Trains as textgen.train does, and notes the loss of every step.
 SCRIPT = """
-import json, sys
+import json, signal, sys
 from pathlib import Path
 import textgen
 from textgen.training.step import Stepper
@@ -45,6 +45,7 @@ def noting(*arguments):
     return loss, states
 
 Stepper.train = noting
+signal.signal(signal.SIGTERM, signal.default_int_handler)
 books, note, options = json.loads(sys.argv[1])
 try:
     textgen.train(*books, **options)
@@ -161,6 +162,17 @@ def test_one_that_is_told_to_end_stops_and_saves_all(books: list[str], start: St
     assert all("go on with: textgen train --out team --resume" in text for text in said)
     (alone,) = start(1, out="team", resume=True, epochs=0.01, quiet=True)
     assert finish([alone]) == [""]  # what two workers saved, one goes on with
+
+
+def test_one_that_waits_for_the_first_obeys_as_well(start: Start) -> None:
+    os.mkfifo("book.txt")
+    first, second = start(2, "book.txt", out="team", quiet=True)
+    with Path("book.txt").open("w") as book:  # when the first one has opened it, too
+        time.sleep(2)
+        second.send_signal(signal.SIGTERM)
+        book.write(make_book(900))
+    assert "KeyboardInterrupt" in second.communicate(timeout=SECONDS)[1]
+    assert "another worker has ended" in first.communicate(timeout=SECONDS)[1]
 
 
 def test_a_first_worker_that_cannot_begin_keeps_none_waiting(start: Start) -> None:

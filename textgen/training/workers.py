@@ -4,6 +4,8 @@ What crosses between them are sums: of gradients and losses at every step, of wh
 worker orders the others to do, and, to save it, of the state that each has of its own rows.
 """
 
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
@@ -39,6 +41,7 @@ class Workers:
         if not self.alone:
             # One GPU for each worker: a machine with several of them runs several workers.
             tf.config.set_visible_devices(tf.config.list_physical_devices("GPU")[:1], "GPU")
+            before = signal.getsignal(signal.SIGTERM)
             try:
                 self._strategy = tf.distribute.MultiWorkerMirroredStrategy()
             except (RuntimeError, ValueError, tf.errors.OpError) as error:
@@ -46,6 +49,8 @@ class Workers:
                 raise TrainingError(
                     f"worker {cluster.rank} cannot join the others: {reason}"
                 ) from None
+            if threading.current_thread() is threading.main_thread():
+                signal.signal(signal.SIGTERM, before)  # TensorFlow would swallow it from now on
         self._sum_arrays = tf.function(self.sum)
 
     def sum(self, values: _Nest) -> _Nest:
