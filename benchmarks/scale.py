@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import median
 
@@ -51,8 +51,18 @@ def _megabytes(pid: int) -> float:
     return total / 1024
 
 
-def run(*commands: list[str], environments: list[dict[str, str]]) -> tuple[float, float, str]:
-    """Run commands side by side; return seconds, the first one's peak MB and its output."""
+def run(*commands: list[str], configs: Sequence[object] = ()) -> tuple[float, float, str]:
+    """Run commands side by side; return seconds, the first one's peak MB and its output.
+
+    With `configs`, a TF_CONFIG for each, each has a core of its own as long as there are enough.
+    """
+    cores, environments = sorted(os.sched_getaffinity(0)), [{}] * len(commands)
+    if configs:
+        environments = [{"TF_CONFIG": json.dumps(config)} for config in configs]
+        commands = tuple(
+            ["taskset", "-c", str(cores[i % len(cores)]), *command]
+            for i, command in enumerate(commands)
+        )
     start, peak = time.perf_counter(), 0.0
     processes = [
         subprocess.Popen(
@@ -89,9 +99,9 @@ def corpora(text: str, sizes: list[float], folder: Path) -> None:
         for level in ("char", "word"):
             out = str(folder / "run")
             options = [str(path), "--out", out, "--level", level, "--force", "-q"]
-            seconds, peak, _ = run([*_TEXTGEN, "prepare", *options], environments=[{}])
+            seconds, peak, _ = run([*_TEXTGEN, "prepare", *options])
             training = ["--minutes", "0.5", "--units", "256", "--validation", "0.1", "--json"]
-            _, memory, output = run([*_TEXTGEN, "train", *options, *training], environments=[{}])
+            _, memory, output = run([*_TEXTGEN, "train", *options, *training])
             speed = json.loads(output)["tokens_per_second"]
             print(
                 f"| {megabytes:g} MB | {level} | {seconds:.1f} s | {megabytes / seconds:.1f} | "
@@ -130,7 +140,7 @@ def documents(text: str, rounds: int) -> None:
 def workers(text: str, counts: list[int], folder: Path) -> None:
     path = folder / "corpus.txt"
     write_corpus(text, path, 1)
-    print("| workers | tokens/s | of one | peak MB of each |")
+    print("| workers, a core each | tokens/s | of one | peak MB of each |")
     print("|---|--:|--:|--:|")
     alone = 0.0
     for count in counts:
@@ -144,9 +154,7 @@ def workers(text: str, counts: list[int], folder: Path) -> None:
         ]
         command = [*_TEXTGEN, "train", str(path), "--out", str(folder / "team"), "--force"]
         command += ["--units", "512", "--batch-size", "48", "--minutes", "1", "--json", "-q"]
-        _, peak, output = run(
-            *[command] * count, environments=[{"TF_CONFIG": json.dumps(c)} for c in configs]
-        )
+        _, peak, output = run(*[command] * count, configs=configs)
         speed = json.loads(output)["tokens_per_second"]
         alone = alone or speed
         print(f"| {count} | {speed:,.0f} | {speed / alone:.2f} | {peak:,.0f} |", flush=True)

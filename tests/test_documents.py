@@ -60,8 +60,13 @@ def test_a_column_of_a_table(rows: list[tuple[str, str]]) -> None:
     assert read_apart("table.csv", TrainingOptions(csv="text")) == expected
 
 
-def test_tables_with_tabs_and_short_rows() -> None:
-    assert apart("a\tb\n1\ttwo, 2\n1\n\n3\tthree\n", "t.tsv", csv="b") == ["two, 2", "three"]
+def test_tables_with_tabs_and_blank_lines() -> None:
+    assert apart("a\tb\n1\ttwo, 2\n\n3\tthree\n", "t.tsv", csv="b") == ["two, 2", "three"]
+
+
+def test_line_ends_are_those_of_all_texts() -> None:
+    assert apart('{"t": "one\\r\\ntwo\\rthree"}', jsonl="t") == ["one\ntwo\nthree"]
+    assert apart("one\r\n--\r\ntwo", delimiter="\r\n--\r\n") == ["one", "two"]
 
 
 @pytest.mark.usefixtures("_blocks")
@@ -84,6 +89,9 @@ def test_what_is_no_character_marks_no_document() -> None:
     [
         ("a,b\n1,2\n", {"csv": "c"}, "no column 'c'; its first line names 'a', 'b'"),
         ("", {"csv": "c"}, "no column 'c'"),
+        ("b" * 9999, {"csv": "c"}, "no column 'c'; its first line names 'b{40}'$"),
+        ("a,b\n1,2\n1\n", {"csv": "b"}, "line 3 has no column 'b'"),
+        ('a,b\n1,"abc\n2,def\n3,"ghi"\n', {"csv": "b"}, "line 4: .* is it a CSV file"),
         ('{"a": "b"}\n{"a": 1}\n', {"jsonl": "a"}, "line 2 has no text under the key 'a'"),
         ('{"a": "b"}\n["a"]\n', {"jsonl": "a"}, "line 2 has no text"),
         ('{"a": "b"}\n\nb\n', {"jsonl": "a"}, "line 3 is no JSON"),

@@ -1,5 +1,6 @@
 """Weights to begin with: of another run, and of pretrained vectors."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -97,7 +98,8 @@ def test_a_run_that_began_with_weights_resumes_exactly(
         ({"units": 8}, "units is 16 in .*; leave it out"),
         ({"level": "word"}, "level is char"),
         ({"vectors": "v.txt"}, "cannot be given together with --from"),
-        ({"resume": True}, "goes on with weights of its own"),
+        ({"resume": True}, "goes on with the run's own weights"),
+        ({"size": "small"}, "size is that of"),
     ],
 )
 def test_what_another_run_decides(options: dict[str, object], told: str, model: Model) -> None:
@@ -106,9 +108,12 @@ def test_what_another_run_decides(options: dict[str, object], told: str, model: 
     assert not Path("new").exists()
 
 
-def test_a_run_to_begin_from_must_be_one() -> None:
+def test_a_run_to_begin_from_must_be_one(book: Path) -> None:
     with pytest.raises(RunError, match="is not a run"):
         textgen.train(other_book(), out="new", from_run="nowhere")
+    textgen.prepare(book, out="prepared", quiet=True)
+    with pytest.raises(RunError, match="no trained weights yet"):
+        textgen.train(other_book(), out="new", from_run="prepared")
 
 
 VECTORS = {"the": [1, 2, 3], "lamp": [4, 5, 6], ".": [7, 8, 9], "nowhere": [0, 0, 1]}
@@ -134,6 +139,17 @@ def test_words_begin_with_their_vectors(header: str) -> None:
     assert np.isfinite(embedding).all()
     assert not np.array_equal(rows[" saw"], rows["\n"])
     assert {tuple(row) for row in embedding} & {tuple(VECTORS["nowhere"])} == set()
+
+
+def test_vectors_of_several_words_are_left_out() -> None:
+    Path("book.txt").write_text("The lamp saw the lamp. The\n" * 50)
+    vectors()
+    with Path("v.txt").open("a") as file:
+        file.write("the lamp 1 1 1\n 2 2 2\n")
+    options = {"level": "word", "units": 16, "epochs": 0.01, **TRAINING}
+    made = textgen.train("book.txt", vectors="v.txt", **options)
+    embedding = made.run.initial_weights()["embedding"]
+    assert {(1, 1, 1), (2, 2, 2)}.isdisjoint({tuple(row) for row in embedding})
 
 
 def test_a_word_with_capitals_may_have_a_vector_of_its_own() -> None:
@@ -171,3 +187,9 @@ def test_vectors_that_do_not_fit(text: str | None, options: dict[str, object], t
     with pytest.raises((BookError, OptionError), match=told):
         textgen.train("book.txt", vectors=name, **settings)
     assert not Path("checkpoints").exists()
+
+
+def test_vectors_are_not_read_from_a_pipe(book: Path) -> None:
+    os.mkfifo("pipe")
+    with pytest.raises(BookError, match="no plain file"):
+        textgen.train(book, level="word", vectors="pipe")

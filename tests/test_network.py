@@ -202,7 +202,7 @@ def test_several_gpus_share_the_rows_of_a_batch(cell: str, monkeypatch: pytest.M
         options = TrainingOptions(cell=cell, units=6, embedding=3, precision="float32")
         network = Network(options, V, on_gpu=True)
         stepper = Stepper(network, T)
-        monkeypatch.setattr(stepper, "_gpus", devices)
+        monkeypatch.setattr(stepper, "_devices", devices)
         states = network.zero_state(4)
         loss, states = stepper.train(streams[0], states, 0.01, np.random.default_rng(0))
         results.append((loss, network.weights(), network.state_arrays(states)))

@@ -1,5 +1,6 @@
 """Books prepared ahead of training, on all cores, and used again where they are the same."""
 
+import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -86,6 +87,8 @@ def test_damage_to_what_was_prepared_is_mended(book: Path) -> None:
 def test_a_short_book_is_prepared_and_only_then_found_short() -> None:
     Path("short.txt").write_text("The lamp.")
     folder = textgen.prepare("short.txt", quiet=True)
+    with pytest.raises(RunError, match="is prepared, not begun"):
+        textgen.train(out=folder, resume=True, units=32, quiet=True)
     for options in ({}, {"resume": True}):
         with pytest.raises(BookError, match="lower --batch-size"):
             textgen.train("short.txt", quiet=True, **options)
@@ -104,6 +107,27 @@ def test_preparing_knows_only_how_to_read(book: Path) -> None:
         textgen.prepare(book, units=3)
     with pytest.raises(BookError, match="name one"):
         textgen.prepare()
+    os.mkfifo("pipe")
+    for source in ("-", "pipe"):
+        with pytest.raises(BookError, match="can be read only once"):
+            textgen.prepare(source)
+
+
+def test_a_text_that_changes_while_it_is_read_is_known_by_what_it_was(
+    book: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    choose, before = corpus.choose, book.read_text("utf-8")
+
+    def changed(*arguments: Any) -> Any:
+        book.write_text(make_book(seed=5), "utf-8")
+        return choose(*arguments)
+
+    monkeypatch.setattr(corpus, "choose", changed)
+    folder = textgen.prepare(book, quiet=True)
+    run = Run.open(folder)
+    assert run.tokenizer.decode(run.corpus().ids) == before
+    model = textgen.train(book, **TRAINING)
+    assert model.tokenizer.decode(model.run.corpus().ids) == make_book(seed=5)
 
 
 def test_the_command(book: Path, command: Callable[..., Result]) -> None:

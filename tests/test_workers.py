@@ -170,9 +170,19 @@ def test_one_that_waits_for_the_first_obeys_as_well(start: Start) -> None:
     with Path("book.txt").open("w") as book:  # when the first one has opened it, too
         time.sleep(2)
         second.send_signal(signal.SIGTERM)
+        assert second.wait(timeout=SECONDS) == -signal.SIGTERM  # while the first reads
         book.write(make_book(900))
-    assert "KeyboardInterrupt" in second.communicate(timeout=SECONDS)[1]
     assert "another worker has ended" in first.communicate(timeout=SECONDS)[1]
+
+
+def test_one_that_waits_for_others_to_come_ends_when_told(start: Start) -> None:
+    Path("book.txt").write_text(make_book(900))
+    first, second = start(2, "book.txt", out="team")
+    second.kill()
+    assert "worker 0 of 2" in first.stderr.readline()
+    time.sleep(1)
+    first.send_signal(signal.SIGINT)
+    assert first.wait(timeout=SECONDS) == -signal.SIGINT
 
 
 def test_a_first_worker_that_cannot_begin_keeps_none_waiting(start: Start) -> None:
@@ -191,6 +201,11 @@ def test_a_first_worker_that_cannot_begin_keeps_none_waiting(start: Start) -> No
         '{"cluster": {"worker": ["a:1", "b:1"]}}',
         '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}',
         '{"cluster": {"ps": ["a:1"]}, "task": {"type": "ps", "index": 0}}',
+        '{"cluster": {"worker": "ab"}, "task": {"type": "worker", "index": 0}}',
+        '{"cluster": {"worker": ["a:1", null]}, "task": {"type": "worker", "index": 0}}',
+        '{"cluster": {"worker": ["a:1", "a:1"]}, "task": {"type": "worker", "index": 0}}',
+        '{"cluster": {"worker": ["a:1", "b:99999"]}, "task": {"type": "worker", "index": 0}}',
+        '{"cluster": {"worker": {"0": "a:1"}}, "task": {"type": "worker", "index": 0}}',
     ],
 )
 def test_a_cluster_that_makes_no_sense(config: str, monkeypatch: pytest.MonkeyPatch) -> None:

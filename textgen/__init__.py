@@ -26,7 +26,6 @@ from textgen.errors import (
 )
 
 if TYPE_CHECKING:
-    from textgen.checkpoint import Run
     from textgen.evaluation import Evaluation
     from textgen.initial import Beginning
     from textgen.model import Model
@@ -86,28 +85,35 @@ def train(
         KeyboardInterrupt: on Ctrl-C, with the run saved.
     """
     from textgen import runs
+    from textgen.checkpoint import Run
     from textgen.cluster import cluster
     from textgen.options import TrainingOptions
 
-    beginning = _beginning(from_run, vectors)
-    if resume and beginning:
-        raise OptionError("resume", "goes on with weights of its own; leave the others out")
+    if resume and (from_run is not None or vectors is not None):
+        raise OptionError("resume", "goes on with the run's own weights; leave out the others")
     if not resume and not books:
         raise BookError("no book to train on; name one, or resume a run")
     path = _run_folder(out, books)
     team = cluster()
 
-    def begin() -> "Run":
-        if resume or not team.is_first:
-            return runs.reopen(path, books if team.is_first else (), options)
+    def begin() -> Run:
+        if not team.is_first:
+            return Run.open(path)
+        if resume:
+            run = runs.reopen(path, books, options)
+            if len(team.addresses) > 1:
+                run.write_config()  # which the others open
+            return run
+        beginning = _beginning(from_run, vectors)
         given = TrainingOptions(**(beginning.adapt(options) if beginning else options))
+        team.rows(given.batch_size)  # are there enough of them?
         return runs.create(path, books, given, force, beginning, quiet)
 
     workers = None
     if len(team.addresses) > 1:
         from textgen.training.workers import Workers
 
-        workers = Workers(team)
+        workers = Workers(team, quiet)
     run = workers.after_the_first(begin) if workers else begin()
     try:
         with runs.locked(run.path) if team.is_first else nullcontext():

@@ -129,7 +129,7 @@ class Run:
     tokens: int
     characters_per_token: float
     corpus_digest: str | None  # of the corpus that belongs to it; older runs have none
-    corpus_key: str | None = None  # see `textgen.preprocess.corpus.key`
+    corpus_key: str | None = None  # see `textgen.preprocess.corpus.key_of`
 
     @classmethod
     def open(cls, path: str | Path) -> "Run":

@@ -216,9 +216,17 @@ def prepare(
     books: tuple[str, ...], out: str | None, force: bool, quiet: bool, **options: Any
 ) -> None:
     """Read one or several books into a run, to be trained later."""
+    from textgen.checkpoint import Run
+
     folder = textgen.prepare(*books, out=out, force=force, quiet=quiet, **_given(options))
     if not quiet:
-        show(f"{folder} is ready to be trained on the same books with the same options", err=True)
+        found = Run.open(folder)
+        show(
+            f"{folder} is ready for textgen train with the same books and options: "
+            f"{found.tokens:,} tokens ({len(found.tokenizer):,} distinct), "
+            f"{sum(found.documents):,} documents",
+            err=True,
+        )
 
 
 @main.command()

@@ -2,7 +2,9 @@
 
 import json
 import os
+import re
 from dataclasses import dataclass
+from typing import Any
 
 from textgen.errors import TrainingError
 
@@ -45,11 +47,18 @@ def cluster() -> Cluster:
         if strange := sorted(set(roles) - set(_ROLES)):
             raise ValueError(f"{strange[0]} is a role that textgen does not know")
         ranks = [(role, i) for role in _ROLES for i in range(len(roles.get(role, [])))]
-        addresses = tuple(str(address) for role in _ROLES for address in roles.get(role, []))
+        addresses = tuple(roles[role][i] for role, i in ranks)
+        if not all(map(_is_address, addresses)) or len(set(addresses)) < len(addresses):
+            raise ValueError("the addresses are not distinct ones of the form HOST:PORT")
         return Cluster(addresses, ranks.index((task["type"], int(task["index"]))))
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise TrainingError(
             f"{_VARIABLE} does not name the workers and which of them this is ({error!r}); "
             'give {"cluster": {"worker": ["HOST:PORT", ...]}, "task": {"type": "worker", '
             '"index": N}}'
         ) from None
+
+
+def _is_address(text: Any) -> bool:
+    match = re.fullmatch(r"(?:[^\s:]+|\[\S+\]):(\d{1,5})", text) if isinstance(text, str) else None
+    return match is not None and 0 < int(match[1]) < 1 << 16

@@ -38,9 +38,12 @@ class OtherRun:
 
     def __init__(self, path: str | Path) -> None:
         self._run = Run.open(path)
+        self._weights = self._run.weights()
         self.known: Tokenizer | None = self._run.tokenizer
 
     def adapt(self, options: dict[str, Any]) -> dict[str, Any]:
+        if "size" in options:
+            raise OptionError("size", f"is that of {self._run.path}; leave it out")
         inherited = {name: getattr(self._run.options, name) for name in _INHERITED}
         for name in sorted(inherited.keys() & options.keys()):
             if options[name] != inherited[name]:
@@ -55,7 +58,7 @@ class OtherRun:
             mean = rows.mean(axis=0, keepdims=True)
             return np.concatenate([rows, mean])[order]  # the mean is number -1
 
-        weights = self._run.weights()
+        weights = dict(self._weights)
         weights["embedding"] = extended(weights["embedding"])
         weights["output.bias"] = extended(weights["output.bias"])
         if "output.kernel" in weights:
@@ -75,6 +78,8 @@ class Vectors:
 
     def __init__(self, path: str | Path) -> None:
         self._path = Path(path)
+        if self._path.exists() and not self._path.is_file():  # it is to be read twice
+            raise BookError(f"{path} is no plain file; give a text file of word2vec or GloVe")
         first, second = [*islice(self._lines(), 2), "", ""][:2]
         sizes = first.split()
         self._has_header = len(sizes) == 2 and all(size.isdecimal() for size in sizes)
@@ -91,7 +96,7 @@ class Vectors:
 
     def weights(self, tokenizer: Tokenizer, seed: int) -> Arrays:
         words = [token.removeprefix(" ") for token in _tokens(tokenizer)]
-        vectors = self._vectors({*words, *map(str.lower, words)})
+        vectors = self._vectors({*words, *map(str.lower, words)} - {""})
         rows = [vectors.get(word, vectors.get(word.lower())) for word in words]
         found = np.array([row for row in rows if row is not None])
         if not len(found):
@@ -106,8 +111,11 @@ class Vectors:
         for number, line in enumerate(self._lines(), 1):
             word = line.partition(" ")[0]
             if word in words and not (self._has_header and number == 1):
+                numbers = line.split()[1:]
+                if len(numbers) > self._size:
+                    continue  # another word, with spaces in it
                 try:
-                    vector = np.array(line.split()[1:], np.float32)
+                    vector = np.array(numbers, np.float32)
                 except ValueError:
                     vector = np.empty(0, np.float32)
                 if len(vector) != self._size or not np.all(np.abs(vector) < _LARGEST):

@@ -39,6 +39,10 @@ def create(
     written, BookError for the books.
     """
     path = Path(path)
+    if for_later:
+        for book in books:
+            if book == "-" or (Path(book).exists() and not Path(book).is_file()):
+                raise BookError(f"{display_name(book)} can be read only once; name a file")
     with writing(path), _draft_of(path) as draft:
         if Path.cwd().is_relative_to(path.resolve()):
             raise RunError(f"{path} holds the folder you are in; leave it, or choose another --out")
@@ -71,6 +75,8 @@ def reopen(path: str | Path, books: Sequence[str | Path], changes: dict[str, Any
     fixed = {item.name for item in fields(TrainingOptions) if not item.metadata["on_resume"]}
     for name in sorted(changes.keys() & fixed):
         if changes[name] != getattr(run.options, name):
+            if not run.is_begun:
+                raise RunError(f"{path} is prepared, not begun; name its book, without --resume")
             raise OptionError(name, f"was {getattr(run.options, name)} when this run began")
     corpus.check_length(run.tokens, run.options)
     if changes.keys() & {"epochs", "minutes"}:

@@ -19,7 +19,7 @@ from textgen.options import TrainingOptions
 from textgen.preprocess.documents import are_documents, read_documents
 from textgen.preprocess.parallel import in_parallel
 from textgen.preprocess.reading import display_name, fingerprint, read_blocks
-from textgen.preprocess.tokenizers import END, Ids, Tokenizer
+from textgen.preprocess.tokenizers import END, Ids, Tokenizer, stop_the_clock
 from textgen.preprocess.vocabulary import (
     Block,
     Counts,
@@ -32,6 +32,7 @@ from textgen.preprocess.vocabulary import (
 _BLOCK = 1 << 22  # tokens
 _LARGEST_ALPHABET = 1 << 17  # characters; all that writing knows, but no room for noise
 FILES = _IDS, _DOCUMENTS = "ids.npy", "documents.npy"
+_READING = 1  # raised whenever the same books become other ids
 
 
 @dataclass(frozen=True)
@@ -151,7 +152,7 @@ def key_of(books: Sequence[str | Path], options: TrainingOptions) -> str | None:
     reading = {
         item.name: getattr(options, item.name) for item in fields(options) if item.metadata["reads"]
     }
-    return hashlib.sha256(json.dumps([contents, reading]).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([_READING, contents, reading]).encode()).hexdigest()
 
 
 def check_length(tokens: int, options: TrainingOptions) -> None:
@@ -212,7 +213,9 @@ def _blocks(
         texts = read_documents(book, options, read)
     else:
         texts = read_blocks(book, options.encoding, options.keep_gutenberg, read)
-    yield from in_parallel(take_apart, between_tokens(texts, options.level), options.level)
+    parts = between_tokens(texts, options.level)
+    begin = stop_the_clock if options.level == "word" else None
+    yield from in_parallel(take_apart, parts, options.level, begin=begin)
 
 
 def _bar(books: Sequence[str | Path], quiet: bool) -> tqdm:

@@ -32,19 +32,25 @@ def read_documents(
     """
     blocks = read_blocks(book, options.encoding, options.keep_gutenberg, read)
     name = display_name(book)
-    documents: Iterator[str]
     if options.delimiter:
-        delimiter = options.delimiter.replace("\\n", "\n").replace("\\t", "\t")
-        parts = _split(blocks, delimiter, name)
-        documents = (part.strip("\n") for part in parts)
+        delimiter = _lines_as_read(options.delimiter.replace(r"\n", "\n").replace(r"\t", "\t"))
+        yield from _joined(part.strip("\n") for part in _split(blocks, delimiter, name))
     elif options.csv:
-        documents = _column(_lines(blocks, name), options.csv, name)
+        yield from _joined(_column(_lines(blocks, name), options.csv, name))
     elif options.jsonl:
-        documents = _values(_lines(blocks, name), options.jsonl, name)
+        yield from _joined(_values(_lines(blocks, name), options.jsonl, name))
     else:
         for number, block in enumerate(blocks):
             yield block if number else END + block
-        return
+
+
+def read_apart(book: str | Path, options: TrainingOptions) -> list[str]:
+    """Return the documents of a book; arguments and errors as for `read_documents`."""
+    return "".join(read_documents(book, options)).split(END)[1:]
+
+
+def _joined(documents: Iterable[str]) -> Iterator[str]:
+    """Put documents together in blocks, without those that are blank."""
     waiting, size = list[str](), 0
     for document in documents:
         if document and not document.isspace():
@@ -57,9 +63,9 @@ def read_documents(
         yield END + END.join(waiting)
 
 
-def read_apart(book: str | Path, options: TrainingOptions) -> list[str]:
-    """Return the documents of a book; arguments and errors as for `read_documents`."""
-    return "".join(read_documents(book, options)).split(END)[1:]
+def _lines_as_read(text: str) -> str:
+    """Make line ends what `read_blocks` makes of them."""
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _split(blocks: Iterable[str], delimiter: str, name: str) -> Iterator[str]:
@@ -82,16 +88,18 @@ def _lines(blocks: Iterable[str], name: str) -> Iterator[str]:
 def _column(lines: Iterable[str], column: str, name: str) -> Iterator[str]:
     dialect = "excel-tab" if name.lower().endswith(".tsv") else "excel"
     limit = csv.field_size_limit(_LONGEST)
-    rows = csv.reader(lines, dialect)
+    rows = csv.reader(lines, dialect, strict=True)
     try:
         header = next(rows, [])
         if column not in header:
-            names = ", ".join(map(repr, header[:20]))
+            names = ", ".join(repr(other[:40]) for other in header[:20])
             raise BookError(f"{name} has no column {column!r}; its first line names {names}")
         place = header.index(column)
         for row in rows:
             if len(row) > place:
                 yield row[place]
+            elif row:  # else it is a blank line
+                raise BookError(f"{name}, line {rows.line_num} has no column {column!r}")
     except csv.Error as error:
         raise BookError(f"{name}, line {rows.line_num}: {error}; is it a CSV file?") from None
     finally:
@@ -110,4 +118,5 @@ def _values(lines: Iterable[str], key: str, name: str) -> Iterator[str]:
         if not isinstance(value, str):
             raise BookError(f"{name}, line {number} has no text under the key {key!r}")
         # JSON can spell half a surrogate pair, which is no character.
-        yield value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        characters = value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        yield _lines_as_read(characters)

@@ -17,11 +17,14 @@ _IDLE = 60.0  # seconds until a process without work ends, as where this one was
 
 
 def in_parallel(
-    function: Callable[..., _Result], items: Iterable[_Item], *arguments: Any
+    function: Callable[..., _Result],
+    items: Iterable[_Item],
+    *arguments: Any,
+    begin: Callable[[], None] | None = None,
 ) -> Iterator[_Result]:
     """Yield `function(item, *arguments)` for each item, computed on all cores if there are many.
 
-    Raises BookError where a process that computes is ended from outside.
+    Other processes call `begin` before. Raises BookError where one is ended from outside.
     """
     items = iter(items)
     for item in islice(items, _ALONE):
@@ -35,7 +38,7 @@ def in_parallel(
     # Unlike the standard library's, its processes need no guard around a user's main module.
     from loky import BrokenProcessPool, ProcessPoolExecutor
 
-    with ProcessPoolExecutor(cores(), timeout=_IDLE) as executor:
+    with ProcessPoolExecutor(cores(), timeout=_IDLE, initializer=begin) as executor:
         try:
             waiting = deque([executor.submit(function, first, *arguments)])
             for item in items:

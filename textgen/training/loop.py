@@ -76,11 +76,7 @@ def fit(run: Run, quiet: bool = False, workers: Workers | None = None) -> None:
                 while True:
                     orders = training.orders(stop.wanted)
                     if orders.evaluate or orders.save:
-                        state = training.state_of_all()
-                        if workers.is_first and orders.evaluate:
-                            reporter.note(training.evaluate(state))
-                        elif workers.is_first:
-                            training.save(state)
+                        training.keep(orders.evaluate, reporter)
                     if orders.stop:
                         stop.obey()
                     if orders.evaluate:
@@ -205,7 +201,17 @@ class _Training:
             and self.done() < 1 - 0.5 / _EVALUATIONS  # the end has an evaluation of its own
         )
 
-    def state_of_all(self) -> Arrays:
+    def keep(self, evaluate: bool, reporter: Reporter) -> None:
+        """Save all, if wanted after a look at the weights."""
+        state = self._state_of_all()
+        if not self._workers.is_first:
+            return
+        if evaluate:
+            reporter.note(self._evaluate(state))
+        else:
+            self._save(state)
+
+    def _state_of_all(self) -> Arrays:
         """The state of every row, whichever worker has it."""
         gathered = {}
         for name, own in self._network.state_arrays(self._states).items():
@@ -214,7 +220,7 @@ class _Training:
             gathered[name] = self._workers.sum_array(rows).astype(np.float32)
         return gathered
 
-    def evaluate(self, state: Arrays) -> str:
+    def _evaluate(self, state: Arrays) -> str:
         """Look at loss and text of the weights as they are; save all; return a note on it."""
         start = time.monotonic()
         weights = self._weights()
@@ -240,7 +246,7 @@ class _Training:
         if best:
             self._run.save_weights(weights)
         self._run.write_metrics(self._history)
-        self.save(state, weights)
+        self._save(state, weights)
         self._evaluation_seconds = time.monotonic() - start
         return f"{figures}\n{textwrap.indent(text, '    ')}\n"
 
@@ -256,7 +262,7 @@ class _Training:
     def _save_is_due(self) -> bool:
         return time.monotonic() - self._saved >= self._options.save_every
 
-    def save(self, state: Arrays, weights: Arrays | None = None) -> None:
+    def _save(self, state: Arrays, weights: Arrays | None = None) -> None:
         """Write all that resuming needs, and something to sample from if there is nothing yet."""
         weights = weights or self._weights()
         if not self._history:
@@ -275,9 +281,11 @@ class _Training:
     def header(self) -> str:
         options = self._options
         start = f"going on at epoch {self._epoch():.2f}" if self._progress.step else "training"
+        count = len(self._training.documents)
+        documents = f" in {count:,} documents" if self._run.tokenizer.end is not None else ""
         return (
             f"{self._run.path}: {start} on {len(self._training):,} tokens "
-            f"({len(self._run.tokenizer):,} distinct), {options.cell.upper()} "
+            f"({len(self._run.tokenizer):,} distinct){documents}, {options.cell.upper()} "
             f"{options.layers}x{options.units}, {self._run.weight_count:,} weights, dropout "
             f"{options.dropout:g}, {self._stepper.hardware}"
         )

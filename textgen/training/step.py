@@ -50,7 +50,8 @@ class Stepper:
         self._workers = workers
         self._rows = rows
         self._on_gpu = network.on_gpu
-        self._gpus = [device.name for device in tf.config.list_logical_devices("GPU")]
+        gpus = [device.name for device in tf.config.list_logical_devices("GPU")]
+        self._devices = (gpus or [None]) if self._on_gpu else [None] * cores()
         self._precision = tf.float32 if self._on_gpu else tf.as_dtype(network.options.precision)
         self._shares = _shares(network.variables, cores())
         decay = network.options.weight_decay
@@ -218,7 +219,9 @@ class Stepper:
         rows = batch.inputs.shape[1]
         # XLA rearranges a kernel for every product: with a large one, few rows are not worth it.
         least = 1 if self._network.options.units < _LARGE_KERNEL else _ROWS_OF_LARGE_KERNEL
-        most = len(self._gpus) if self._on_gpu else min(cores(), rows // least)
+        most = len(self._devices)
+        if not self._on_gpu:
+            most = min(most, rows // least)
         count = next(n for n in range(max(most, 1), 0, -1) if rows % n == 0)
 
         def cut(x: Any, axis: int) -> Sequence[Any]:
@@ -230,7 +233,7 @@ class Stepper:
         for number, (rows_of_batch, rows_of_states, mask) in enumerate(
             zip(batches, flat, cut(dropout, 1), strict=True)
         ):
-            with tf.device(self._gpus[number] if self._on_gpu and self._gpus else None):
+            with tf.device(self._devices[number]):
                 part = Batch(*rows_of_batch), tf.nest.pack_sequence_as(states, rows_of_states)
                 results.append(compute(weights, *part, mask))
         return results

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from textgen.cluster import Cluster
 from textgen.errors import TrainingError
+from textgen.training.progress import Reporter
 
 _Nest = TypeVar("_Nest")
 _Result = TypeVar("_Result")
@@ -32,25 +33,33 @@ _LOST = (
 class Workers:
     """This process among those of its cluster; made before TensorFlow computes anything."""
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: Cluster, quiet: bool = True) -> None:
         """Wait for the others; raise TrainingError where they cannot be met."""
         self.alone = len(cluster.addresses) == 1
         self.is_first = cluster.is_first
         self.rows = cluster.rows
         self._strategy: tf.distribute.Strategy | None = None
         if not self.alone:
+            own = cluster.addresses[cluster.rank]
+            note = f"worker {cluster.rank} of {len(cluster.addresses)} at {own} meets the others"
+            with Reporter(quiet, 0.0) as reporter:
+                reporter.note(note)
             # One GPU for each worker: a machine with several of them runs several workers.
             tf.config.set_visible_devices(tf.config.list_physical_devices("GPU")[:1], "GPU")
-            before = signal.getsignal(signal.SIGTERM)
+            resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
+                tf.train.ClusterSpec({"worker": list(cluster.addresses)}),
+                task_type="worker",
+                task_id=cluster.rank,
+                rpc_layer="grpc",
+            )
             try:
-                self._strategy = tf.distribute.MultiWorkerMirroredStrategy()
+                with _mortal():
+                    self._strategy = tf.distribute.MultiWorkerMirroredStrategy(resolver)
             except (RuntimeError, ValueError, tf.errors.OpError) as error:
                 reason = str(error).splitlines()[0]
                 raise TrainingError(
                     f"worker {cluster.rank} cannot join the others: {reason}"
                 ) from None
-            if threading.current_thread() is threading.main_thread():
-                signal.signal(signal.SIGTERM, before)  # TensorFlow would swallow it from now on
         self._sum_arrays = tf.function(self.sum)
 
     def sum(self, values: _Nest) -> _Nest:
@@ -78,7 +87,8 @@ class Workers:
         """Do something when the first worker has done it."""
         with self.watched():
             if not self.is_first:
-                self.meet()
+                with _mortal():
+                    self.meet()
             result = do()
             if self.is_first:
                 self.meet()
@@ -96,3 +106,23 @@ class Workers:
                 "another worker has ended; the run stays as it was last saved, go on by "
                 "starting all workers again with --resume"
             ) from None
+
+
+@contextmanager
+def _mortal() -> Iterator[None]:
+    """Let signals end the process at once, while it waits and has nothing to save.
+
+    Python's own handlers would not run before the waiting is over; and TensorFlow, when it meets
+    the others, puts a handler of SIGTERM in their place that heeds nothing.
+    """
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    handled = {number: handler for number, handler in before.items() if callable(handler)}
+    if threading.current_thread() is not threading.main_thread():
+        handled = {}
+    for number in handled:
+        signal.signal(number, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        for number, handler in handled.items():
+            signal.signal(number, handler)
