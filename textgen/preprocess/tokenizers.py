@@ -205,7 +205,7 @@ class ByteTokenizer(Tokenizer):
 
     def decoder(self) -> Callable[[int], str]:
         decode = codecs.getincrementaldecoder("utf-8")("replace").decode
-        return lambda token: decode(self._bytes([token]))
+        return lambda token: "" if token == self.end else decode(bytes([token]))
 
     def _bytes(self, ids: Iterable[int]) -> bytes:
         return self._texts(ids).astype(np.uint8).tobytes()
