@@ -6,7 +6,6 @@ import re
 import shlex
 import shutil
 import string
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from difflib import get_close_matches
@@ -18,10 +17,9 @@ from urllib.error import HTTPError
 from urllib.parse import quote, unquote, urlsplit
 from zipfile import ZipFile
 
-from tqdm import tqdm
-
 from textgen import __version__
 from textgen.errors import FetchError
+from textgen.terminal import byte_bar
 
 CORPORA = Path("corpora")
 """Where texts go by default."""
@@ -215,16 +213,8 @@ def _download(url: str, part: Path, quiet: bool) -> str:
         digest = hashlib.file_digest(file, "sha256")
         if isinstance(response, HTTPResponse):  # else 416: there is nothing left to ask for
             done = file.tell()
-            with tqdm(
-                desc=part.stem,
-                total=None if response.length is None else done + response.length,
-                initial=done,
-                unit="B",
-                unit_scale=True,
-                disable=True if quiet or sys.stderr is None else None,  # None: if no terminal
-                dynamic_ncols=True,
-                leave=False,
-            ) as bar:
+            total = None if response.length is None else done + response.length
+            with byte_bar(part.stem, total, quiet, initial=done) as bar:
                 for data in _blocks(response):
                     file.write(data)
                     digest.update(data)

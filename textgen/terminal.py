@@ -2,8 +2,12 @@
 
 import re
 import sys
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 # Control characters, which begin escape codes; those that turn the direction of writing
 # round, so that a line reads other than it is; halves of surrogate pairs.
@@ -27,6 +31,22 @@ def show(text: str, *, err: bool = False, nl: bool = True) -> None:
     stream = sys.stderr if err else sys.stdout
     terminal = stream is not None and stream.isatty()
     click.echo(visible(text) if terminal else text, err=err, nl=nl)
+
+
+def byte_bar(what: str, total: int | None, quiet: bool, **settings: Any) -> "tqdm":
+    """A bar of bytes on standard error, which shows nothing where that is no terminal."""
+    from tqdm import tqdm  # wanted for what takes long, alone
+
+    return tqdm(
+        desc=what,
+        total=total,
+        unit="B",
+        unit_scale=True,
+        disable=True if quiet or sys.stderr is None else None,  # None: look for a terminal
+        dynamic_ncols=True,
+        leave=False,
+        **settings,
+    )
 
 
 def _escaped(match: re.Match[str]) -> str:

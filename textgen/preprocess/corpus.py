@@ -3,16 +3,14 @@
 import hashlib
 import json
 import os
-import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from textgen.errors import BookError
 from textgen.options import TrainingOptions
@@ -28,6 +26,10 @@ from textgen.preprocess.vocabulary import (
     choose,
     take_apart,
 )
+from textgen.terminal import byte_bar
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 _BLOCK = 1 << 22  # tokens
 _LARGEST_ALPHABET = 1 << 17  # characters; all that writing knows, but no room for noise
@@ -218,19 +220,11 @@ def _blocks(
     yield from in_parallel(take_apart, parts, options.level, begin=begin)
 
 
-def _bar(books: Sequence[str | Path], quiet: bool) -> tqdm:
+def _bar(books: Sequence[str | Path], quiet: bool) -> "tqdm":
     """Shows how much of the books has been read, once that takes longer than a second."""
     sizes = [Path(book).stat().st_size for book in books if Path(book).is_file()]
-    return tqdm(
-        total=sum(sizes) if len(sizes) == len(books) else None,
-        desc="reading",
-        unit="B",
-        unit_scale=True,
-        delay=1,
-        leave=False,
-        dynamic_ncols=True,
-        disable=True if quiet or sys.stderr is None else None,  # None: look for a terminal
-    )
+    total = sum(sizes) if len(sizes) == len(books) else None
+    return byte_bar("reading", total, quiet, delay=1)
 
 
 class _Numbered:
