@@ -56,7 +56,7 @@ class Textgen:
         self, ids: Ids, sizes: Sizes, precision: str, document_length: int | None = None
     ) -> None:
         """With a `document_length` in tokens the text is cut into documents, and they shuffled."""
-        from textgen.options import TrainingOptions
+        from textgen.options.training import TrainingOptions
         from textgen.preprocess.corpus import Corpus
         from textgen.training.network import Network
         from textgen.training.step import Stepper

@@ -20,7 +20,7 @@ import numpy as np
 from peers import TRAINERS, Ids, Sizes
 
 import textgen
-from textgen.options import TrainingOptions
+from textgen.options.training import TrainingOptions
 from textgen.preprocess.reading import read_text
 
 Curve = list[tuple[float, float]]  # seconds of training, nats per character

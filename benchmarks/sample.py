@@ -27,10 +27,10 @@ class Textgen:
     """Generation as `textgen sample` runs it."""
 
     def __init__(self, layers: int, units: int, streams: int) -> None:
-        from textgen.checkpoint import weight_shapes
-        from textgen.options import SamplingOptions, TrainingOptions
+        from textgen.options.training import SamplingOptions, TrainingOptions
         from textgen.preprocess.tokenizers import CharacterTokenizer
-        from textgen.sampling.generate import Batch, prime
+        from textgen.runs.folder import weight_shapes
+        from textgen.sampling.engine import Batch, prime
         from textgen.sampling.network import Network
 
         options = TrainingOptions(layers=layers, units=units, size="small")

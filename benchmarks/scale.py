@@ -22,7 +22,7 @@ import numpy as np
 from peers import Sizes, Textgen
 from turns import alternate
 
-from textgen.options import TrainingOptions
+from textgen.options.training import TrainingOptions
 from textgen.preprocess.reading import read_text
 
 _TEXTGEN = [sys.executable, "-m", "textgen"]

@@ -29,7 +29,7 @@ class Ceiling:
     def __init__(self) -> None:
         import tensorflow as tf
 
-        from textgen.options import TrainingOptions
+        from textgen.options.training import TrainingOptions
 
         dtype = tf.as_dtype(TrainingOptions().precision)
         self._a = tf.cast(tf.random.stateless_normal((self.SIZE, self.SIZE), (0, 0)), dtype)

@@ -3,25 +3,14 @@
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from helpers import SMALL, make_book
 from hypothesis import settings
 
 import textgen
 from textgen.cli import main
 from textgen.model import Model
-
-SMALL = {
-    "units": 16,
-    "embedding": 8,
-    "dropout": 0.0,
-    "weight_decay": 0.0,
-    "batch_size": 4,
-    "chunk_length": 8,
-    "quiet": True,
-}
-
 
 settings.register_profile("few", deadline=None)
 # pytest --hypothesis-profile=many: thousands of cases, each of which may take 5 s.
@@ -33,27 +22,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--kills", type=int, default=4, help="how often training is killed")
 
 
-def snapshot(folder: Path) -> dict[str, bytes]:
-    """What the files of a run hold; its lock holds nothing."""
-    files = (p for p in sorted(folder.rglob("*")) if p.is_file() and p.name != ".lock")
-    return {str(p.relative_to(folder)): p.read_bytes() for p in files}
-
-
 @pytest.fixture(autouse=True)
 def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run every test in a folder of its own."""
     monkeypatch.chdir(tmp_path)
-
-
-def make_book(words: int = 400, seed: int = 0) -> str:
-    """A text with words, capitals, quotation marks and paragraphs."""
-    rng = np.random.default_rng(seed)
-    nouns = ["lamp", "ferry", "goose", "storm", "café"]
-    lines = []
-    for _ in range(words // 5):
-        a, b = rng.choice(nouns, 2)
-        lines.append(rng.choice([f"The {a} saw the {b}.", f"“{a}!” said the {b}.", ""]))
-    return "\n".join(lines) + "\n"
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import make_book
+from helpers import make_book
 
 from textgen.cli import main
 from textgen.model import Model

@@ -17,12 +17,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load_file
 
-from textgen import runs
-from textgen.checkpoint import Run
 from textgen.cli import main
 from textgen.errors import TextgenError
 from textgen.model import Model
-from textgen.options import TrainingOptions
+from textgen.options.training import TrainingOptions
+from textgen.runs import lifecycle as runs
+from textgen.runs.folder import Run
 
 MEMORY = 200e6  # bytes more than before
 KIB = 1 if sys.platform == "darwin" else 1024

@@ -11,8 +11,8 @@ import pytest
 import textgen
 from textgen.errors import OptionError, RunError, VocabularyError
 from textgen.model import Model
-from textgen.options import Temperatures, TrainingOptions
-from textgen.processor import has_bfloat16
+from textgen.options.training import Temperatures, TrainingOptions
+from textgen.system.processor import has_bfloat16
 
 
 @pytest.mark.parametrize("level", ["char", "word", "byte"])

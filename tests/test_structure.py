@@ -11,18 +11,17 @@ PACKAGE = ROOT / "textgen"
 # A module may import those to the right of it, and its own kind.
 ORDER = [
     ("textgen.cli", "textgen.__main__"),
-    ("textgen.interactive",),
-    ("textgen.runs",),
-    ("textgen.initial",),
+    ("textgen.runs.lifecycle",),
+    ("textgen.runs.initial",),
     ("textgen.training",),
     ("textgen.model",),
-    ("textgen.evaluation", "textgen.novelty"),
+    ("textgen.analysis",),
     ("textgen.sampling",),
-    ("textgen.checkpoint",),
+    ("textgen.runs",),
     ("textgen.preprocess",),
     ("textgen.options",),
-    ("textgen.cluster", "textgen.fetching"),
-    ("textgen.errors", "textgen.processor", "textgen.terminal"),
+    ("textgen.cluster",),
+    ("textgen.errors", "textgen.system"),
 ]
 
 

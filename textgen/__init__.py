@@ -26,10 +26,10 @@ from textgen.errors import (
 )
 
 if TYPE_CHECKING:
-    from textgen.evaluation import Evaluation
-    from textgen.initial import Beginning
+    from textgen.analysis.evaluation import Evaluation
+    from textgen.analysis.novelty import Novelty
     from textgen.model import Model
-    from textgen.novelty import Novelty
+    from textgen.runs.initial import Beginning
 
 __version__ = "0.1.0"
 __all__ = [
@@ -74,7 +74,7 @@ def train(
             with.
         force: replace a run that is there already.
         quiet: write nothing to standard error.
-        options: those of `textgen train`; `textgen.options.TrainingOptions` lists them.
+        options: those of `textgen train`; `textgen.options.training.TrainingOptions` lists them.
 
     Raises:
         BookError: a book cannot be read, or is too short.
@@ -84,10 +84,10 @@ def train(
         TrainingError: the loss stopped being a number.
         KeyboardInterrupt: on Ctrl-C, with the run saved.
     """
-    from textgen import runs
-    from textgen.checkpoint import Run
     from textgen.cluster import cluster
-    from textgen.options import TrainingOptions
+    from textgen.options.training import TrainingOptions
+    from textgen.runs import lifecycle as runs
+    from textgen.runs.folder import Run
 
     if resume and (from_run is not None or vectors is not None):
         raise OptionError("resume", "goes on with the run's own weights; leave out the others")
@@ -142,8 +142,8 @@ def prepare(
     """
     from dataclasses import fields
 
-    from textgen import runs
-    from textgen.options import TrainingOptions
+    from textgen.options.training import TrainingOptions
+    from textgen.runs import lifecycle as runs
 
     if not books:
         raise BookError("no book to prepare; name one")
@@ -158,10 +158,10 @@ def prepare(
 def fetch(source: str, folder: str | Path = "corpora", quiet: bool = False) -> Path:
     """Bring a text into a folder, by name or from an address; return its file.
 
-    `textgen.fetching.SOURCES` lists the names. What was fetched in part is gone on with. Raises
-    FetchError where it cannot be fetched whole, or is there already.
+    `textgen.preprocess.fetching.SOURCES` lists the names. A partial download is resumed. Raises
+    FetchError if it cannot be fetched whole, or is there already.
     """
-    from textgen import fetching
+    from textgen.preprocess import fetching
 
     return fetching.fetch(source, folder, quiet)
 
@@ -174,8 +174,8 @@ def load(*runs: str | Path, weights: Sequence[float] | None = None) -> "Model":
 
     Raises RunError where there is none, or it is damaged, OptionError for the weights.
     """
-    from textgen.checkpoint import Run
     from textgen.model import Model
+    from textgen.runs.folder import Run
 
     if not runs:
         raise RunError("no run to load; name one")
@@ -183,7 +183,7 @@ def load(*runs: str | Path, weights: Sequence[float] | None = None) -> "Model":
 
 
 def _run_folder(out: str | Path | None, books: Sequence[str | Path]) -> Path:
-    from textgen.runs import CHECKPOINTS
+    from textgen.runs.lifecycle import CHECKPOINTS
 
     if out is not None:
         return Path(out)
@@ -193,7 +193,7 @@ def _run_folder(out: str | Path | None, books: Sequence[str | Path]) -> Path:
 
 
 def _beginning(from_run: str | Path | None, vectors: str | Path | None) -> "Beginning | None":
-    from textgen.initial import OtherRun, Vectors
+    from textgen.runs.initial import OtherRun, Vectors
 
     if from_run is not None and vectors is not None:
         raise OptionError("vectors", "cannot be given together with --from; choose one")
@@ -209,11 +209,11 @@ def __getattr__(name: str) -> Any:
 
         return Model
     if name == "Evaluation":
-        from textgen.evaluation import Evaluation
+        from textgen.analysis.evaluation import Evaluation
 
         return Evaluation
     if name == "Novelty":
-        from textgen.novelty import Novelty
+        from textgen.analysis.novelty import Novelty
 
         return Novelty
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

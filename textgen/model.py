@@ -7,20 +7,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from textgen.checkpoint import CORPUS, Arrays, Run
+from textgen.analysis.evaluation import Evaluation, evaluate
 from textgen.errors import OptionError, RunError, VocabularyError
-from textgen.evaluation import Evaluation, evaluate
-from textgen.options import SamplingOptions
+from textgen.options.training import SamplingOptions
 from textgen.preprocess.tokenizers import Ids
+from textgen.runs.folder import CORPUS, Arrays, Run
 from textgen.sampling.beam import beam_search
+from textgen.sampling.engine import Batch, Generation, Primed, prime
 from textgen.sampling.ensemble import Ensemble
-from textgen.sampling.generate import Batch, Generation, Primed, prime
 from textgen.sampling.network import Network
 from textgen.sampling.novel import Guard
 from textgen.sampling.writer import Writer
 
 if TYPE_CHECKING:
-    from textgen.novelty import Novelty
+    from textgen.analysis.novelty import Novelty
 
 _ROWS = 64  # texts written side by side
 _OPENINGS = ("\n\n", "\n", " ")  # in order of preference
@@ -141,7 +141,7 @@ class Model:
         """Return the share of `text` that stands in the training text in passages of at least
         `least` characters, and the `most` longest of them.
         """
-        from textgen.novelty import novelty
+        from textgen.analysis.novelty import novelty
 
         _check_whole("least", least, 1)
         _check_whole("most", most, 0)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from textgen.errors import BookError
-from textgen.options import TrainingOptions
+from textgen.options.training import TrainingOptions
 from textgen.preprocess.documents import are_documents, read_documents
 from textgen.preprocess.parallel import in_parallel
 from textgen.preprocess.reading import display_name, fingerprint, read_blocks
@@ -26,7 +26,7 @@ from textgen.preprocess.vocabulary import (
     choose,
     take_apart,
 )
-from textgen.terminal import byte_bar
+from textgen.system.terminal import byte_bar
 
 if TYPE_CHECKING:
     from tqdm import tqdm

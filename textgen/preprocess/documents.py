@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from textgen.errors import BookError
-from textgen.options import TrainingOptions
+from textgen.options.training import TrainingOptions
 from textgen.preprocess.reading import display_name, read_blocks
 from textgen.preprocess.tokenizers import END
 

@@ -6,7 +6,7 @@ from itertools import islice
 from typing import Any, TypeVar
 
 from textgen.errors import BookError
-from textgen.processor import cores
+from textgen.system.processor import cores
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")

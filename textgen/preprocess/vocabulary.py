@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from textgen.options import TrainingOptions
+from textgen.options.training import TrainingOptions
 from textgen.preprocess.tokenizers import (
     END,
     ByteTokenizer,

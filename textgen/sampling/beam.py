@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from textgen.sampling.engine import Primed, Seen
 from textgen.sampling.filters import log_softmax
-from textgen.sampling.generate import Primed, Seen
 
 
 class Hypothesis(NamedTuple):

@@ -6,9 +6,9 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from textgen.checkpoint import Arrays
-from textgen.options import TrainingOptions
+from textgen.options.training import TrainingOptions
 from textgen.preprocess.tokenizers import Ids
+from textgen.runs.folder import Arrays
 
 Array = NDArray[np.float32]
 State = list[tuple[Array, Array]]

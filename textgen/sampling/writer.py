@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from textgen.sampling.engine import Primed, Seen, draw
 from textgen.sampling.filters import Logits
-from textgen.sampling.generate import Primed, Seen, draw
 
 
 class Likely(NamedTuple):

@@ -11,13 +11,13 @@ from typing import Any, NamedTuple, NoReturn
 import numpy as np
 import tensorflow as tf
 
-from textgen.checkpoint import Arrays, Progress, Run, TrainingState, validation_losses
+from textgen.analysis.evaluation import bits_per_character
 from textgen.cluster import cluster
 from textgen.errors import TrainingError
-from textgen.evaluation import bits_per_character
 from textgen.model import Model
-from textgen.options import TrainingOptions
+from textgen.options.training import TrainingOptions
 from textgen.preprocess.corpus import Corpus
+from textgen.runs.folder import Arrays, Progress, Run, TrainingState, validation_losses
 from textgen.training.network import Network, States
 from textgen.training.progress import Reporter
 from textgen.training.schedule import Schedule

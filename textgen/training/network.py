@@ -7,8 +7,8 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from textgen.checkpoint import STATES, Arrays, weight_shapes
-from textgen.options import TrainingOptions
+from textgen.options.training import TrainingOptions
+from textgen.runs.folder import STATES, Arrays, weight_shapes
 from textgen.training.products import Tensor, look_up, product
 from textgen.training.recurrent import KerasLayer, State, gru, lstm
 

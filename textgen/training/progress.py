@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from tqdm import tqdm
 
-from textgen.terminal import visible
+from textgen.system.terminal import visible
 
 _REFRESH = 0.2  # seconds
 

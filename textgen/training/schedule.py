@@ -2,7 +2,7 @@
 
 import math
 
-from textgen.options import TrainingOptions
+from textgen.options.training import TrainingOptions
 
 _WARM_UP = 50  # steps
 

@@ -9,8 +9,8 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from textgen.checkpoint import Arrays
-from textgen.processor import cores
+from textgen.runs.folder import Arrays
+from textgen.system.processor import cores
 from textgen.training.candidates import LARGE, Candidates, draw
 from textgen.training.loss import cross_entropy
 from textgen.training.network import Network, States, Weights

@@ -1,0 +1,32 @@
+"""Helpers that several tests share: small books and small networks."""
+
+from pathlib import Path
+
+import numpy as np
+
+SMALL = {
+    "units": 16,
+    "embedding": 8,
+    "dropout": 0.0,
+    "weight_decay": 0.0,
+    "batch_size": 4,
+    "chunk_length": 8,
+    "quiet": True,
+}
+
+
+def snapshot(folder: Path) -> dict[str, bytes]:
+    """What the files of a run hold; its lock holds nothing."""
+    files = (p for p in sorted(folder.rglob("*")) if p.is_file() and p.name != ".lock")
+    return {str(p.relative_to(folder)): p.read_bytes() for p in files}
+
+
+def make_book(words: int = 400, seed: int = 0) -> str:
+    """A text with words, capitals, quotation marks and paragraphs."""
+    rng = np.random.default_rng(seed)
+    nouns = ["lamp", "ferry", "goose", "storm", "café"]
+    lines = []
+    for _ in range(words // 5):
+        a, b = rng.choice(nouns, 2)
+        lines.append(rng.choice([f"The {a} saw the {b}.", f"“{a}!” said the {b}.", ""]))
+    return "\n".join(lines) + "\n"

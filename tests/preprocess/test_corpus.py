@@ -1,0 +1,171 @@
+"""Books to ids on disk."""
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from textgen.errors import BookError
+from textgen.options.training import TrainingOptions
+from textgen.preprocess import corpus, reading
+from textgen.preprocess.corpus import Corpus, check_length, prepare
+from textgen.preprocess.tokenizers import Tokenizer, WordTokenizer, word_splitter
+from textgen.preprocess.vocabulary import between_tokens, take_apart
+
+SHORT = {"batch_size": 2, "chunk_length": 2}
+
+
+def prepared(*texts: str, **options: object) -> tuple[Tokenizer, Corpus, float]:
+    books = []
+    for number, text in enumerate(texts):
+        books.append(Path(f"{number}.txt"))
+        books[-1].write_text(text, "utf-8")
+    settings = TrainingOptions(**SHORT | options)
+    found = prepare(books, Path(), settings)
+    check_length(found.tokens, settings)
+    loaded = corpus.load(Path(), found.tokens, len(found.tokenizer))
+    return found.tokenizer, loaded, found.characters_per_token
+
+
+@pytest.mark.parametrize("level", ["char", "word", "byte"])
+@pytest.mark.parametrize("block", [3, 1 << 20])
+def test_ids_are_those_of_the_text(level: str, block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "_BLOCK", block)
+    monkeypatch.setattr(corpus, "_BLOCK", block)
+    text = "The lamp.\n\nThe old café; the   lamp's glass.  \n" * 3
+    tokenizer, found, characters = prepared(text, level=level, min_count=1, validation=0)
+    np.testing.assert_array_equal(found.ids, tokenizer.encode(text))
+    assert tokenizer.decode(found.ids) == text
+    assert characters == pytest.approx(len(text) / len(found))
+
+
+@given(
+    st.lists(st.text(st.sampled_from("ab' ’\n.,-é\u0301"), max_size=9), max_size=9),
+)
+def test_words_are_the_same_wherever_their_text_is_cut(parts: list[str]) -> None:
+    blocks = [take_apart(text, "word") for text in between_tokens(parts, "word")]
+    words = [block.tokens[place] for block in blocks for place in block.places]
+    assert words == word_splitter()("".join(parts))
+
+
+def test_a_word_may_be_as_long_as_a_book() -> None:
+    (text,) = between_tokens(itertools.repeat("ab" * 500_000, 60), "word")
+    assert len(text) == 60_000_000
+    block = take_apart(text, "word")
+    assert (list(block.tokens), block.counts.tolist(), block.places.tolist()) == ([text], [1], [0])
+
+
+def test_noise_is_no_alphabet() -> None:
+    noise = "".join(map(chr, [*range(0xD800), *range(0xE000, 0x30000)]))
+    with pytest.raises(BookError, match=r"distinct characters .* --level byte"):
+        prepared(noise)
+    assert len(prepared(noise, level="byte")[0]) == 256
+
+
+@pytest.mark.parametrize("level", ["char", "word", "byte"])
+def test_control_characters_are_characters(level: str) -> None:
+    text = "a\0b\x1b[1m\x7f c\u202e\ufeff\U0010ffff d\n" * 5
+    tokenizer, found, _ = prepared(text, level=level, min_count=1)
+    assert tokenizer.decode(found.ids) == text
+
+
+def test_ids_take_the_smallest_type_and_stay_on_disk() -> None:
+    few = prepared("abc" * 10)[1]
+    many = prepared("".join(map(chr, range(1000, 1300))))[1]
+    assert (few.ids.dtype, many.ids.dtype) == (np.uint8, np.uint16)
+    assert isinstance(many.ids, np.memmap)
+
+
+def test_the_vocabulary_of_characters_is_that_of_the_whole_text() -> None:
+    tokenizer, _, _ = prepared("ab" * 50 + "z")
+    assert tokenizer.vocabulary == "abz"
+
+
+def test_the_vocabulary_of_words_is_that_of_the_training_part() -> None:
+    text = "aa bb " * 40 + "bb cc bb cc bb"
+    tokenizer, found, _ = prepared(text, level="word", validation=0.1)
+    assert isinstance(tokenizer, WordTokenizer)
+    assert set(tokenizer.vocabulary) == {" aa", " bb"}
+    assert 0 in found.ids[-9:]
+
+
+def test_rare_words_and_words_too_many() -> None:
+    text = "one two two three three three four four four four\n" * 1 + "one"
+    everything = prepared(text, level="word", min_count=1, validation=0)[0]
+    assert " one" not in everything.vocabulary
+    assert everything.vocabulary[:2] == [" four", " three"]
+    common = prepared(text, level="word", min_count=3, validation=0)[0]
+    assert common.vocabulary == [" four", " three"]
+    two = prepared(text, level="word", min_count=1, max_vocabulary=2, validation=0)[0]
+    assert two.vocabulary == [" four"]
+    assert len(two) == 2
+
+
+def test_several_books_are_several_documents() -> None:
+    tokenizer, found, _ = prepared("abcabc" * 3, "cba" * 5, "bbb" * 7)
+    assert found.documents.tolist() == [0, 19, 35]
+    ends = [0, 19, 35, 57]  # before each document, and after the last
+    assert np.flatnonzero(found.ids == tokenizer.end).tolist() == ends
+    assert [tokenizer.decode(part) for part in np.split(found.ids, ends[1:])] == [
+        *("abcabc" * 3, "cba" * 5, "bbb" * 7),
+        "",
+    ]
+    training, validation = found.split(0.25)
+    assert len(training) == int(0.75 * 58) == 43
+    assert training.documents.tolist() == [0, 19, 35]
+    assert validation.documents.tolist() == [0]
+    np.testing.assert_array_equal(np.r_[training.ids, validation.ids], found.ids)
+
+
+def test_words_never_join_across_books() -> None:
+    tokenizer, found, _ = prepared("aa aa aa", "aa aa aa", level="word", min_count=1, validation=0)
+    assert tokenizer.decode(found.ids[:4]) == "aa aa aa"
+    assert len(found) == 9
+
+
+def test_bits_per_character_of_words_need_their_lengths() -> None:
+    text = "aa bbbb aa bbbb aa bbbb aa cccccccc dddddddd"
+    _, found, characters = prepared(text, level="word", validation=0.25)
+    assert len(found) == 9
+    assert characters == pytest.approx((3 + 9 + 9) / 3)  # unknown words count in full
+
+
+@pytest.mark.parametrize("level", ["char", "word", "byte"])
+def test_blank_books_are_books(level: str) -> None:
+    tokenizer, found, _ = prepared(" \n\n", "aa bb aa bb", level=level, min_count=1, validation=0)
+    assert tokenizer.decode(found.ids) == " \n\naa bb aa bb"
+    assert len(found.documents) == 2
+
+
+def test_validation_needs_something_to_predict() -> None:
+    with pytest.raises(BookError, match="nothing to validate on"):
+        prepared("abcdefgh" * 9, validation=0.01)
+
+
+def test_a_part_that_completes_no_character_is_told_by_the_whole() -> None:
+    _, _, characters = prepared("日" * 66, level="byte", validation=0.0102)
+    assert characters == pytest.approx(1 / 3)
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "advice"),
+    [
+        ("", {}, "is empty"),
+        ("x", {"validation": 0}, "give a longer text"),
+        ("abcdefg", {"validation": 0, "batch_size": 4}, "lower --batch-size to 3 or less"),
+        ("abc", {"validation": 0, "chunk_length": 9}, "--chunk-length to 2 or less"),
+        ("abcdef" * 9, {"validation": 0.01}, "--validation"),
+        ("one two six ten", {"level": "word", "validation": 0, "batch_size": 1}, "--min-count"),
+    ],
+)
+def test_too_little_text(text: str, options: dict[str, object], advice: str) -> None:
+    with pytest.raises(BookError, match=advice):
+        prepared(text, **options)
+
+
+def test_the_length_advised_is_enough() -> None:
+    prepared("abcdefg", validation=0, batch_size=3)
+    prepared("abc", validation=0, batch_size=1, chunk_length=2)

@@ -1,0 +1,300 @@
+"""The training loop: what state is worth, and runs that stop, go on and are looked at."""
+
+import itertools
+import json
+import os
+import re
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from helpers import SMALL, make_book
+
+import textgen
+from textgen.cluster import cluster
+from textgen.errors import BookError, OptionError, RunError, TrainingError
+from textgen.options.training import TrainingOptions
+from textgen.runs.folder import Run
+from textgen.runs.lifecycle import create
+from textgen.training import loop
+from textgen.training.network import Network
+from textgen.training.schedule import Schedule
+from textgen.training.step import Stepper
+from textgen.training.workers import Workers
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {p.name: p.read_bytes() for p in folder.iterdir() if p.is_file()}
+
+
+def trained(book: Path, out: str, **options: Any) -> Path:
+    return textgen.train(book, out=out, **SMALL | {"epochs": 3} | options).path
+
+
+def weights_of(run: Path) -> bytes:
+    return (run / "model.safetensors").read_bytes()
+
+
+@pytest.fixture
+def interrupt_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Press Ctrl-C while a given step is computed."""
+    train = Stepper.train
+
+    def at(step: int) -> None:
+        calls = iter(range(10**6))
+
+        def interrupted(self: Stepper, *arguments: Any) -> Any:
+            if next(calls) == step:
+                os.kill(os.getpid(), signal.SIGINT)
+            return train(self, *arguments)
+
+        monkeypatch.setattr(Stepper, "train", interrupted)
+
+    return at
+
+
+def test_state_reaches_further_back_than_a_chunk(tmp_path: Path) -> None:
+    # Every line ends with the letter it began with, 9 steps back; a chunk has 8. The first of
+    # a line's 11 characters cannot be known: ln(4) / 11 = 0.126 nats a character at best, and
+    # twice that, 0.252, for a network that cannot know the second letter either.
+    letters = np.random.default_rng(0).choice(list("abcd"), 3000)
+    book = tmp_path / "far.txt"
+    book.write_text("".join(f"{letter}........{letter}\n" for letter in letters))
+    options = SMALL | {"units": 32, "embedding": 64, "batch_size": 8, "learning_rate": 0.01}
+    losses = {
+        stateless: textgen.train(
+            book, out=f"run-{stateless}", stateless=stateless, epochs=16, **options
+        ).run.outcome()["validation_loss"]
+        for stateless in (False, True)
+    }
+    assert losses[False] < 0.19
+    assert losses[True] > 0.24
+
+
+@pytest.mark.parametrize(
+    ("step", "options"),
+    [
+        (0, {"cell": "lstm", "precision": "float32"}),
+        (37, {"cell": "lstm", "precision": "bfloat16"}),
+        (37, {"cell": "gru", "precision": "float32", "tie": True, "embedding": None}),
+        (0, {"cell": "gru", "precision": "bfloat16", "batch_size": 3}),
+    ],
+)
+def test_a_run_that_was_stopped_ends_with_the_same_weights(
+    book: Path, step: int, options: dict[str, Any], interrupt_at: Callable[[int], None]
+) -> None:
+    options = {"layers": 2, "dropout": 0.2, "seed": 5, **options}
+    undisturbed = trained(book, "undisturbed", **options)
+    interrupt_at(step)
+    with pytest.raises(KeyboardInterrupt, match="textgen train --out stopped --resume"):
+        trained(book, "stopped", **options)
+    assert textgen.load("stopped").generate(length=3)  # something to look at already
+    interrupt_at(30)  # and once more
+    with pytest.raises(KeyboardInterrupt):
+        textgen.train(out="stopped", resume=True, quiet=True)
+    interrupt_at(-1)
+    textgen.train(out="stopped", resume=True, quiet=True)
+    assert weights_of(Path("stopped")) == weights_of(undisturbed)
+    whole, parts = Run.open(undisturbed).history(), Run.open("stopped").history()
+    assert [e["validation_loss"] for e in whole] == [e["validation_loss"] for e in parts]
+    assert [e["loss"] for e in whole] == [e["loss"] for e in parts]
+    assert [e["step"] for e in whole] == [e["step"] for e in parts]
+
+
+def test_a_run_goes_on_from_what_was_saved_if_it_died_later(
+    book: Path, interrupt_at: Callable[[int], None]
+) -> None:
+    undisturbed = trained(book, "undisturbed")
+    interrupt_at(20)
+    with pytest.raises(KeyboardInterrupt):
+        trained(book, "died")
+    saved = files(Path("died"))
+    interrupt_at(40)
+    with pytest.raises(KeyboardInterrupt):
+        textgen.train(out="died", resume=True, quiet=True)
+    Path("died/training.safetensors").write_bytes(saved["training.safetensors"])
+    interrupt_at(-1)
+    textgen.train(out="died", resume=True, quiet=True)
+    assert weights_of(Path("died")) == weights_of(undisturbed)
+    samples = [(run / "samples.txt").read_text("utf-8") for run in (undisturbed, Path("died"))]
+    whole, again = (re.sub(r", [\d,]+ tokens/s", "", text) for text in samples)
+    assert whole == again  # nothing stands there twice
+
+
+def test_looking_leaves_training_as_it_was(book: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def last_weights(run: Path) -> dict[str, np.ndarray]:
+        opened = Run.open(run)
+        training = loop._Training(opened, Workers(cluster()))
+        return training._network.weights()
+
+    often = last_weights(trained(book, "often"))
+    assert len(Run.open("often").history()) >= 3
+    monkeypatch.setattr(loop, "_EVALUATIONS", 1)
+    once = last_weights(trained(book, "once"))
+    assert len(Run.open("once").history()) == 1
+    for name, weight in often.items():
+        np.testing.assert_array_equal(weight, once[name])
+
+
+def test_the_seed_decides(book: Path) -> None:
+    first, again, other = (
+        trained(book, f"run{i}", seed=seed, dropout=0.1, epochs=1)
+        for i, seed in enumerate((1, 1, 2))
+    )
+    assert weights_of(first) == weights_of(again) != weights_of(other)
+
+
+def test_validation_in_rows_is_that_of_one_pass(tmp_path: Path) -> None:
+    book = tmp_path / "book.txt"
+    book.write_text(make_book(40_000), "utf-8")
+    model = textgen.train(book, epochs=1, **SMALL | {"batch_size": 16})
+    training = loop._Training(model.run, Workers(cluster()))
+    assert training._validation is not None
+    assert training._validation.batch_size > 1
+    text = book.read_text("utf-8")
+    whole = model.evaluate(text[int(0.9 * len(text)) :])
+    outcome = model.run.outcome()
+    assert outcome["validation_loss"] == pytest.approx(whole.loss, abs=5e-4)
+    history = model.run.history()
+    best = min(history, key=lambda entry: entry["validation_loss"])
+    assert best["bits_per_character"] == pytest.approx(whole.bits_per_character, abs=1e-3)
+
+
+def test_the_best_weights_are_kept(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    book = tmp_path / "noise.txt"  # nothing to learn: the longer, the worse
+    book.write_text("".join(rng.choice(list("abcdefgh"), 1500)))
+    options = {"units": 64, "batch_size": 4, "chunk_length": 16, "quiet": True}
+    model = textgen.train(book, out="long", epochs=60, **options)
+    history = model.run.history()
+    best = min(entry["validation_loss"] for entry in history)
+    assert history[-1]["validation_loss"] > best + 0.1
+    assert model.evaluate(book.read_text()[1350:]).loss == pytest.approx(best, abs=1e-4)
+    stopped = textgen.train(book, out="patient", epochs=60, patience=3, **options)
+    early = stopped.run.history()
+    losses = [entry["validation_loss"] for entry in early]
+    assert len(early) < len(history)
+    assert len(losses) - 1 - losses.index(min(losses)) == 3
+
+
+def test_minutes_are_kept(book: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds = itertools.count(step=0.002)  # a clock that moves whenever it is looked at
+    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: next(seconds)))
+    history = Run.open(trained(book, "run", epochs=None, minutes=0.1)).history()
+    assert 5.5 < history[-1]["seconds"] < 6.02
+    assert len(history) > 3
+
+
+def test_learning_rates_warm_up_and_fall_to_zero() -> None:
+    schedule = Schedule(TrainingOptions(epochs=10, learning_rate=0.01), steps_per_epoch=100)
+    rates = [schedule.learning_rate(s, schedule.done(s, 0, 0)) for s in range(1001)]
+    assert rates[0] == pytest.approx(0.01 / 50)
+    assert rates[24] == pytest.approx(0.01 / 2, rel=0.01)
+    assert max(rates) == pytest.approx(0.01, rel=0.02)
+    assert rates[500] == pytest.approx(0.005)
+    assert rates[1000] == 0
+    assert rates[60:] == sorted(rates[60:], reverse=True)
+
+
+def test_the_schedule_of_minutes_ends_with_them() -> None:
+    schedule = Schedule(TrainingOptions(minutes=2), steps_per_epoch=100)
+    assert schedule.done(7, 60, 0) == 0.5
+    assert schedule.done(7, 110, 10) == 1
+
+
+def test_a_finished_run_can_be_trained_further(book: Path) -> None:
+    run = trained(book, "run", epochs=1)
+    before = Run.open(run).history()
+    assert len(textgen.train(out=run, resume=True, quiet=True).run.history()) == len(before)
+    model = textgen.train(out=run, resume=True, epochs=2, quiet=True)
+    after = model.run.history()
+    assert after[: len(before)] == before
+    assert after[-1]["epoch"] == 2
+    assert model.run.options.epochs == 2
+
+
+def test_what_may_not_change_on_resume(book: Path, tmp_path: Path) -> None:
+    run = trained(book, "run", epochs=1)
+    before = files(run)
+    with pytest.raises(OptionError, match="units was 16"):
+        textgen.train(out=run, resume=True, units=17)
+    with pytest.raises(RunError, match="is not a run"):
+        textgen.train(out="nowhere", resume=True)
+    other = tmp_path / "other.txt"
+    other.write_text(make_book(seed=1), "utf-8")
+    with pytest.raises(BookError, match="not what run was begun with"):
+        textgen.train(other, out=run, resume=True)
+    assert files(run) == before
+    book.unlink()
+    textgen.train(out=run, resume=True, units=16, quiet=True)
+
+
+def test_several_books_train_as_documents(book: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.txt"
+    other.write_text(make_book(seed=1), "utf-8")
+    model = textgen.train(book, other, epochs=1, **SMALL)
+    assert model.path == Path("checkpoints/book")
+    assert model.run.books == [str(book), str(other)]
+    assert np.isfinite(model.run.outcome()["validation_loss"])
+
+
+def test_no_validation(book: Path) -> None:
+    run = Run.open(trained(book, "run", validation=0, epochs=1))
+    assert run.outcome()["validation_loss"] is None
+    assert run.outcome()["training_loss"] > 0
+
+
+def test_a_loss_that_is_no_number_stops_training(
+    book: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = trained(book, "run", epochs=1)
+    before = files(run)
+    train = Stepper.train
+    broken = {
+        Stepper: ("train", lambda *arguments: (float("nan"), train(*arguments)[1])),
+        Network: ("weights", lambda _: {"output.bias": np.array([np.inf])}),
+    }
+    for owner, (name, replacement) in broken.items():
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, name, replacement)
+            with pytest.raises(TrainingError, match="--learning-rate below"):
+                textgen.train(out=run, resume=True, epochs=2, quiet=True)
+    after = files(run)
+    assert after["model.safetensors"] == before["model.safetensors"]
+    assert after["training.safetensors"] == before["training.safetensors"]
+
+
+def test_memory_that_does_not_suffice(book: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
+
+    monkeypatch.setattr(Stepper, "train", full)
+    with pytest.raises(TrainingError, match="not enough memory for 1x16 with 4 streams"):
+        trained(book, "run")
+
+
+def test_what_a_run_leaves_behind(book: Path) -> None:
+    run = trained(book, "run", epochs=1)
+    assert {p.name for p in run.iterdir()} == {
+        *("config.json", "tokenizer.json", "corpus", "model.safetensors"),
+        *("training.safetensors", "metrics.jsonl", "samples.txt", ".lock"),
+    }
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert lines[-1]["epoch"] == 1
+    assert lines[-1]["bits_per_character"] == pytest.approx(
+        lines[-1]["validation_loss"] / np.log(2)
+    )
+    assert (run / "samples.txt").read_text("utf-8").count("epoch ") == len(lines)
+    assert {p.name for p in Path().iterdir()} == {"book.txt", "run"}
+
+
+def test_a_new_run_can_be_resumed_before_its_first_save(book: Path) -> None:
+    create("run", [book], TrainingOptions(**{k: v for k, v in SMALL.items() if k != "quiet"}))
+    with pytest.raises(RunError, match="no trained weights yet"):
+        textgen.load("run")
+    assert textgen.train(out="run", resume=True, epochs=1, quiet=True).generate(length=3)

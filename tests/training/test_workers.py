@@ -1,0 +1,229 @@
+"""Several workers on this machine train as one process does."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers import make_book
+
+import textgen
+from textgen.cluster import cluster
+from textgen.errors import TrainingError
+from textgen.runs.folder import Run
+
+OPTIONS = {
+    "units": 24,
+    "embedding": 8,
+    "dropout": 0.3,
+    "batch_size": 8,
+    "chunk_length": 16,
+    "precision": "float32",
+}
+SECONDS = 120  # for what takes a few of them
+
+# Trains as textgen.train does, and notes the loss of every step.
+SCRIPT = """
+import json, signal, sys
+from pathlib import Path
+import textgen
+from textgen.training.step import Stepper
+
+losses, train = [], Stepper.train
+
+def noting(*arguments):
+    loss, states = train(*arguments)
+    losses.append(loss)
+    return loss, states
+
+Stepper.train = noting
+signal.signal(signal.SIGTERM, signal.default_int_handler)
+books, note, options = json.loads(sys.argv[1])
+try:
+    textgen.train(*books, **options)
+except textgen.TextgenError as error:
+    sys.exit(str(error))
+Path(note).write_text(json.dumps(losses))
+"""
+
+Start = Callable[..., list[subprocess.Popen[str]]]
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Start a team of workers; none of them outlives the test."""
+    processes: list[subprocess.Popen[str]] = []
+
+    def start(count: int, *books: str, **options: object) -> list[subprocess.Popen[str]]:
+        sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+        addresses = [f"127.0.0.1:{s.getsockname()[1]}" for s in sockets]
+        for s in sockets:
+            s.close()
+        team = []
+        for rank in range(count):
+            task = {"type": "worker", "index": rank}
+            config = {"cluster": {"worker": addresses}, "task": task}
+            arguments = json.dumps([books, f"losses{rank}.json", OPTIONS | options])
+            team.append(
+                subprocess.Popen(
+                    [sys.executable, "-c", SCRIPT, arguments],
+                    env=os.environ | ({"TF_CONFIG": json.dumps(config)} if count > 1 else {}),
+                    stderr=subprocess.PIPE,
+                    text=True,
+                )
+            )
+        processes.extend(team)
+        return team
+
+    yield start
+    for process in processes:
+        with suppress(ProcessLookupError):
+            process.kill()
+        process.communicate()
+
+
+def finish(team: list[subprocess.Popen[str]]) -> list[str]:
+    """Wait for all; return what they said."""
+    return [process.communicate(timeout=SECONDS)[1] for process in team]
+
+
+def losses(rank: int = 0) -> np.ndarray:
+    return np.array(json.loads(Path(f"losses{rank}.json").read_text()))
+
+
+def wait_for(path: Path) -> None:
+    deadline = time.monotonic() + SECONDS
+    while not path.exists():
+        assert time.monotonic() < deadline, f"{path} never came"
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def books() -> list[str]:
+    for number in range(3):
+        Path(f"{number}.txt").write_text(make_book(900, seed=number), "utf-8")
+    return [f"{number}.txt" for number in range(3)]
+
+
+@pytest.mark.parametrize("count", [2, 3])  # three have rows of two and of three
+def test_workers_train_as_one_process(count: int, books: list[str], start: Start) -> None:
+    assert not any(finish(start(1, *books, out="one", epochs=1, quiet=True)))
+    alone = losses()
+    assert len(alone) >= 50
+    team = start(count, *books, out="team", epochs=1, quiet=True)
+    assert not any(finish(team)), [p.returncode for p in team]
+    for rank in range(count):
+        np.testing.assert_allclose(losses(rank), alone, atol=1e-4)
+    one, together = Run.open("one"), Run.open("team")
+    for name, weight in one.weights().items():
+        np.testing.assert_allclose(together.weights()[name], weight, atol=1e-3)
+    assert [e["step"] for e in one.history()] == [e["step"] for e in together.history()]
+    text = textgen.load("team").generate(length=20, temperature=0)
+    assert text == textgen.load("one").generate(length=20, temperature=0)
+
+
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_worker_that_dies_stops_the_others_and_the_run_resumes(
+    victim: int, books: list[str], start: Start
+) -> None:
+    assert not any(finish(start(1, *books, out="one", epochs=6, quiet=True)))
+    whole = losses()
+    team = start(2, *books, out="team", epochs=6, save_every=0.01)
+    wait_for(Path("team/training.safetensors"))
+    time.sleep(0.2)
+    team[victim].send_signal(signal.SIGKILL)
+    other = team[1 - victim]
+    said = other.communicate(timeout=SECONDS)[1].splitlines()
+    assert other.returncode == 1
+    assert "another worker has ended" in said[-1]
+    assert "--resume" in said[-1]
+    state = Run.open("team").path / "training.safetensors"
+    assert state.exists()
+    team = start(2, out="team", resume=True, quiet=True)
+    assert not any(finish(team)), [p.returncode for p in team]
+    rest = losses()
+    assert 0 < len(rest) < len(whole)  # it went on, and not from the beginning
+    np.testing.assert_allclose(rest, whole[-len(rest) :], atol=1e-3)
+
+
+def test_one_that_is_told_to_end_stops_and_saves_all(books: list[str], start: Start) -> None:
+    team = start(2, *books, out="team", epochs=200, save_every=0.01)
+    wait_for(Path("team/training.safetensors"))
+    team[1].send_signal(signal.SIGINT)
+    said = finish(team)
+    assert all("go on with: textgen train --out team --resume" in text for text in said)
+    (alone,) = start(1, out="team", resume=True, epochs=0.01, quiet=True)
+    assert finish([alone]) == [""]  # what two workers saved, one goes on with
+
+
+def test_one_that_waits_for_the_first_obeys_as_well(start: Start) -> None:
+    os.mkfifo("book.txt")
+    first, second = start(2, "book.txt", out="team", quiet=True)
+    with Path("book.txt").open("w") as book:  # when the first one has opened it, too
+        time.sleep(2)
+        second.send_signal(signal.SIGTERM)
+        assert second.wait(timeout=SECONDS) == -signal.SIGTERM  # while the first reads
+        book.write(make_book(900))
+    assert "another worker has ended" in first.communicate(timeout=SECONDS)[1]
+
+
+def test_one_that_waits_for_others_to_come_ends_when_told(start: Start) -> None:
+    Path("book.txt").write_text(make_book(900))
+    first, second = start(2, "book.txt", out="team")
+    second.kill()
+    assert "worker 0 of 2" in first.stderr.readline()
+    time.sleep(1)
+    first.send_signal(signal.SIGINT)
+    assert first.wait(timeout=SECONDS) == -signal.SIGINT
+
+
+def test_a_first_worker_that_cannot_begin_keeps_none_waiting(start: Start) -> None:
+    first, second = start(2, "none.txt", out="team")
+    assert "there is no file none.txt" in first.communicate(timeout=SECONDS)[1]
+    assert "another worker has ended" in second.communicate(timeout=SECONDS)[1]
+    assert not Path("team").exists()
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        "{",
+        "[]",
+        "{}",
+        '{"cluster": {"worker": ["a:1", "b:1"]}}',
+        '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}',
+        '{"cluster": {"ps": ["a:1"]}, "task": {"type": "ps", "index": 0}}',
+        '{"cluster": {"worker": "ab"}, "task": {"type": "worker", "index": 0}}',
+        '{"cluster": {"worker": ["a:1", null]}, "task": {"type": "worker", "index": 0}}',
+        '{"cluster": {"worker": ["a:1", "a:1"]}, "task": {"type": "worker", "index": 0}}',
+        '{"cluster": {"worker": ["a:1", "b:99999"]}, "task": {"type": "worker", "index": 0}}',
+        '{"cluster": {"worker": {"0": "a:1"}}, "task": {"type": "worker", "index": 0}}',
+    ],
+)
+def test_a_cluster_that_makes_no_sense(config: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TF_CONFIG", config)
+    with pytest.raises(TrainingError, match="TF_CONFIG does not name the workers"):
+        cluster()
+
+
+def test_rows_are_shared_out_without_a_gap(monkeypatch: pytest.MonkeyPatch) -> None:
+    roles = {"worker": ["b:1", "c:1"], "chief": ["a:1"]}
+    rows = []
+    for role, index in (("chief", 0), ("worker", 0), ("worker", 1)):
+        task = {"type": role, "index": index}
+        monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": roles, "task": task}))
+        one = cluster()
+        assert one.addresses == ("a:1", "b:1", "c:1")
+        assert one.is_first == (role == "chief")
+        rows.append(range(8)[one.rows(8)])
+    assert [list(part) for part in rows] == [[0, 1], [2, 3, 4], [5, 6, 7]]
+    with pytest.raises(TrainingError, match="2 streams are too few for 3 workers"):
+        one.rows(2)

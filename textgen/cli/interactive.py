@@ -1,0 +1,91 @@
+"""Writing with a model in a terminal: see the likeliest next tokens, pick, type, go back."""
+
+from pathlib import Path
+
+import click
+
+from textgen.errors import VocabularyError
+from textgen.sampling.writer import Likely, Writer
+from textgen.system.terminal import one_line, show, visible
+
+_SHOWN = 9  # tokens to pick from, one digit each
+_HELP = """\
+  1-9        go on with that token
+  Enter      let the model draw one
+  +N         let the model draw N
+  -N         take N steps back (- alone: one)
+  =TEXT      go on with TEXT of your own
+  :w FILE    save the text
+  :q         leave; the text is printed"""
+
+
+def write(writer: Writer) -> None:
+    """Go on with a text as its writer says; what was written is printed to standard output."""
+    click.echo(_HELP, err=True)
+    try:
+        while True:
+            _show(writer)
+            command = click.prompt("", default="", prompt_suffix="> ", show_default=False, err=True)
+            if command == ":q":
+                break
+            if problem := _obey(writer, command):
+                click.echo(problem, err=True)
+    except click.Abort:  # Ctrl-C or the end of input
+        click.echo(err=True)
+    finally:
+        show(writer.text)
+
+
+def _show(writer: Writer) -> None:
+    click.echo("\n" + visible(writer.text[-400:]), err=True)
+    likely = (
+        f"{number} {_named(token)} {token.probability:.0%}"
+        for number, token in enumerate(writer.likeliest(_SHOWN), 1)
+    )
+    click.echo("  " + "   ".join(likely), err=True)
+
+
+def _obey(writer: Writer, command: str) -> str | None:
+    """Do what a line says; return what is wrong with it, if anything is."""
+    kind, rest = command[:1], command[1:]
+    if not command:
+        writer.draw()
+    elif command in map(str, range(1, _SHOWN + 1)):
+        likely = writer.likeliest(_SHOWN)
+        if int(command) > len(likely):
+            return f"there are {len(likely)} to pick from"
+        writer.choose(likely[int(command) - 1].token)
+    elif kind == "+" and rest.isdecimal() and len(rest) < 10:
+        try:
+            for _ in range(int(rest)):
+                writer.draw()
+        except KeyboardInterrupt:
+            return "stopped"
+    elif kind == "-" and (rest.isdecimal() or not rest) and len(rest) < 10:
+        for _ in range(int(rest or 1)):
+            if not writer.back():
+                return "this is where the text began"
+    elif kind == "=":
+        try:
+            writer.type(rest.replace("\\n", "\n"))
+        except VocabularyError as error:
+            return str(error)
+    elif command.startswith(":w "):
+        path = Path(command.removeprefix(":w ").strip()).expanduser()
+        try:
+            path.write_text(writer.text, "utf-8", "replace")
+        except (OSError, ValueError) as error:
+            return one_line(f"cannot write {path}: {getattr(error, 'strerror', error)}")
+        return f"saved to {path}"
+    else:
+        return _HELP
+    return None
+
+
+def _named(likely: Likely) -> str:
+    """A token as it is, but in quotation marks where its borders cannot be seen."""
+    if likely.text == "\N{REPLACEMENT CHARACTER}":  # a byte of a character
+        return f"\\x{likely.token:02x}"
+    if any(map(str.isspace, likely.text)):
+        return repr(likely.text)
+    return one_line(likely.text)

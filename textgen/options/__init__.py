@@ -1,0 +1,1 @@
+"""Every option of textgen: name, type, default, limits and help."""

@@ -1,0 +1,140 @@
+"""Weights to begin training with: those of another run, or pretrained vectors of words."""
+
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from textgen.errors import BookError, OptionError
+from textgen.preprocess.tokenizers import END, Tokenizer
+from textgen.runs.folder import Arrays, Run
+
+_LARGEST = 1e4  # beyond any number of a vector that was trained
+_INHERITED = ("level", "cell", "units", "layers", "embedding", "tie")
+
+
+class Beginning(Protocol):
+    """Where the first weights of a run come from."""
+
+    known: Tokenizer | None
+    """Whose tokens the vocabulary is to have in any case."""
+
+    def adapt(self, options: dict[str, Any]) -> dict[str, Any]:
+        """Add to options what they must be; raise OptionError where they are something else."""
+
+    def weights(self, tokenizer: Tokenizer, seed: int) -> Arrays:
+        """Return the weights for a vocabulary by name, all or some of them."""
+
+
+class OtherRun:
+    """Goes on from the weights of a run; tokens that are new to it begin as the mean of all.
+
+    With the mean for its row of the output, a token that was never seen takes little from the
+    others (Hewitt, 2021, "Initializing New Word Embeddings for Pretrained Language Models").
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self._run = Run.open(path)
+        self._weights = self._run.weights()
+        self.known: Tokenizer | None = self._run.tokenizer
+
+    def adapt(self, options: dict[str, Any]) -> dict[str, Any]:
+        if "size" in options:
+            raise OptionError("size", f"is that of {self._run.path}; leave it out")
+        inherited = {name: getattr(self._run.options, name) for name in _INHERITED}
+        for name in sorted(inherited.keys() & options.keys()):
+            if options[name] != inherited[name]:
+                raise OptionError(name, f"is {inherited[name]} in {self._run.path}; leave it out")
+        return inherited | options
+
+    def weights(self, tokenizer: Tokenizer, seed: int) -> Arrays:
+        places = {token: i for i, token in enumerate(_tokens(self._run.tokenizer))}
+        order = np.array([places.get(token, -1) for token in _tokens(tokenizer)])
+
+        def extended(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+            mean = rows.mean(axis=0, keepdims=True)
+            return np.concatenate([rows, mean])[order]  # the mean is number -1
+
+        weights = dict(self._weights)
+        weights["embedding"] = extended(weights["embedding"])
+        weights["output.bias"] = extended(weights["output.bias"])
+        if "output.kernel" in weights:
+            weights["output.kernel"] = np.ascontiguousarray(extended(weights["output.kernel"].T).T)
+        return weights
+
+
+class Vectors:
+    """Takes the embedding of words from a text file, as word2vec's and GloVe's programs write it.
+
+    A line is a word and its numbers; word2vec's files begin with a line of the two sizes. A word
+    that stands there in small letters alone gets their vector, and one that does not stand there
+    random numbers, spread as the others are.
+    """
+
+    known: Tokenizer | None = None
+
+    def __init__(self, path: str | Path) -> None:
+        self._path = Path(path)
+        if self._path.exists() and not self._path.is_file():  # it is to be read twice
+            raise BookError(f"{path} is no plain file; give a text file of word2vec or GloVe")
+        first, second = [*islice(self._lines(), 2), "", ""][:2]
+        sizes = first.split()
+        self._has_header = len(sizes) == 2 and all(size.isdecimal() for size in sizes)
+        self._size = int(sizes[1]) if self._has_header else len(sizes) - 1
+        if not 1 <= self._size <= 65_536 or (self._has_header and not second):
+            raise BookError(f"{path} holds no vectors; give a text file of word2vec or GloVe")
+
+    def adapt(self, options: dict[str, Any]) -> dict[str, Any]:
+        if options.get("level") != "word":
+            raise OptionError("vectors", "are of words; train with --level word")
+        if options.get("embedding", self._size) != self._size:
+            raise OptionError("embedding", f"is {self._size} in {self._path}; leave it out")
+        return {**options, "embedding": self._size}
+
+    def weights(self, tokenizer: Tokenizer, seed: int) -> Arrays:
+        words = [token.removeprefix(" ") for token in _tokens(tokenizer)]
+        vectors = self._vectors({*words, *map(str.lower, words)} - {""})
+        rows = [vectors.get(word, vectors.get(word.lower())) for word in words]
+        found = np.array([row for row in rows if row is not None])
+        if not len(found):
+            raise BookError(f"{self._path} has no vector for any word of the text")
+        rng = np.random.default_rng(seed)
+        drawn = rng.normal(found.mean(0), found.std(0), (len(words), self._size))
+        embedding = [new if row is None else row for row, new in zip(rows, drawn, strict=True)]
+        return {"embedding": np.array(embedding, np.float32)}
+
+    def _vectors(self, words: set[str]) -> dict[str, NDArray[np.float32]]:
+        vectors: dict[str, NDArray[np.float32]] = {}
+        for number, line in enumerate(self._lines(), 1):
+            word = line.partition(" ")[0]
+            if word in words and not (self._has_header and number == 1):
+                numbers = line.split()[1:]
+                if len(numbers) > self._size:
+                    continue  # another word, with spaces in it
+                try:
+                    vector = np.array(numbers, np.float32)
+                except ValueError:
+                    vector = np.empty(0, np.float32)
+                if len(vector) != self._size or not np.all(np.abs(vector) < _LARGEST):
+                    raise BookError(f"{self._path}, line {number} is no vector of {self._size}")
+                vectors.setdefault(word, vector)
+        return vectors
+
+    def _lines(self) -> Iterator[str]:
+        try:
+            with self._path.open(encoding="utf-8", errors="replace", newline="\n") as file:
+                yield from file
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise BookError(f"cannot read {self._path}: {reason}") from None
+
+
+def _tokens(tokenizer: Tokenizer) -> list[str]:
+    """A name for each id, by which tokens of two vocabularies are the same."""
+    texts = tokenizer.vocabulary
+    unknown = [] if tokenizer.unknown is None else [""]
+    end = [] if tokenizer.end is None else [END]
+    return [*unknown, *(map(chr, range(256)) if texts is None else texts), *end]

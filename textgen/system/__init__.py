@@ -1,0 +1,1 @@
+"""The machine and the process textgen runs in: cores, signals, the terminal."""
