@@ -58,25 +58,25 @@ class Textgen:
         """With a `document_length` in tokens the text is cut into documents, and they shuffled."""
         from textgen.options.training import TrainingOptions
         from textgen.preprocess.corpus import Corpus
-        from textgen.training.network import Network
+        from textgen.training.network import TrainingNetwork
         from textgen.training.step import Stepper
         from textgen.training.streams import Streams
 
-        options = TrainingOptions(
+        settings = TrainingOptions(
             layers=sizes.layers,
             units=sizes.units,
             embedding=sizes.embedding,
             batch_size=sizes.batch_size,
             chunk_length=sizes.chunk_length,
             precision=precision,
-        )
+        ).resolve(len(ids))
         documents = np.arange(0, len(ids), document_length or len(ids))
         order = np.random.default_rng(0).permutation(len(documents)) if document_length else None
         self._streams = Streams(
             Corpus(ids, documents), sizes.batch_size, sizes.chunk_length, order=order
         )
-        network = Network(options, sizes.vocabulary)
-        self._stepper = Stepper(network, sizes.chunk_length)
+        network = TrainingNetwork(settings.architecture, sizes.vocabulary)
+        self._stepper = Stepper(network, settings)
         self._states = network.zero_state(sizes.batch_size)
         self._rng = np.random.default_rng(0)
         self._step = 0

@@ -20,18 +20,18 @@ import numpy as np
 from peers import TRAINERS, Ids, Sizes
 
 import textgen
-from textgen.options.training import TrainingOptions
+from textgen.options.training import TrainingSettings
 from textgen.preprocess.reading import read_text
 
 Curve = list[tuple[float, float]]  # seconds of training, nats per character
 LOOKS = 20
 
 
-def textgen_curve(book: str, minutes: float) -> tuple[Curve, TrainingOptions]:
+def textgen_curve(book: str, minutes: float) -> tuple[Curve, TrainingSettings]:
     with tempfile.TemporaryDirectory() as folder:
         model = textgen.train(book, out=Path(folder) / "run", minutes=minutes)
         history = model.run.history()
-        return [(line["seconds"], line["validation_loss"]) for line in history], model.run.options
+        return [(line["seconds"], line["validation_loss"]) for line in history], model.run.settings
 
 
 def peer_curve(trainer: Any, validation: Ids, minutes: float) -> Iterator[tuple[float, float]]:
@@ -49,18 +49,19 @@ def peer_curve(trainer: Any, validation: Ids, minutes: float) -> Iterator[tuple[
 @click.option("--peer", "peers", multiple=True, type=click.Choice(list(TRAINERS)))
 @click.option("--out", default="benchmarks/quality", help="Of the CSV and the PNG, no suffix.")
 def main(book: str, minutes: float, peers: tuple[str, ...], out: str) -> None:
-    curve, options = textgen_curve(book, minutes)
+    curve, settings = textgen_curve(book, minutes)
+    network = settings.architecture
     curves = {"textgen": curve}
     kinds, ids = np.unique(list(read_text(book)), return_inverse=True)
     ids = ids.astype(np.int32)
-    length = int((1 - options.validation) * len(ids))
+    length = int((1 - settings.reading.validation) * len(ids))
     sizes = Sizes(
-        options.layers,
-        options.units,
-        options.batch_size,
+        network.layers,
+        network.units[0],
+        settings.batch_size,
         len(kinds),
-        options.chunk_length,
-        options.embedding,
+        settings.chunk_length,
+        network.embedding,
     )
     for peer in peers or ("torch bfloat16", "keras fit"):
         kind, precision = TRAINERS[peer]
@@ -71,7 +72,7 @@ def main(book: str, minutes: float, peers: tuple[str, ...], out: str) -> None:
         writer.writerow(["trainer", "seconds", "validation_loss"])
         for name, points in curves.items():
             writer.writerows([name, f"{x:.1f}", f"{y:.4f}"] for x, y in points)
-    draw(curves, f"{Path(book).name}, {options.layers}x{options.units}", f"{out}.png")
+    draw(curves, f"{Path(book).name}, {network}", f"{out}.png")
     print(json.dumps({name: min(y for _, y in points) for name, points in curves.items()}))
 
 

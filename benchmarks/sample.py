@@ -26,30 +26,34 @@ SIZES = [(1, 128), (1, 256), (1, 512), (2, 256), (2, 512), (2, 1024)]
 class Textgen:
     """Generation as `textgen sample` runs it."""
 
-    def __init__(self, layers: int, units: int, streams: int) -> None:
-        from textgen.options.training import SamplingOptions, TrainingOptions
+    def __init__(self, layers: int, units: int, streams: int, exact: bool = False) -> None:
+        from textgen.options.architecture import Architecture
+        from textgen.options.sampling import SamplingOptions
         from textgen.preprocess.tokenizers import CharacterTokenizer
-        from textgen.runs.folder import weight_shapes
-        from textgen.sampling.engine import Batch, prime
-        from textgen.sampling.network import Network
+        from textgen.sampling.engine import Engine
+        from textgen.sampling.network import NumpyNetwork
+        from textgen.sampling.prompt import Prompt, Request
 
-        options = TrainingOptions(layers=layers, units=units, size="small")
+        architecture = Architecture("lstm", (units,) * layers, 64, False)
         rng = np.random.default_rng(0)
         weights = {
             name: rng.uniform(-0.08, 0.08, shape).astype(np.float32)
-            for name, shape in weight_shapes(options, VOCABULARY).items()
+            for name, shape in architecture.weight_shapes(VOCABULARY).items()
         }
-        network = Network(options, weights)
-        settings = SamplingOptions(length=1 << 40, temperature=0.8)
+        network = NumpyNetwork(architecture, weights)
         tokenizer = CharacterTokenizer("".join(map(chr, range(VOCABULARY))))
-        rngs = [np.random.default_rng([0, row]) for row in range(streams)]
-        self._batch = Batch(prime(network, tokenizer, settings, np.array([0])), rngs)
+        self._engine = Engine(network, tokenizer)
+        prompt = Prompt(network, tokenizer, np.array([0]))
+        request = Request(prompt, SamplingOptions(length=1 << 40, temperature=0.8), exact=exact)
+        self._texts = [
+            self._engine.join(request, np.random.default_rng([0, row])) for row in range(streams)
+        ]
 
     def steps(self, count: int) -> float:
         start = time.perf_counter()
         for _ in range(count):
-            self._batch.advance()
-            for text in self._batch.texts:
+            self._engine.step()
+            for text in self._texts:
                 next(text)
         return time.perf_counter() - start
 
@@ -177,6 +181,7 @@ def speeds(layers: int, units: int, streams: int, rounds: int) -> dict[str, floa
     sizes = (layers, units, streams)
     makers = {
         "textgen": (Textgen, sizes),
+        **({"textgen, exact": (Textgen, (*sizes, True))} if streams > 1 else {}),
         "floor": (Floor, sizes),
         "torch, 1 thread": (Torch, (*sizes, 1)),
         "torch, 2 threads": (Torch, (*sizes, 2)),

@@ -31,7 +31,7 @@ class Ceiling:
 
         from textgen.options.training import TrainingOptions
 
-        dtype = tf.as_dtype(TrainingOptions().precision)
+        dtype = tf.as_dtype(TrainingOptions().resolve(0).precision)
         self._a = tf.cast(tf.random.stateless_normal((self.SIZE, self.SIZE), (0, 0)), dtype)
 
     def steps(self, count: int) -> float:

@@ -1,10 +1,16 @@
-"""What several tests share: small books and a run trained on one of them."""
+"""Fixtures that several tests share: a small book, and models trained on it."""
 
+import os
+import shutil
+import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from filelock import FileLock
 from helpers import SMALL, make_book
 from hypothesis import settings
 
@@ -12,20 +18,39 @@ import textgen
 from textgen.cli import main
 from textgen.model import Model
 
+LEVELS = ("char", "word", "byte")
+
 settings.register_profile("few", deadline=None)
 # pytest --hypothesis-profile=many: thousands of cases, each of which may take 5 s.
 settings.register_profile("many", max_examples=4000, deadline=5000)
 settings.load_profile("few")
 
+# A shell starts commands in the background with these ignored, and children inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--kills", type=int, default=4, help="how often training is killed")
+    parser.addoption("--kills", type=int, default=2, help="how often training is killed")
 
 
 @pytest.fixture(autouse=True)
 def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run every test in a folder of its own."""
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Do not wait for the disk, and compile each kind of training step once.
+
+    Processes that tests start do both as users' processes do.
+    """
+    monkeypatch.setattr(os, "fsync", lambda _: None)
+    if "textgen.training.trainer" in sys.modules:
+        from steppers import shared_stepper
+
+        monkeypatch.setattr("textgen.training.trainer.Stepper", shared_stepper)
 
 
 @pytest.fixture
@@ -36,20 +61,45 @@ def book(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Model]:
+def once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], Any]], Path]:
+    """Fill a folder once for all of pytest-xdist's processes; return it."""
+    base = tmp_path_factory.getbasetemp()
+    base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def fill(name: str, make: Callable[[Path], Any]) -> Path:
+        folder = base / name
+        with FileLock(base / f"{name}.lock"):
+            if not (folder / "complete").exists():
+                folder.mkdir()
+                make(folder)
+                (folder / "complete").touch()
+        return folder
+
+    return fill
+
+
+@pytest.fixture(scope="session")
+def models(once: Callable[[str, Callable[[Path], Any]], Path]) -> dict[str, Model]:
     """A small trained model for each level."""
-    folder = tmp_path_factory.mktemp("models")
-    path = folder / "book.txt"
-    path.write_text(make_book(), "utf-8")
-    return {
-        level: textgen.train(path, out=folder / level, level=level, epochs=2, **SMALL)
-        for level in ("char", "word", "byte")
-    }
+
+    def make(folder: Path) -> None:
+        (folder / "book.txt").write_text(make_book(), "utf-8")
+        for level in LEVELS:
+            textgen.train(folder / "book.txt", out=folder / level, level=level, epochs=2, **SMALL)
+
+    folder = once("models", make)
+    return {level: textgen.load(folder / level) for level in LEVELS}
 
 
 @pytest.fixture
 def model(models: dict[str, Model]) -> Model:
     return models["char"]
+
+
+@pytest.fixture
+def run(model: Model) -> Path:
+    """A copy of a trained run, to be changed."""
+    return Path(shutil.copytree(model.path, "run"))
 
 
 @pytest.fixture

@@ -1,8 +1,13 @@
 """Helpers that several tests share: small books and small networks."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+
+from textgen.options.training import TrainingOptions
+from textgen.runs.folder import Run
+from textgen.runs.lifecycle import create
 
 SMALL = {
     "units": 16,
@@ -30,3 +35,13 @@ def make_book(words: int = 400, seed: int = 0) -> str:
         a, b = rng.choice(nouns, 2)
         lines.append(rng.choice([f"The {a} saw the {b}.", f"“{a}!” said the {b}.", ""]))
     return "\n".join(lines) + "\n"
+
+
+def fabricate(out: str | Path, *books: str | Path, seed: int = 0, **options: Any) -> Run:
+    """Create a run with random weights, for tests that need no training."""
+    asked = TrainingOptions(**{name: SMALL[name] for name in SMALL if name != "quiet"} | options)
+    run = create(out, books, asked, force=True)
+    rng = np.random.default_rng(seed)
+    shapes = run.weight_shapes.items()
+    run.save_weights({name: rng.normal(0, 0.4, s).astype(np.float32) for name, s in shapes})
+    return run

@@ -21,7 +21,7 @@ from textgen.cli import main
 from textgen.errors import TextgenError
 from textgen.model import Model
 from textgen.options.training import TrainingOptions
-from textgen.runs import lifecycle as runs
+from textgen.runs import lifecycle
 from textgen.runs.folder import Run
 
 MEMORY = 200e6  # bytes more than before
@@ -176,7 +176,7 @@ def test_damaged_runs(models: dict[str, Model], level: str, changes: list[Any]) 
         lambda: Model([Run.open("run")]).generate(length=3, seed=0),
         lambda: Model([Run.open("run")]).evaluate("The lamp"),
         lambda: Model([Run.open("run")]).generate(length=3, novel=5),
-        lambda: runs.reopen("run", [whole.path.parent / "book.txt"], {"epochs": 3}),
+        lambda: lifecycle.resume("run", [whole.path.parent / "book.txt"], {"epochs": 3}),
     )
 
 
@@ -215,7 +215,7 @@ def test_texts(
     )
 
     def read() -> None:
-        run = runs.create("new", ["book.txt"], options, force=True)
+        run = lifecycle.create("new", ["book.txt"], options, force=True)
         ids = run.corpus().ids
         text = run.tokenizer.decode(ids)
         texts = ids if run.tokenizer.end is None else ids[ids != run.tokenizer.end]

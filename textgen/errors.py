@@ -1,8 +1,8 @@
-"""The errors a user can cause; each message is one line and says what to do instead."""
+"""Errors that a user can cause. Each message is one line and says what to do instead."""
 
 
 class TextgenError(Exception):
-    """Base of all errors that textgen raises on purpose."""
+    """Base class of the errors that textgen raises on purpose."""
 
 
 class BookError(TextgenError):
@@ -10,17 +10,17 @@ class BookError(TextgenError):
 
 
 class VocabularyError(TextgenError):
-    """A text with tokens that a model has never seen."""
+    """A text with characters that are not in a model's vocabulary."""
 
 
 class RunError(TextgenError):
-    """A run folder that is missing, in the way, or damaged."""
+    """A run folder that is missing, damaged, or must not be replaced."""
 
 
 class OptionError(TextgenError, ValueError):
     """An option outside its limits.
 
-    `name` is the keyword of the library call; the command line spells it as a flag.
+    `name` is the keyword of the library; the command line shows it as a flag.
     """
 
     def __init__(self, name: str, problem: str) -> None:
@@ -37,8 +37,8 @@ class OptionError(TextgenError, ValueError):
 
 
 class TrainingError(TextgenError):
-    """A training that cannot go on."""
+    """Training cannot go on."""
 
 
 class FetchError(TextgenError):
-    """A text that cannot be fetched."""
+    """A text cannot be fetched."""

@@ -9,7 +9,7 @@ import pytest
 from textgen.analysis.evaluation import evaluate
 from textgen.errors import BookError, VocabularyError
 from textgen.model import Model
-from textgen.sampling.network import Network
+from textgen.sampling.network import NumpyNetwork
 
 
 @pytest.mark.parametrize("level", ["char", "word", "byte"])
@@ -19,7 +19,7 @@ def test_figures_follow_from_the_probability_of_each_token(
     model = models[level]
     text = "“café!” said the lamp.\nThe goose saw the ferry.\n" * 12
     ids = model.tokenizer.encode(text)
-    network = Network(model.run.options, model.run.weights())
+    network = NumpyNetwork(model.run.settings.architecture, model.run.weights())
     states, nats = network.zero_state(1), 0.0
     for token, target in pairwise(ids):
         logits, states = network.step(np.array([token]), states)

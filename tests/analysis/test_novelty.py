@@ -4,16 +4,13 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 from click.testing import Result
+from helpers import fabricate
 from hypothesis import given
 from hypothesis import strategies as st
 
-from textgen.analysis.novelty import novelty
+from textgen.analysis.novelty import find_copies
 from textgen.model import Model
-from textgen.options.training import TrainingOptions
-from textgen.runs import lifecycle as runs
-from textgen.runs.folder import weight_shapes
 
 TEXTS = st.text(st.sampled_from("aé☃b"), max_size=16)
 
@@ -32,7 +29,7 @@ def test_all_that_is_copied_is_found(text: str, books: list[str], least: int) ->
         for at in range(start, start + length)
     }
     sources = [(str(number), book) for number, book in enumerate(books)]
-    found = novelty(text, sources, least=least, most=99)
+    found = find_copies(text, sources, least=least, most=99)
     assert found.characters == len(text)
     assert found.copied == (len(copied) / len(text) if text else 0)
     sizes = [len(passage.text) for passage in found.longest]
@@ -48,7 +45,7 @@ def test_all_that_is_copied_is_found(text: str, books: list[str], least: int) ->
 
 
 def test_no_more_passages_than_asked_for() -> None:
-    found = novelty("abcXdefgYhi", [("book", "abc defg hi")], least=2, most=2)
+    found = find_copies("abcXdefgYhi", [("book", "abc defg hi")], least=2, most=2)
     assert [(p.text, p.position, p.source_position) for p in found.longest] == [
         ("defg", 4, 4),
         ("abc", 0, 0),
@@ -58,17 +55,14 @@ def test_no_more_passages_than_asked_for() -> None:
 
 def test_a_repetitive_text_takes_no_longer() -> None:
     # Quadratic ways of searching would take hours.
-    found = novelty("a" * 100_000, [("book", "a" * 100_000 + "b")])
+    found = find_copies("a" * 100_000, [("book", "a" * 100_000 + "b")])
     assert (found.copied, len(found.longest[0].text)) == (1.0, 100_000)
 
 
 def test_words_that_a_model_does_not_know_copy_nothing() -> None:
     usual = "The lamp saw the ferry and left.\n" * 50
     Path("book.txt").write_text(usual + "The Xylophone saw the ferry and left.\n" + usual)
-    options = TrainingOptions(level="word", units=2, batch_size=2, chunk_length=4)
-    run = runs.create("run", ["book.txt"], options)
-    shapes = weight_shapes(run.options, len(run.tokenizer))
-    model = Model([run], [{name: np.zeros(shape, np.float32) for name, shape in shapes.items()}])
+    model = Model([fabricate("run", "book.txt", level="word")])
     found = model.novelty("The Xylophone saw the ferry and left.", least=10)
     assert [passage.text for passage in found.longest] == [" saw the ferry and left."]
     assert found.copied == 24 / 37

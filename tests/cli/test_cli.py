@@ -18,7 +18,8 @@ from click.testing import Result
 import textgen
 from textgen.cli import main
 from textgen.model import Model
-from textgen.options.training import SamplingOptions, TrainingOptions
+from textgen.options.sampling import SamplingOptions
+from textgen.options.training import TrainingOptions
 
 Command = Callable[..., Result]
 FLAGS = ["--units=16", "--embedding=8", "--batch-size=4", "--chunk-length=8"]
@@ -68,7 +69,7 @@ def test_train_sample_evaluate_info(book: Path, command: Command) -> None:
     assert f"{evaluated['loss']:.6g}" in command("evaluate", "checkpoints/book", book).stdout
 
     described = json.loads(command("info", "checkpoints/book", "--json").stdout)
-    assert described["options"]["units"] == 16
+    assert described["options"]["units"] == [16]
     assert described["outcome"]["validation_loss"] == trained["validation_loss"]
     assert "gutenberg" in command("info", "checkpoints/book").stdout
 
@@ -148,7 +149,8 @@ def test_a_book_from_standard_input(book: Path, command: Command) -> None:
         ("train book.txt --learning-rate nan", 2, "--learning-rate must be a number"),
         ("train book.txt --epochs 1 --minutes 1", 2, "--minutes cannot be given together"),
         ("train book.txt --cell rnn", 2, "'rnn' is not one of"),
-        ("train book.txt --units many", 2, "'many' is not a valid integer"),
+        ("train book.txt --units many", 2, "--units must be a whole number, or one for each layer"),
+        ("train book.txt --layers many", 2, "'many' is not a valid integer"),
         ("train", 2, "no BOOK to train on"),
         ("train --resume", 2, "--out is needed"),
         ("train --resume --out none", 1, "none is not a run"),
@@ -171,10 +173,10 @@ def test_a_book_from_standard_input(book: Path, command: Command) -> None:
         ("sample run --beam 2 -n 3", 2, "--count must be at most the 2 texts of the beam"),
         ("sample run --beam 2 --novel 9", 2, "--novel cannot be combined with a beam"),
         ("sample run run --weights 1", 2, "--weights must be one number for each run"),
-        ("sample run run --weights a,b", 2, "--weights must be numbers with commas between"),
+        ("sample run run --weights a,b", 2, "--weights must be numbers separated by commas"),
         ("sample run --encoding latin-1", 2, "--encoding is that of --prompt-file; name one"),
         ("sample run --interactive --prompt-file -", 2, "--interactive needs standard input"),
-        ("sample run --interactive --json", 2, "--interactive writes one text, and as text"),
+        ("sample run --interactive --json", 2, "--interactive writes one text, without --json"),
         ("sample run --interactive --stop x", 2, "--stop has no meaning in writing together"),
         ("novelty run none.txt", 1, "there is no file none.txt"),
         ("novelty run book.txt --least 0", 2, "--least must be a whole number, at least 1"),
@@ -223,7 +225,7 @@ def test_options_have_the_names_of_keywords() -> None:
 
 def run(*arguments: object, **settings: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "textgen.cli", *map(str, arguments)],
+        [sys.executable, "-m", "textgen", *map(str, arguments)],
         capture_output=True,
         text=True,
         check=False,
@@ -232,7 +234,7 @@ def run(*arguments: object, **settings: object) -> subprocess.CompletedProcess[s
 
 
 def test_ctrl_c_saves_and_resume_goes_on(book: Path) -> None:
-    arguments = [sys.executable, "-m", "textgen.cli", "train", str(book), *FLAGS]
+    arguments = [sys.executable, "-m", "textgen", "train", str(book), *FLAGS]
     with subprocess.Popen(
         [*arguments, "--epochs=1000"], stderr=subprocess.PIPE, text=True
     ) as process:
@@ -288,7 +290,7 @@ def test_importing_the_library_imports_nothing_heavy() -> None:
 
 
 def test_a_reader_that_goes_away_is_no_error(model: Model) -> None:
-    command = f"'{sys.executable}' -m textgen.cli sample '{model.path}' -l 100000 | head -c 5"
+    command = f"'{sys.executable}' -m textgen sample '{model.path}' -l 100000 | head -c 5"
     result = subprocess.run(command, shell=True, capture_output=True, check=True, timeout=60)
     assert len(result.stdout) == 5
     assert b"Traceback" not in result.stderr
@@ -318,7 +320,7 @@ def test_names_are_printed_in_one_line(command: Command) -> None:
 
 def test_closed_and_full_streams(book: Path, model: Model) -> None:
     def shell(arguments: str) -> subprocess.CompletedProcess[str]:
-        command = f"'{sys.executable}' -m textgen.cli {arguments}"
+        command = f"'{sys.executable}' -m textgen {arguments}"
         return subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
 
     result = shell(f"sample '{model.path}' --seed 1 -l 5 >/dev/full")

@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 from textgen.errors import BookError
 from textgen.options.training import TrainingOptions
 from textgen.preprocess import corpus, reading
-from textgen.preprocess.corpus import Corpus, check_length, prepare
+from textgen.preprocess.corpus import Corpus
+from textgen.preprocess.documents import Boundary, Stretch
 from textgen.preprocess.tokenizers import Tokenizer, WordTokenizer, word_splitter
-from textgen.preprocess.vocabulary import between_tokens, take_apart
+from textgen.preprocess.vocabulary import regroup, split_tokens
+from textgen.runs.lifecycle import create
 
 SHORT = {"batch_size": 2, "chunk_length": 2}
 
@@ -23,18 +25,15 @@ def prepared(*texts: str, **options: object) -> tuple[Tokenizer, Corpus, float]:
     for number, text in enumerate(texts):
         books.append(Path(f"{number}.txt"))
         books[-1].write_text(text, "utf-8")
-    settings = TrainingOptions(**SHORT | options)
-    found = prepare(books, Path(), settings)
-    check_length(found.tokens, settings)
-    loaded = corpus.load(Path(), found.tokens, len(found.tokenizer))
-    return found.tokenizer, loaded, found.characters_per_token
+    run = create("run", books, TrainingOptions(**SHORT | options), force=True)
+    return run.tokenizer, run.corpus(), run.characters_per_token
 
 
 @pytest.mark.parametrize("level", ["char", "word", "byte"])
 @pytest.mark.parametrize("block", [3, 1 << 20])
 def test_ids_are_those_of_the_text(level: str, block: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "_BLOCK", block)
-    monkeypatch.setattr(corpus, "_BLOCK", block)
+    monkeypatch.setattr(reading, "_BYTES_AT_ONCE", block)
+    monkeypatch.setattr(corpus, "_HASHED_AT_ONCE", block)
     text = "The lamp.\n\nThe old café; the   lamp's glass.  \n" * 3
     tokenizer, found, characters = prepared(text, level=level, min_count=1, validation=0)
     np.testing.assert_array_equal(found.ids, tokenizer.encode(text))
@@ -42,19 +41,45 @@ def test_ids_are_those_of_the_text(level: str, block: int, monkeypatch: pytest.M
     assert characters == pytest.approx(len(text) / len(found))
 
 
-@given(
-    st.lists(st.text(st.sampled_from("ab' ’\n.,-é\u0301"), max_size=9), max_size=9),
-)
-def test_words_are_the_same_wherever_their_text_is_cut(parts: list[str]) -> None:
-    blocks = [take_apart(text, "word") for text in between_tokens(parts, "word")]
-    words = [block.tokens[place] for block in blocks for place in block.places]
-    assert words == word_splitter()("".join(parts))
+TEXTS = st.text(st.sampled_from("ab' ’\n.,-é\u0301"), max_size=9)
+STRETCHES = st.lists(st.tuples(st.lists(TEXTS, min_size=1, max_size=3), st.booleans()), max_size=6)
+
+
+def tokens_of(stretches: list[Stretch], level: str) -> list[str | Boundary]:
+    """All tokens of stretches, each split on its own."""
+    blocks = [split_tokens(stretch, level) for stretch in stretches]
+    for block in blocks:
+        assert (
+            block.counts.tolist() == np.bincount(block.places, minlength=len(block.tokens)).tolist()
+        )
+    return [block.tokens[place] for block in blocks for place in block.places]
+
+
+@given(STRETCHES, st.sampled_from(["char", "word", "byte"]))
+def test_tokens_are_the_same_wherever_a_text_is_cut(
+    parts: list[tuple[list[str], bool]], level: str
+) -> None:
+    documents, expected = [[""]], list[str | Boundary]()
+    for texts, begins in parts:
+        for number, text in enumerate(texts):
+            if begins or number:
+                documents.append([])
+            documents[-1].append(text)
+    for number, document in enumerate(map("".join, documents)):
+        expected += [Boundary.DOCUMENT] if number else []
+        if level == "word":
+            expected += word_splitter()(document)
+        else:
+            expected += document if level == "char" else document.encode().decode("latin-1")
+    assert tokens_of(list(regroup((Stretch(*part) for part in parts), level)), level) == expected
 
 
 def test_a_word_may_be_as_long_as_a_book() -> None:
-    (text,) = between_tokens(itertools.repeat("ab" * 500_000, 60), "word")
+    stretches = itertools.repeat(Stretch(["ab" * 500_000], False), 60)
+    (stretch,) = regroup(stretches, "word")
+    (text,) = stretch.texts
     assert len(text) == 60_000_000
-    block = take_apart(text, "word")
+    block = split_tokens(stretch, "word")
     assert (list(block.tokens), block.counts.tolist(), block.places.tolist()) == ([text], [1], [0])
 
 

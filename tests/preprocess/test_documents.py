@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 import textgen
 from textgen.errors import BookError, OptionError
 from textgen.model import Model
-from textgen.options.training import TrainingOptions
+from textgen.options.reading import ReadingOptions
 from textgen.preprocess import documents, reading
-from textgen.preprocess.corpus import load, prepare
-from textgen.preprocess.documents import read_apart
-from textgen.preprocess.tokenizers import END, Tokenizer, tokenizer_from_json
+from textgen.preprocess.corpus import load_corpus
+from textgen.preprocess.documents import read_documents
+from textgen.preprocess.prepare import prepare_corpus
+from textgen.preprocess.tokenizers import Tokenizer, tokenizer_from_json
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r"), max_size=20)
 NAMES = ["lamp", "ferry", "goose", "storm"]
@@ -27,13 +28,13 @@ LINES = [f"The {a} saw the {b}." for a in NAMES for b in NAMES] * 12
 @pytest.fixture(params=[3, 1 << 20])
 def _blocks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Read in blocks so small that delimiters lie across them, and in large ones."""
-    monkeypatch.setattr(reading, "_BLOCK", request.param)
-    monkeypatch.setattr(documents, "_BLOCK", request.param)
+    monkeypatch.setattr(reading, "_BYTES_AT_ONCE", request.param)
+    monkeypatch.setattr(documents, "_STRETCH_LENGTH", request.param)
 
 
 def apart(text: str, name: str = "file.txt", **options: str) -> list[str]:
     Path(name).write_bytes(text.encode())
-    return read_apart(name, TrainingOptions(**options))
+    return read_documents(name, ReadingOptions(**options))
 
 
 @pytest.mark.usefixtures("_blocks")
@@ -57,7 +58,7 @@ def test_a_column_of_a_table(rows: list[tuple[str, str]]) -> None:
     with Path("table.csv").open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([("name", "text"), *rows])
     expected = [text for _, text in rows if text and not text.isspace()]
-    assert read_apart("table.csv", TrainingOptions(csv="text")) == expected
+    assert read_documents("table.csv", ReadingOptions(csv="text")) == expected
 
 
 def test_tables_with_tabs_and_blank_lines() -> None:
@@ -77,11 +78,14 @@ def test_a_key_of_json_lines(texts: list[str], in_ascii: bool) -> None:
     assert apart("\n\n".join(lines), jsonl="text") == expected
 
 
-def test_what_is_no_character_marks_no_document() -> None:
-    assert apart(json.dumps({"t": f"a{END}b"}), jsonl="t") == ["a\N{REPLACEMENT CHARACTER}b"]
-    Path("odd.txt").write_bytes(b"a+3/8-b")  # UTF-7 can spell it
-    options = TrainingOptions(encoding="utf-7")
-    assert END not in "".join(read_apart("odd.txt", options))
+def test_lone_surrogates_are_no_characters() -> None:
+    assert apart(json.dumps({"t": "a\udfffb"}), jsonl="t") == ["a\N{REPLACEMENT CHARACTER}b"]
+    for data, encoding in ((b"a+3/8-b", "utf-7"), (rb"a\udfffb", "unicode_escape")):
+        Path("odd.txt").write_bytes(data)
+        found = read_documents("odd.txt", ReadingOptions(encoding=encoding))
+        assert found == ["a\N{REPLACEMENT CHARACTER}b"]
+    Path("pair.txt").write_bytes(rb"\ud83d\ude00")
+    assert read_documents("pair.txt", ReadingOptions(encoding="unicode_escape")) == ["😀"]
 
 
 @pytest.mark.parametrize(
@@ -94,16 +98,20 @@ def test_what_is_no_character_marks_no_document() -> None:
         ('a,b\n1,"abc\n2,def\n3,"ghi"\n', {"csv": "b"}, "line 4: .* is it a CSV file"),
         ('{"a": "b"}\n{"a": 1}\n', {"jsonl": "a"}, "line 2 has no text under the key 'a'"),
         ('{"a": "b"}\n["a"]\n', {"jsonl": "a"}, "line 2 has no text"),
-        ('{"a": "b"}\n\nb\n', {"jsonl": "a"}, "line 3 is no JSON"),
-        ("[" * 99_999, {"jsonl": "a"}, "line 1 is no JSON"),
-        ("x" * 999, {"delimiter": "y"}, "document of more than 99 characters.* 'y' between"),
+        ('{"a": "b"}\n\nb\n', {"jsonl": "a"}, "line 3 is not JSON"),
+        ("[" * 99_999, {"jsonl": "a"}, "line 1 is not JSON"),
+        (
+            "x" * 999,
+            {"delimiter": "y"},
+            "of more than 99 characters; .* 'y' stands between",
+        ),
     ],
 )
 def test_files_that_are_not_what_they_are_said_to_be(
     text: str, options: dict[str, str], told: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if "delimiter" in options:
-        monkeypatch.setattr(documents, "_LONGEST", 99)
+        monkeypatch.setattr(documents, "_LONGEST_DOCUMENT", 99)
     with pytest.raises(BookError, match=told) as error:
         apart(text, **options)
     assert "file.txt" in str(error.value)
@@ -115,7 +123,7 @@ def test_files_that_are_not_what_they_are_said_to_be(
 )
 def test_ways_that_exclude_each_other(options: dict[str, str]) -> None:
     with pytest.raises(OptionError, match=r"choose one|must not be empty"):
-        TrainingOptions(**options)
+        ReadingOptions(**options)
 
 
 @pytest.mark.parametrize("level", ["char", "word", "byte"])
@@ -123,14 +131,14 @@ def test_ways_that_exclude_each_other(options: dict[str, str]) -> None:
 def test_documents_become_ids_with_ends_between(
     level: str, block: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reading, "_BLOCK", block)
-    monkeypatch.setattr(documents, "_BLOCK", block)
+    monkeypatch.setattr(reading, "_BYTES_AT_ONCE", block)
+    monkeypatch.setattr(documents, "_STRETCH_LENGTH", block)
     texts = ["The café, ", "x", " ‘two’  words", "日本\n語", "The lamp"] * 3
     Path("t.jsonl").write_text("\n".join(json.dumps({"t": text}) for text in texts))
-    options = TrainingOptions(level=level, jsonl="t", min_count=1, validation=0)
-    found = prepare(["t.jsonl"], Path(), options)
+    options = ReadingOptions(level=level, jsonl="t", min_count=1, validation=0)
+    found = prepare_corpus(["t.jsonl"], Path(), options)
     tokenizer = found.tokenizer
-    corpus = load(Path(), found.tokens, len(tokenizer))
+    corpus = load_corpus(Path(), found.tokens, len(tokenizer))
     assert found.documents == [len(texts)]
     assert tokenizer.end == len(tokenizer) - 1
     assert corpus.ids[-1] == tokenizer.end

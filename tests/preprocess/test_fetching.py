@@ -380,7 +380,7 @@ def test_versions_are_never_mixed(
     server.pages["/b.txt"] = page
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("no_proxy", "*")
-        patch.setattr(FETCHING, "_BLOCK", 7)
+        patch.setattr(FETCHING, "_RECEIVED_AT_ONCE", 7)
         for stop, changes in [*steps, (100, False)]:
             version += changes
             page.stop, page.body = stop, bytes((byte + version) % 256 for byte in data)
@@ -590,5 +590,5 @@ def test_the_sources_are_well_formed() -> None:
         assert FETCHING._file_name(f"{source.url}/{key}.txt") == f"{key}.txt"
         assert source.url.endswith(".zip") == (source.member is not None)
         assert source.size > 1_000_000
-        assert source.licence
-        assert source.what
+        assert source.license
+        assert source.description

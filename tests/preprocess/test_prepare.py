@@ -13,9 +13,11 @@ from helpers import SMALL, make_book, snapshot
 
 import textgen
 from textgen.errors import BookError, OptionError, RunError
-from textgen.options.training import TrainingOptions
-from textgen.preprocess import corpus, parallel, reading
+from textgen.options.reading import ReadingOptions
+from textgen.preprocess import parallel, prepare, reading
+from textgen.preprocess.corpus import load_corpus
 from textgen.preprocess.parallel import in_parallel
+from textgen.runs import lifecycle
 from textgen.runs.folder import Run
 
 TRAINING = SMALL | {"epochs": 0.1}
@@ -28,7 +30,7 @@ def never_prepared(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     def fail(*_: Any) -> None:
         raise AssertionError("prepared again")
 
-    return lambda: monkeypatch.setattr(corpus, "prepare", fail)
+    return lambda: monkeypatch.setattr(lifecycle, "prepare_corpus", fail)
 
 
 def test_training_takes_over_what_was_prepared(
@@ -42,7 +44,8 @@ def test_training_takes_over_what_was_prepared(
     never_prepared()
     model = textgen.train(book, level="word", **TRAINING)
     assert snapshot(model.path / "corpus") == before
-    assert (model.run.options.level, model.run.options.units) == ("word", 16)
+    settings = model.run.settings
+    assert (settings.reading.level, settings.architecture.units) == ("word", (16,))
     # The same text may be trained on again, by other networks.
     again = textgen.train(book, level="word", force=True, **TRAINING | {"units": 20})
     assert snapshot(again.path / "corpus") == before
@@ -97,7 +100,7 @@ def test_a_short_book_is_prepared_and_only_then_found_short() -> None:
 
 def test_a_trained_run_is_not_replaced_by_preparing(book: Path) -> None:
     textgen.train(book, **TRAINING)
-    with pytest.raises(RunError, match="holds a run already"):
+    with pytest.raises(RunError, match="is a run already"):
         textgen.prepare(book, quiet=True)
     textgen.prepare(book, force=True, quiet=True)
 
@@ -116,13 +119,13 @@ def test_preparing_knows_only_how_to_read(book: Path) -> None:
 def test_a_text_that_changes_while_it_is_read_is_known_by_what_it_was(
     book: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    choose, before = corpus.choose, book.read_text("utf-8")
+    choose, before = prepare.choose_vocabulary, book.read_text("utf-8")
 
     def changed(*arguments: Any) -> Any:
         book.write_text(make_book(seed=5), "utf-8")
         return choose(*arguments)
 
-    monkeypatch.setattr(corpus, "choose", changed)
+    monkeypatch.setattr(prepare, "choose_vocabulary", changed)
     folder = textgen.prepare(book, quiet=True)
     run = Run.open(folder)
     assert run.tokenizer.decode(run.corpus().ids) == before
@@ -135,7 +138,7 @@ def test_the_command(book: Path, command: Callable[..., Result]) -> None:
     assert result.exit_code == 0
     assert "run is ready" in result.stderr
     assert result.stdout == ""
-    assert Run.open("run").options.level == "byte"
+    assert Run.open("run").settings.reading.level == "byte"
     assert command("prepare", book, "--units", 3).exit_code == 2
 
 
@@ -165,7 +168,7 @@ def test_results_come_in_order_and_no_more_are_taken_than_wait() -> None:
 def test_what_goes_wrong_elsewhere_goes_wrong_here() -> None:
     with pytest.raises(ZeroDivisionError):
         list(in_parallel(divmod, [1] * 50, 0))
-    with pytest.raises(BookError, match="was ended"):
+    with pytest.raises(BookError, match="was killed"):
         list(in_parallel(signal.raise_signal, [0] * 20 + [signal.SIGKILL]))
 
 
@@ -174,17 +177,17 @@ def test_what_goes_wrong_elsewhere_goes_wrong_here() -> None:
 def test_a_long_book_becomes_the_same_ids_on_all_cores(
     level: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reading, "_BLOCK", 1000)
+    monkeypatch.setattr(reading, "_BYTES_AT_ONCE", 1000)
     text = "".join(make_book(400, seed=seed) for seed in range(10)) + "日本語 naïve 🎈"
     Path("book.txt").write_text(text, "utf-8")
-    options = TrainingOptions(level=level, min_count=1, validation=0.3)
+    options = ReadingOptions(level=level, min_count=1, validation=0.3)
     parts = []
     for number in (2, 1):
         monkeypatch.setattr(parallel, "cores", lambda number=number: number)
         Path(str(number)).mkdir()
-        found = corpus.prepare(["book.txt"], Path(str(number)), options)
+        found = prepare.prepare_corpus(["book.txt"], Path(str(number)), options)
         parts.append((vars(found) | {"tokenizer": None}, found.tokenizer.to_json()))
-        ids = corpus.load(Path(str(number)), found.tokens, len(found.tokenizer)).ids
+        ids = load_corpus(Path(str(number)), found.tokens, len(found.tokenizer)).ids
         if level != "word":
             assert found.tokenizer.decode(ids) == text
     assert parts[0] == parts[1]

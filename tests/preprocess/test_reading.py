@@ -51,7 +51,7 @@ def test_another_encoding_is_taken_at_its_word() -> None:
 def test_blocks_join_to_the_text_wherever_they_are_cut(text: str, size: int, wide: bool) -> None:
     path = write(text.encode("utf-16" if wide else "utf-8"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(reading, "_BLOCK", size)
+        patch.setattr(reading, "_BYTES_AT_ONCE", size)
         joined = "".join(read_blocks(path))
     assert joined == text.replace("\r\n", "\n").replace("\r", "\n")
 
@@ -81,7 +81,7 @@ def test_half_a_gutenberg_wrapping_stays() -> None:
 def test_undecodable_bytes_are_located(
     size: int, mark: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reading, "_BLOCK", size)
+    monkeypatch.setattr(reading, "_BYTES_AT_ONCE", size)
     data = mark + "é".encode() * 5 + b"caf\xe9 au lait"
     with pytest.raises(BookError) as error:
         read_text(write(data))
@@ -120,7 +120,7 @@ def test_a_named_pipe() -> None:
 def test_a_file_that_grows_is_read_as_far_as_it_went_when_opened(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(reading, "_BLOCK", 4)
+    monkeypatch.setattr(reading, "_BYTES_AT_ONCE", 4)
     path = write(b"one two three")
     blocks = read_blocks(path)
     first = next(blocks)
@@ -130,7 +130,7 @@ def test_a_file_that_grows_is_read_as_far_as_it_went_when_opened(
 
 
 def test_a_file_that_shrinks_ends_where_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "_BLOCK", 20_000)
+    monkeypatch.setattr(reading, "_BYTES_AT_ONCE", 20_000)
     path = write(b"a" * 100_000)
     blocks = read_blocks(path)
     first = next(blocks)

@@ -103,5 +103,5 @@ def test_damaged_vocabularies_are_refused(damaged: str) -> None:
 def test_long_texts_are_split_in_parts(text: str, size: int) -> None:
     expected = word_splitter()(text)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tokenizers, "_BLOCK", size)
+        patch.setattr(tokenizers, "_SPLIT_AT_ONCE", size)
         assert word_splitter()(text) == expected

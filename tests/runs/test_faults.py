@@ -24,10 +24,11 @@ from safetensors.numpy import load_file
 
 import textgen
 from textgen.errors import BookError, RunError
-from textgen.model import Model
 from textgen.options.training import TrainingOptions
-from textgen.runs.folder import Progress, Run, TrainingState
-from textgen.runs.lifecycle import create, locked, reopen
+from textgen.runs.folder import Run, TrainingState
+from textgen.runs.history import Progress
+from textgen.runs.lifecycle import create, resume
+from textgen.runs.replacement import locked
 from textgen.training.step import Stepper
 
 OPTIONS = TrainingOptions(size="small", batch_size=2, chunk_length=4)
@@ -45,12 +46,6 @@ def weights_of(run: str | Path) -> bytes:
 def model_book(run: Path) -> str:
     """The book that a run was trained on."""
     return Run.open(run).books[0]
-
-
-@pytest.fixture
-def run(model: Model) -> Path:
-    """A copy of a trained run."""
-    return Path(shutil.copytree(model.path, "run"))
 
 
 Start = Callable[..., "subprocess.Popen[str]"]
@@ -242,7 +237,7 @@ def test_a_save_that_is_cut_short_leaves_the_old_or_the_new(
             opened.save_weights(new.weights)
             opened.write_metrics([])
             opened.save_training_state(new)
-        assert Run.open(run).options == opened.options
+        assert Run.open(run).settings == opened.settings
         weights, (_, state) = Run.open(run).weights(), in_training(run)
         assert weights_of(run) == before or all((weights[n] == changed[n]).all() for n in changed)
         expected = {old.progress.step: old.weights, 99: changed}[state.progress.step]
@@ -261,13 +256,14 @@ def test_a_beginning_that_is_cut_short_leaves_the_old_or_the_new(
     book: Path, run: Path, fault: BaseException
 ) -> None:
     old, pristine = snapshot(run), Path(shutil.copytree(run, "pristine"))
+    expected = OPTIONS.resolve(Run.open(run).tokens)
     for last in itertools.count(1):
         with cut(last, fault) as files:
             create(run, [book], OPTIONS, force=True)
-        opened = reopen(run, [], {})
-        assert snapshot(run) == old or opened.options == OPTIONS
+        opened = resume(run, [], {})
+        assert snapshot(run) == old or opened.settings == expected
         if files.calls < last:
-            assert opened.options == OPTIONS
+            assert opened.settings == expected
             break
         shutil.rmtree(run)
         shutil.copytree(pristine, run)
@@ -309,14 +305,14 @@ def test_the_folder_one_stands_in_is_not_replaced(
     before = snapshot(run)
     monkeypatch.chdir(run)
     for out in (".", "../run"):
-        with pytest.raises(RunError, match="holds the folder you are in"):
+        with pytest.raises(RunError, match="contains the current folder"):
             create(out, [book], OPTIONS, force=True)
     assert snapshot(Path()) == before
 
 
 def test_what_is_no_part_of_a_corpus_is_not_replaced(book: Path, run: Path) -> None:
     shutil.copy(book, run / "corpus")
-    with pytest.raises(RunError, match=r"holds corpus/book\.txt, which is no part of a run"):
+    with pytest.raises(RunError, match=r"contains corpus/book\.txt, which is not part of a run"):
         create(run, [run / "corpus/book.txt"], OPTIONS, force=True)
     assert (run / "corpus/book.txt").exists()
 
@@ -324,7 +320,7 @@ def test_what_is_no_part_of_a_corpus_is_not_replaced(book: Path, run: Path) -> N
 def test_places_that_are_none(book: Path) -> None:
     Path("loop").symlink_to("loop")
     for out in ("/", "loop"):
-        with pytest.raises(RunError, match=r"no place for a run|cannot write"):
+        with pytest.raises(RunError, match=r"cannot be a run|cannot write"):
             create(out, [book], OPTIONS)
 
 
@@ -344,7 +340,7 @@ def test_signals_save_before_they_end_training(
     assert process.returncode == code
     assert in_training(Path("run"))[1].progress.step > before
     if code > 0:
-        assert errors == "stopped; go on with: textgen train --out run --resume\n"
+        assert errors == "stopped; resume with: textgen train --out run --resume\n"
 
 
 def test_a_signal_before_the_first_step_tells_how_to_go_on(book: Path, start: Start) -> None:
@@ -356,7 +352,7 @@ def test_a_signal_before_the_first_step_tells_how_to_go_on(book: Path, start: St
     process.terminate()
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 143
-    assert errors == "stopped; go on with: textgen train --out run --resume\n"
+    assert errors == "stopped; resume with: textgen train --out run --resume\n"
 
 
 def test_a_second_signal_does_not_wait(book: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -410,7 +406,7 @@ def test_two_trainings_cannot_share_a_run(book: Path, run: Path) -> None:
         [
             sys.executable,
             "-c",
-            "import pathlib, sys, textgen.runs.lifecycle as runs\n"
+            "import pathlib, sys, textgen.runs.replacement as runs\n"
             "with runs.locked(pathlib.Path('run')):\n"
             "    print(flush=True)\n"
             "    sys.stdin.read()",
@@ -439,7 +435,7 @@ def test_two_beginnings_of_one_run(book: Path) -> None:
     ):
         pass
     textgen.train(book, out="run", epochs=0.1, **SMALL)
-    with pytest.raises(RunError, match="holds a run already"):
+    with pytest.raises(RunError, match="is a run already"):
         create("run", [book], OPTIONS)
 
 
@@ -510,6 +506,6 @@ def test_a_corpus_that_was_changed(run: Path) -> None:
     ids = np.load(run / "corpus/ids.npy")
     ids[[7, 8]] = ids[[8, 7]]
     np.save(run / "corpus/ids.npy", ids)
-    with pytest.raises(RunError, match="not what this run was begun with"):
+    with pytest.raises(RunError, match="not the one that this run was begun with"):
         textgen.train(out=run, resume=True, epochs=3, quiet=True)
     textgen.load(run).generate(length=3)

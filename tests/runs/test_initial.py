@@ -11,7 +11,7 @@ import textgen
 from textgen.errors import BookError, OptionError, RunError
 from textgen.model import Model
 from textgen.runs.folder import Run
-from textgen.training import loop
+from textgen.training.trainer import Trainer
 
 TRAINING = {name: SMALL[name] for name in ("batch_size", "chunk_length", "quiet")}
 
@@ -84,7 +84,7 @@ def test_a_run_that_began_with_weights_resumes_exactly(
         raise MemoryError
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop._Training, "step", killed)
+        patch.setattr(Trainer, "step", killed)
         with pytest.raises(MemoryError):
             textgen.train(other_book(), out="killed", **options)
     resumed = textgen.train(other_book(), out="killed", resume=True, quiet=True).run.weights()
@@ -130,7 +130,8 @@ def test_words_begin_with_their_vectors(header: str) -> None:
     Path("book.txt").write_text("The lamp saw the lamp. Lamp! lamp? The end.\n" * 30)
     options = {"level": "word", "units": 16, "epochs": 0.01, **TRAINING}
     made = textgen.train("book.txt", vectors=vectors(header), **options)
-    assert (made.run.options.embedding, made.run.options.tie) == (3, False)
+    architecture = made.run.settings.architecture
+    assert (architecture.embedding, architecture.tie) == (3, False)
     (embedding,) = made.run.initial_weights().values()
     rows = dict(zip(made.tokenizer.vocabulary, embedding[1:], strict=True))
     expected = {"The": "the", " The": "the", " the": "the", " lamp": "lamp", " Lamp": "lamp"}
@@ -165,12 +166,12 @@ def test_a_word_with_capitals_may_have_a_vector_of_its_own() -> None:
 @pytest.mark.parametrize(
     ("text", "options", "told"),
     [
-        ("", {}, "holds no vectors"),
-        ("4 3\n", {}, "holds no vectors"),
-        ("word\n", {}, "holds no vectors"),
-        ("a 1 2\nthe 1\n", {}, "line 2 is no vector of 2"),
-        ("a 1 2\nthe 1 x\n", {}, "line 2 is no vector of 2"),
-        ("a 1 2\nthe 1 nan\n", {}, "line 2 is no vector of 2"),
+        ("", {}, "has no vectors"),
+        ("4 3\n", {}, "has no vectors"),
+        ("word\n", {}, "has no vectors"),
+        ("a 1 2\nthe 1\n", {}, "line 2 is not a vector of 2"),
+        ("a 1 2\nthe 1 x\n", {}, "line 2 is not a vector of 2"),
+        ("a 1 2\nthe 1 nan\n", {}, "line 2 is not a vector of 2"),
         ("zebra 1 2\n", {}, "no vector for any word"),
         ("the 1 2\n", {"embedding": 3}, "embedding is 2 in"),
         ("the 1 2\n", {"level": "char"}, "train with --level word"),
@@ -191,5 +192,5 @@ def test_vectors_that_do_not_fit(text: str | None, options: dict[str, object], t
 
 def test_vectors_are_not_read_from_a_pipe(book: Path) -> None:
     os.mkfifo("pipe")
-    with pytest.raises(BookError, match="no plain file"):
+    with pytest.raises(BookError, match="not a regular file"):
         textgen.train(book, level="word", vectors="pipe")

@@ -9,16 +9,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from textgen.options.training import SamplingOptions
+from textgen.options.architecture import Architecture
+from textgen.options.sampling import SamplingOptions
 from textgen.preprocess.tokenizers import (
     ByteTokenizer,
     CharacterTokenizer,
     Tokenizer,
     WordTokenizer,
 )
-from textgen.sampling.beam import Hypothesis, beam_search
-from textgen.sampling.engine import Batch, Generation, prime
+from textgen.sampling.beam import Hypothesis
+from textgen.sampling.engine import Engine
+from textgen.sampling.generation import Generation
+from textgen.sampling.network import NumpyNetwork
 from textgen.sampling.novel import Guard
+from textgen.sampling.prompt import Prompt, Request
 
 ALPHABET = CharacterTokenizer("abcdefghijklmnopqrstuvwxyz")
 
@@ -34,8 +38,12 @@ class Next:
         assert rows == 1
         return 0
 
-    def rows(self, state: int, rows: list[int]) -> int:
+    def take(self, state: int, rows: list[int]) -> int:
         assert rows == [0]  # one text, which never leaves before its end
+        return state
+
+    def join(self, states: list[int]) -> int:
+        (state,) = states
         return state
 
     def forward(self, tokens: np.ndarray, state: int) -> tuple[None, int]:
@@ -64,14 +72,30 @@ class Script(Next):
         return int(self.ids[(len(self.calls) - 1) % len(self.ids)])
 
 
+def request(
+    network: Any, tokenizer: Tokenizer, prompt: str, ahead: str = "", **options: Any
+) -> Request:
+    """A request for what follows a prompt; the unknown token is banned."""
+    ids = tokenizer.encode(prompt)
+    banned = options.pop("banned", () if tokenizer.unknown is None else (tokenizer.unknown,))
+    asked = {name: options.pop(name) for name in ("guard", "exact") if name in options}
+    read = Prompt(network, tokenizer, ids, ahead, prompt + ahead)
+    return Request(read, SamplingOptions(**options), banned, log_probabilities=True, **asked)
+
+
 def generation(
     network: Next, tokenizer: Tokenizer = ALPHABET, prompt: str = "a", **options: object
 ) -> Generation:
     rng = np.random.default_rng(0)
-    banned = [] if tokenizer.unknown is None else [tokenizer.unknown]
-    settings = SamplingOptions(**options)
-    primed = prime(network, tokenizer, settings, tokenizer.encode(prompt), banned=banned)
-    return Batch(primed, [rng]).texts[0]
+    return Engine(network, tokenizer).join(request(network, tokenizer, prompt, **options), rng)
+
+
+def found_by_beam(network: Any, tokenizer: Tokenizer, asked: Request) -> list[Hypothesis]:
+    engine = Engine(network, tokenizer)
+    beam = engine.search(asked)
+    while not beam.finished:
+        engine.step()
+    return beam.found
 
 
 def scripted(text: str, tokenizer: Tokenizer, **options: object) -> Generation:
@@ -170,7 +194,7 @@ def test_the_unknown_token_is_never_drawn() -> None:
 
 
 class Bigrams:
-    """A network whose logits depend on the last token alone; its state is that token."""
+    """A network whose logits depend on the last token only; its state is that token."""
 
     def __init__(self, logits: np.ndarray) -> None:
         self.table = logits
@@ -179,10 +203,18 @@ class Bigrams:
     def zero_state(self, rows: int) -> np.ndarray:
         return np.full(rows, -1)
 
-    def rows(self, state: np.ndarray, rows: Sequence[int]) -> np.ndarray:
+    def take(self, state: np.ndarray, rows: Sequence[int]) -> np.ndarray:
         return state[rows]
 
-    def step(self, tokens: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def join(self, states: Sequence[np.ndarray]) -> np.ndarray:
+        return np.concatenate(states)
+
+    def forward(self, tokens: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return self.table[tokens], tokens[-1]
+
+    def step(
+        self, tokens: np.ndarray, state: np.ndarray, alone: int = 0
+    ) -> tuple[np.ndarray, np.ndarray]:
         assert len(tokens) == len(state)
         self.steps.append(len(tokens))
         return self.table[tokens], np.array(tokens)
@@ -196,12 +228,11 @@ def bigrams(seed: int = 0, vocabulary: int = 4) -> Bigrams:
 
 
 def texts(
-    network: Bigrams, rows: Sequence[int], tokenizer: Tokenizer, **options: Any
+    network: Bigrams, rows: Sequence[int], tokenizer: Tokenizer, prompt: str = "", **options: Any
 ) -> list[Generation]:
-    settings = SamplingOptions(**options)
-    rngs = [np.random.default_rng([7, row]) for row in rows]
-    primed = prime(network, tokenizer, settings, np.array([0]))
-    return Batch(primed, rngs, log_probabilities=True).texts
+    engine = Engine(network, tokenizer)
+    asked = request(network, tokenizer, prompt or tokenizer.decode([0]), **options)
+    return [engine.join(asked, np.random.default_rng([7, row])) for row in rows]
 
 
 def test_texts_written_side_by_side_are_those_written_alone() -> None:
@@ -218,6 +249,129 @@ def test_texts_written_side_by_side_are_those_written_alone() -> None:
         (alone,) = texts(bigrams(), [row], tokenizer, **options)
         assert ("".join(alone), alone.tokens, alone.finish_reason) == expected
     assert len({text for text, _, _ in found}) > 1
+
+
+def numpy_network(cell: str = "lstm", units: tuple[int, ...] = (24, 16)) -> NumpyNetwork:
+    """A network with random weights, large enough for its logits to differ."""
+    architecture = Architecture(cell, units, 8, False)
+    rng = np.random.default_rng(1)
+    shapes = architecture.weight_shapes(len(ALPHABET)).items()
+    weights = {name: rng.normal(0, 0.7, shape).astype(np.float32) for name, shape in shapes}
+    return NumpyNetwork(architecture, weights)
+
+
+def various_requests(network: NumpyNetwork, count: int, exact: bool) -> list[Request]:
+    """Requests that differ in prompt, length and every option."""
+    rng, every = np.random.default_rng(2), []
+    for number in range(count):
+        prompt = "".join(rng.choice(list(ALPHABET.vocabulary), size=1 + 37 * (number % 20)))
+        options: dict[str, Any] = {"length": 20 + number}
+        options["temperature"] = ["0.5,1.5", 0, 1, 1.3, "1.2:0.4"][number % 5]
+        options |= [{}, {"top_k": 7}, {"top_p": 0.8}, {"min_p": 0.1}][number % 4]
+        options |= [{}, {"stop": ("ab", "q")}, {"repetition_penalty": 1.4}][number % 3]
+        options |= [{}, {"guard": Guard([prompt * 2], 3)}][number % 7 == 0]
+        options |= [{}, {"banned": (3, 4)}][number % 11 == 0]
+        every.append(request(network, ALPHABET, prompt, exact=exact, **options))
+    return every
+
+
+def text_and_figures(text: Generation) -> tuple[str, int, str | None, list[float]]:
+    return "".join(text), text.tokens, text.finish_reason, text.log_probabilities
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_64_requests_alone_and_together_give_the_same_texts(cell: str) -> None:
+    network = numpy_network(cell)
+
+    def rng(number: int) -> np.random.Generator:
+        return np.random.default_rng([5, number])
+
+    alone = [
+        text_and_figures(Engine(network, ALPHABET).join(asked, rng(number)))
+        for number, asked in enumerate(various_requests(network, 64, exact=False))
+    ]
+    engine = Engine(network, ALPHABET)
+    together = []
+    for number, asked in enumerate(various_requests(network, 64, exact=True)):
+        together.append(engine.join(asked, rng(number)))
+        # Others, which need not be exact, and are at another place in their texts.
+        engine.join(various_requests(network, number % 5 + 1, exact=False)[-1], rng(number))
+        for _ in range(number % 4):
+            engine.step()
+    assert [text_and_figures(text) for text in together] == alone
+    assert len({text for text, *_ in alone}) > 60
+
+
+def test_texts_join_and_leave_between_steps() -> None:
+    network, tokenizer = bigrams(), CharacterTokenizer("abcd")
+    engine = Engine(network, tokenizer)
+    options = {"length": 9, "temperature": 1.5}
+
+    def join(row: int, **more: Any) -> Generation:
+        asked = request(network, tokenizer, "a", **options | more)
+        return engine.join(asked, np.random.default_rng([7, row]))
+
+    first = join(0)
+    begun = next(first) + next(first)
+    second, third = join(1, top_k=3), join(2, length=2)
+    found = [begun + "".join(first), "".join(second), "".join(third)]
+    # Prompts are steps of one row. Two tokens of the first text, then three rows for two steps.
+    assert network.steps[:2] == [1, 1]
+    assert sorted(network.steps)[-1] == 3
+    expected = [
+        "".join(texts(bigrams(), [0], tokenizer, **options)[0]),
+        "".join(texts(bigrams(), [1], tokenizer, **options | {"top_k": 3})[0]),
+        "".join(texts(bigrams(), [2], tokenizer, **options | {"length": 2})[0]),
+    ]
+    assert found == expected
+
+
+def test_a_text_that_is_ended_from_outside_frees_its_row() -> None:
+    network, tokenizer = bigrams(), CharacterTokenizer("abcd")
+    engine = Engine(network, tokenizer)
+    asked = request(network, tokenizer, "a", length=50)
+    one, other, waiting = (engine.join(asked, np.random.default_rng(row)) for row in range(3))
+    next(one)
+    assert network.steps[-1] == 3
+    other.end("cancelled")
+    next(one)
+    assert network.steps[-1] == 2
+    late = engine.join(request(network, tokenizer, "ab" * 300, length=50), np.random.default_rng(4))
+    late.end("cancelled")  # before its prompt is read
+    rest = "".join(one)
+    assert max(network.steps[-40:]) == 2
+    assert len(rest) == 48
+    assert len("".join(waiting)) == 50
+    assert "".join(late) == ""
+
+
+def test_a_long_prompt_does_not_hold_others_up() -> None:
+    network = bigrams(vocabulary=26)
+    engine = Engine(network, ALPHABET)
+    short = engine.join(request(network, ALPHABET, "a", length=40), np.random.default_rng(0))
+    next(short)
+    long = engine.join(request(network, ALPHABET, "ab" * 2000, length=5), np.random.default_rng(1))
+    also_short = engine.join(request(network, ALPHABET, "b", length=3), np.random.default_rng(2))
+    assert "".join(also_short)  # though it came later
+    before = short.tokens
+    assert before < 10
+    next(long)
+    assert before + 10 < short.tokens < 40  # 4,000 tokens are 16 blocks, one of them a step
+
+
+def test_a_beam_is_searched_beside_other_texts() -> None:
+    tokenizer = CharacterTokenizer("abcd")
+    network = bigrams(3)
+    asked = request(network, tokenizer, "a", beam=5, length=6, temperature=0.7)
+    alone = found_by_beam(network, tokenizer, asked)
+    engine = Engine(network, tokenizer)
+    before = engine.join(request(network, tokenizer, "b", length=9), np.random.default_rng(0))
+    beam = engine.search(request(network, tokenizer, "a", beam=5, length=6, temperature=0.7))
+    after = engine.join(request(network, tokenizer, "c", length=12), np.random.default_rng(1))
+    while not beam.finished:
+        engine.step()
+    assert beam.found == alone
+    assert (len("".join(before)), len("".join(after))) == (9, 12)
 
 
 def test_texts_may_be_read_in_any_order_and_in_part() -> None:
@@ -316,10 +470,8 @@ def test_what_would_copy_is_not_drawn() -> None:
     tokenizer, book = CharacterTokenizer("abcd"), "abcabcabcabd"
     network = Bigrams(np.log(np.full((4, 4), 0.02) + np.roll(np.eye(4), 1, axis=1)))
     for top_k in (None, 1):  # with top-k 1 all that is left after the filters may be banned
-        rng = np.random.default_rng(0)
-        options = SamplingOptions(length=200, temperature=1, top_k=top_k)
-        primed = prime(network, tokenizer, options, tokenizer.encode("a"))
-        (text,) = Batch(primed, [rng], before="a", guard=Guard([book], 4)).texts
+        options = {"length": 200, "temperature": 1, "top_k": top_k, "guard": Guard([book], 4)}
+        (text,) = texts(network, [0], tokenizer, "a", **options)
         written = "a" + "".join(text)
         assert len(written) == 201
         assert not [i for i in range(198) if written[i : i + 4] in book]
@@ -327,12 +479,9 @@ def test_what_would_copy_is_not_drawn() -> None:
 
 
 def test_a_text_ends_where_everything_would_copy() -> None:
-    tokenizer = CharacterTokenizer("ab")
     network = Bigrams(np.zeros((2, 2)))
-    primed = prime(network, tokenizer, SamplingOptions(), tokenizer.encode("a"))
-    rngs = [np.random.default_rng(n) for n in range(3)]
     guard = Guard([a + b + c for a, b, c in product("ab", repeat=3)], 3)
-    for text in Batch(primed, rngs, before="a", guard=guard).texts:
+    for text in texts(network, range(3), CharacterTokenizer("ab"), "a", guard=guard):
         assert len("".join(text)) == 1
         assert (text.tokens, text.finish_reason) == (1, "novel")
 
@@ -341,10 +490,10 @@ def test_the_guard_sees_the_space_that_a_prompt_ends_with() -> None:
     # After "The " comes " lamp" or, as it stands, "."; either way the space is there once.
     words = WordTokenizer(["The", " lamp", "."])
     network = Bigrams(np.zeros((4, 4)))
-    options, guard = SamplingOptions(length=1), Guard(["The ."], 5)
-    for banned, expected in (([0, 1], "lamp"), ([0, 1, 2], "")):
-        primed = prime(network, words, options, words.encode("The"), " ", banned)
-        (text,) = Batch(primed, [np.random.default_rng(0)], before="The ", guard=guard).texts
+    for banned, expected in (((0, 1), "lamp"), ((0, 1, 2), "")):
+        guard = Guard(["The ."], 5)
+        asked = request(network, words, "The", " ", length=1, guard=guard, banned=banned)
+        text = Engine(network, words).join(asked, np.random.default_rng(0))
         assert "".join(text) == expected
 
 
@@ -361,39 +510,47 @@ def exhaustive(table: np.ndarray, length: int, temperature: float) -> list[tuple
 
 def test_a_wide_beam_finds_the_likeliest_texts() -> None:
     network, tokenizer = bigrams(3), CharacterTokenizer("abcd")
-    options = SamplingOptions(beam=4**3, length=4, temperature=0.7)
-    primed = prime(network, tokenizer, options, tokenizer.encode("a"))
-    found = [text.tokens for text in beam_search(primed)]
+    asked = request(network, tokenizer, "a", beam=4**3, length=4, temperature=0.7)
+    found = [text.tokens for text in found_by_beam(network, tokenizer, asked)]
     assert found[:10] == exhaustive(network.table, 4, 0.7)[:10]
 
 
 def test_a_beam_of_one_is_greedy() -> None:
     network, tokenizer = bigrams(5), CharacterTokenizer("abcd")
-    options = SamplingOptions(beam=1, length=20)
-    (found,) = beam_search(prime(network, tokenizer, options, tokenizer.encode("a")))
+    asked = request(network, tokenizer, "a", beam=1, length=20)
+    (found,) = found_by_beam(network, tokenizer, asked)
     (greedy,) = texts(network, [0], tokenizer, length=20, temperature=0)
     assert tokenizer.decode(found.tokens) == "".join(greedy)
     np.testing.assert_allclose(found.log_probabilities, greedy.log_probabilities)
+
+
+def test_a_beam_heeds_the_repetition_penalty() -> None:
+    options = {"length": 12, "repetition_penalty": 3, "repeat_last_n": 2}
+    network, tokenizer = bigrams(5), CharacterTokenizer("abcd")
+    (found,) = found_by_beam(
+        network, tokenizer, request(network, tokenizer, "a", beam=1, **options)
+    )
+    (greedy,) = texts(network, [0], tokenizer, temperature=0, **options)
+    assert tokenizer.decode(found.tokens) == "".join(greedy)
 
 
 def test_a_beam_ends_at_a_stop_that_begins_in_the_prompt() -> None:
     words = WordTokenizer(["The", " lamp", " burnt"])
 
     def found(**options: Any) -> list[Hypothesis]:
-        settings = SamplingOptions(beam=8, **options)
-        return beam_search(prime(bigrams(), words, settings, words.encode("The"), " ", [0]))
+        network = bigrams()
+        return found_by_beam(network, words, request(network, words, "The", " ", beam=8, **options))
 
-    texts = found(length=2, stop=(" lamp", "lamp"))
-    assert {text.ended for text in texts if text.tokens[0] == 2} == {True}
+    followed = found(length=2, stop=(" lamp", "lamp"))
+    assert {text.ended for text in followed if text.tokens[0] == 2} == {True}
     # The space before it is the prompt's.
     assert not any(text.ended for text in found(length=1, stop=(" lamp",)))
 
 
 def test_beams_end_at_stops_and_never_hold_what_is_banned() -> None:
     network, tokenizer = bigrams(3), CharacterTokenizer("abcd")
-    options = SamplingOptions(beam=6, length=9, stop=("c",))
-    primed = prime(network, tokenizer, options, tokenizer.encode("a"), banned=[1])
-    for text in beam_search(primed):
+    asked = request(network, tokenizer, "a", beam=6, length=9, stop=("c",), banned=(1,))
+    for text in found_by_beam(network, tokenizer, asked):
         written = tokenizer.decode(text.tokens)
         assert "b" not in written
         assert text.ended == ("c" in written)

@@ -8,15 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from textgen.options.training import SamplingOptions
-from textgen.sampling.engine import draw
+from textgen.options.sampling import SamplingOptions
 from textgen.sampling.filters import (
-    distribution,
+    Filter,
+    apply_temperature,
+    draw,
     log_softmax,
     min_p,
     repetition_penalty,
     softmax,
-    temperature,
     top_k,
     top_p,
 )
@@ -28,25 +28,38 @@ ONE = np.array([-np.inf, 0.0, -np.inf, -np.inf])
 IDS = np.arange(4)
 
 
+def distribution(
+    logits: np.ndarray,
+    options: SamplingOptions,
+    position: int = 0,
+    banned: tuple[int, ...] = (),
+    seen: np.ndarray | None = None,
+) -> np.ndarray:
+    temperature = options.temperature.at(position, options.length)
+    return Filter.of(options, banned).weights(logits, temperature, seen)
+
+
 def test_softmax() -> None:
     np.testing.assert_allclose(softmax(LOGITS + 1000), PROBABILITIES)
 
 
 def test_temperature() -> None:
     # p ** 2 over its sum, 0.30; the square root over its sum
-    np.testing.assert_allclose(softmax(temperature(LOGITS, 0.5)), np.array([1, 16, 4, 9]) / 30)
+    np.testing.assert_allclose(
+        softmax(apply_temperature(LOGITS, 0.5)), np.array([1, 16, 4, 9]) / 30
+    )
     roots = np.sqrt(PROBABILITIES)
-    np.testing.assert_allclose(softmax(temperature(LOGITS, 2)), roots / roots.sum())
-    np.testing.assert_allclose(softmax(temperature(LOGITS, 1)), PROBABILITIES)
+    np.testing.assert_allclose(softmax(apply_temperature(LOGITS, 2)), roots / roots.sum())
+    np.testing.assert_allclose(softmax(apply_temperature(LOGITS, 1)), PROBABILITIES)
 
 
 @pytest.mark.parametrize("value", [0.0, 5e-324, 1e-9])
 def test_no_temperature_is_greedy(value: float) -> None:
-    np.testing.assert_array_equal(softmax(temperature(LOGITS, value)), [0, 1, 0, 0])
+    np.testing.assert_array_equal(softmax(apply_temperature(LOGITS, value)), [0, 1, 0, 0])
 
 
 def test_greedy_takes_the_first_of_a_tie() -> None:
-    np.testing.assert_array_equal(softmax(temperature(TIED, 0)), [1, 0, 0, 0])
+    np.testing.assert_array_equal(softmax(apply_temperature(TIED, 0)), [1, 0, 0, 0])
 
 
 @pytest.mark.parametrize(
@@ -116,7 +129,7 @@ def test_the_order_of_the_filters() -> None:
     # negative, so seen token 3 gets log(0.3) * 2 = log(0.09). Temperature 0.5 squares:
     # 0.01, 0.04, 0.0081; top-k 2 keeps tokens 2 and 0, and top-p 0.7 token 2 alone.
     options = {"temperature": 0.5, "repetition_penalty": 2.0, "top_k": 2}
-    masks = {"banned": [1], "seen": IDS == 3}
+    masks = {"banned": (1,), "seen": IDS == 3}
     found = distribution(LOGITS, SamplingOptions(**options), **masks)
     np.testing.assert_allclose(found / found.sum(), [0.2, 0, 0.8, 0])
     options["top_p"] = 0.7
@@ -125,7 +138,7 @@ def test_the_order_of_the_filters() -> None:
 
 
 def test_the_banned_token_has_no_chance_even_if_likeliest() -> None:
-    found = distribution(LOGITS, SamplingOptions(temperature=0), banned=[1])
+    found = distribution(LOGITS, SamplingOptions(temperature=0), banned=(1,))
     np.testing.assert_array_equal(found, [0, 0, 0, 1])
 
 
@@ -180,6 +193,18 @@ def test_rows_are_filtered_each_for_itself(
     assert (together.max(axis=1) == 1).all()
     for row, weights, mask in zip(logits, together, seen, strict=True):
         np.testing.assert_array_equal(distribution(row, settings, seen=mask), weights)
+
+
+@given(
+    logits=LOGIT_ROWS,
+    temperatures=st.lists(st.sampled_from([0, 1e-9, 0.3, 1, 5]), min_size=3, max_size=3),
+)
+def test_rows_may_have_temperatures_of_their_own(
+    logits: np.ndarray, temperatures: list[float]
+) -> None:
+    together = apply_temperature(logits, np.array(temperatures)[:, None])
+    for row, value, found in zip(logits, temperatures, together, strict=True):
+        np.testing.assert_array_equal(apply_temperature(row, value), found)
 
 
 def test_temperatures_take_turns_or_slide() -> None:

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from textgen.training import loss
-from textgen.training.candidates import LARGE, draw
+from textgen.training.candidates import LARGEST_FULL_SOFTMAX, choose_candidates
 from textgen.training.loss import cross_entropy
 
 N, U, V = 24, 6, 50
@@ -21,7 +21,7 @@ def numbers(*shape: int) -> tf.Tensor:
 def test_loss_and_gradients_are_those_of_tensorflow(
     tied: bool, block: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loss, "_BLOCK", block)
+    monkeypatch.setattr(loss, "_LOGITS_AT_ONCE", block)
     hidden, kernel, bias = numbers(N, U), numbers(V, U) if tied else numbers(U, V), numbers(V)
     targets = tf.constant(RNG.integers(V, size=N), tf.int32)
     counts = tf.constant(RNG.random(N) < 0.7)
@@ -46,12 +46,12 @@ def test_loss_and_gradients_are_those_of_tensorflow(
 
 
 def test_candidates_estimate_the_normaliser_without_bias() -> None:
-    size, rng = LARGE + 5000, np.random.default_rng(0)
+    size, rng = LARGEST_FULL_SOFTMAX + 5000, np.random.default_rng(0)
     weights = np.exp(rng.normal(size=size))
     targets = rng.integers(size, size=(4, 6), dtype=np.int32)
     estimates = []
     for _ in range(200):
-        candidates, places = draw(targets, size, rng)
+        candidates, places = choose_candidates(targets, size, rng)
         ids = candidates.ids
         assert len(np.unique(ids)) == len(ids) < size
         np.testing.assert_array_equal(ids[places], targets)
@@ -68,6 +68,9 @@ def test_candidates_estimate_the_normaliser_without_bias() -> None:
 def test_as_many_candidates_whatever_the_targets() -> None:
     rng = np.random.default_rng(0)
     few = np.zeros((8, 4), np.int32)
-    many = np.arange(LARGE, LARGE + 32, dtype=np.int32).reshape(8, 4)
-    lengths = {len(draw(targets, LARGE + 50, rng)[0].ids) for targets in (few, many)}
+    many = np.arange(LARGEST_FULL_SOFTMAX, LARGEST_FULL_SOFTMAX + 32, dtype=np.int32).reshape(8, 4)
+    lengths = {
+        len(choose_candidates(targets, LARGEST_FULL_SOFTMAX + 50, rng)[0].ids)
+        for targets in (few, many)
+    }
     assert len(lengths) == 1

@@ -1,38 +1,49 @@
-"""The two networks: state carried, rows apart, and one answer from both."""
+"""The network that is trained: state carried, rows apart, the same in NumPy and in Keras."""
 
 import numpy as np
 import pytest
 
+from textgen.options.architecture import Architecture
 from textgen.options.training import TrainingOptions
 from textgen.preprocess.corpus import Corpus
-from textgen.sampling import network as sampling
-from textgen.training.candidates import LARGE
-from textgen.training.network import Network
+from textgen.sampling.network import NumpyNetwork
+from textgen.training.candidates import LARGEST_FULL_SOFTMAX
+from textgen.training.network import TrainingNetwork
 from textgen.training.step import Stepper
 from textgen.training.streams import Batch, Streams
 
 V, B, T = 11, 3, 24
-CELLS = [("lstm", 1), ("lstm", 3), ("gru", 1), ("gru", 3)]
+ARCHITECTURES = [
+    Architecture("lstm", (9,), 5, False),
+    Architecture("lstm", (9, 7, 4), 5, False),
+    Architecture("gru", (9,), 5, False),
+    Architecture("gru", (9, 4, 5), 5, True),
+]
+architectures = pytest.mark.parametrize("architecture", ARCHITECTURES, ids=str)
 
 
-def made(cell: str, layers: int, vocabulary: int = V) -> Network:
-    options = TrainingOptions(
-        cell=cell, layers=layers, units=9, embedding=5, batch_size=B, seed=3, precision="float32"
-    )
-    network = Network(options, vocabulary)
+def made(architecture: Architecture, vocabulary: int = V) -> TrainingNetwork:
+    network = TrainingNetwork(architecture, vocabulary, seed=3)
     rng = np.random.default_rng(0)  # biases that matter
     network.assign({n: w + rng.normal(0, 0.3, w.shape) for n, w in network.weights().items()})
     return network
+
+
+def stepper(network: TrainingNetwork, length: int = T, **options: object) -> Stepper:
+    asked = TrainingOptions(
+        **{"batch_size": B, "chunk_length": length, "precision": "float32", "dropout": 0} | options
+    )
+    return Stepper(network, asked.resolve(1000))
 
 
 def tokens(*shape: int, vocabulary: int = V) -> np.ndarray:
     return np.random.default_rng(1).integers(vocabulary, size=shape, dtype=np.int32)
 
 
-@pytest.mark.parametrize(("cell", "layers"), CELLS)
+@architectures
 @pytest.mark.parametrize("chunk", [1, 5, 24])
-def test_chunks_with_carried_state_equal_one_pass(cell: str, layers: int, chunk: int) -> None:
-    network, ids = made(cell, layers), tokens(T, B)
+def test_chunks_with_carried_state_equal_one_pass(architecture: Architecture, chunk: int) -> None:
+    network, ids = made(architecture), tokens(T, B)
     whole, last = network(ids, network.zero_state(B))
     states, parts = network.zero_state(B), []
     for start in range(0, T, chunk):
@@ -43,9 +54,9 @@ def test_chunks_with_carried_state_equal_one_pass(cell: str, layers: int, chunk:
         np.testing.assert_allclose(network.state_arrays(states)[name], part, atol=1e-5)
 
 
-@pytest.mark.parametrize(("cell", "layers"), CELLS)
-def test_no_row_touches_another(cell: str, layers: int) -> None:
-    network, ids = made(cell, layers), tokens(T, B)
+@architectures
+def test_no_row_touches_another(architecture: Architecture) -> None:
+    network, ids = made(architecture), tokens(T, B)
     logits = network(ids, network.zero_state(B))[0].numpy()
     other = ids.copy()
     other[:, 1] = (other[:, 1] + 1) % V
@@ -56,9 +67,9 @@ def test_no_row_touches_another(cell: str, layers: int) -> None:
     np.testing.assert_allclose(alone[:, 0], logits[:, 0], atol=1e-5)
 
 
-@pytest.mark.parametrize("cell", ["lstm", "gru"])
-def test_documents_packed_into_streams_are_read_as_if_alone(cell: str) -> None:
-    network, ids = made(cell, 2), tokens(200)
+@pytest.mark.parametrize("architecture", [ARCHITECTURES[1], ARCHITECTURES[3]], ids=str)
+def test_documents_packed_into_streams_are_read_as_if_alone(architecture: Architecture) -> None:
+    network, ids = made(architecture), tokens(200)
     starts = np.array([0, 14, 31, 35, 36, 90, 140])
     order = np.array([3, 5, 0, 6, 2, 1, 4])
     streams = Streams(Corpus(ids, starts), 3, 9, order=order)
@@ -82,11 +93,11 @@ def test_documents_packed_into_streams_are_read_as_if_alone(cell: str) -> None:
 
 
 @pytest.mark.parametrize("vocabulary", [V, 5000])
-@pytest.mark.parametrize(("cell", "layers"), CELLS)
-def test_numpy_equals_tensorflow(cell: str, layers: int, vocabulary: int) -> None:
-    network, ids = made(cell, layers, vocabulary), tokens(T, B, vocabulary=vocabulary)
+@architectures
+def test_numpy_equals_tensorflow(architecture: Architecture, vocabulary: int) -> None:
+    network, ids = made(architecture, vocabulary), tokens(T, B, vocabulary=vocabulary)
     expected, _ = network(ids, network.zero_state(B))
-    ours = sampling.Network(network.options, network.weights())
+    ours = NumpyNetwork(architecture, network.weights())
     hidden, _ = ours.forward(ids, ours.zero_state(B))
     np.testing.assert_allclose(ours.logits(hidden), expected, atol=1e-4)
     states = ours.zero_state(B)
@@ -100,51 +111,50 @@ def test_numpy_equals_tensorflow(cell: str, layers: int, vocabulary: int) -> Non
         states = after
 
 
-def test_forgetting_touches_only_the_rows_named() -> None:
-    network = made("lstm", 2)
+def test_resetting_touches_only_the_rows_named() -> None:
+    network = made(ARCHITECTURES[1])
     _, states = network(tokens(T, B), network.zero_state(B))
     before = network.state_arrays(states)
-    after = network.state_arrays(network.forget(states, np.array([False, True, False])))
+    after = network.state_arrays(network.reset_rows(states, np.array([False, True, False])))
     for name, part in after.items():
         np.testing.assert_array_equal(part[[0, 2]], before[name][[0, 2]])
         assert not part[1].any()
 
 
-def test_dropped_outputs_are_zero_and_the_rest_scaled() -> None:
-    options = TrainingOptions(units=6, embedding=3, dropout=0.25)
-    network = Network(options, V)
+def test_outputs_are_masked_but_not_the_recurrent_path() -> None:
+    network = made(ARCHITECTURES[0])
     ids, weights, zero = tokens(T, B), network.tensors(), network.zero_state(B)
-    drop = np.zeros((1, B, 6), bool)
-    drop[0, 1, 2:5] = True
-    plain, undropped = network.hidden(weights, ids, zero)
-    outputs, states = network.hidden(weights, ids, zero, dropout=drop)
-    np.testing.assert_allclose(outputs, np.where(drop, 0, plain / 0.75), atol=1e-6)
-    for ours, theirs in zip(states[0], undropped[0], strict=True):
-        np.testing.assert_array_equal(ours, theirs)  # never on the recurrent path
+    mask = np.full((B, 9), 4 / 3, np.float32)
+    mask[1, 2:5] = 0
+    plain, unmasked = network.hidden(weights, ids, zero)
+    outputs, states = network.hidden(weights, ids, zero, masks=[mask])
+    np.testing.assert_allclose(outputs, plain * mask, atol=1e-6)
+    for ours, theirs in zip(states[0], unmasked[0], strict=True):
+        np.testing.assert_array_equal(ours, theirs)
 
 
-@pytest.mark.parametrize("cell", ["lstm", "gru"])
-def test_a_step_lowers_the_loss_and_padding_counts_for_nothing(cell: str) -> None:
+@pytest.mark.parametrize("architecture", [ARCHITECTURES[0], ARCHITECTURES[2]], ids=str)
+def test_a_step_lowers_the_loss_and_padding_counts_for_nothing(architecture: Architecture) -> None:
     streams = Streams(Corpus(tokens(B * T + 1), np.array([0])), B, T)
     results = []
     for length in (T, T + 7):  # the second pads every batch by seven steps
-        network = made(cell, 1)
-        stepper = Stepper(network, length)
+        network = made(architecture)
+        steps = stepper(network, length)
         losses = []
         for _ in range(10):
             states = network.zero_state(B)
-            loss, _ = stepper.train(streams[0], states, 0.01, np.random.default_rng(0))
+            loss, _ = steps.train(streams[0], states, 0.01, np.random.default_rng(0))
             losses.append(loss)
         assert losses == sorted(losses, reverse=True)
-        results.append([*losses, stepper.loss(streams)])
+        results.append([*losses, steps.loss(streams)])
     np.testing.assert_allclose(results[0], results[1], rtol=1e-5)
 
 
-@pytest.mark.parametrize(("cell", "layers"), CELLS)
-def test_keras_layers_do_the_same_as_ours(cell: str, layers: int) -> None:
+@architectures
+def test_keras_layers_do_the_same_as_ours(architecture: Architecture) -> None:
     # They stand in for ours on a GPU; here they run without one.
-    ours = made(cell, layers)
-    theirs = Network(ours.options, V, on_gpu=True)
+    ours = made(architecture)
+    theirs = TrainingNetwork(architecture, V, on_gpu=True)
     theirs.assign(ours.weights())
     ids, targets = tokens(T, B), tokens(T, B)[::-1].copy()
     logits, states = ours(ids, ours.zero_state(B))
@@ -154,57 +164,55 @@ def test_keras_layers_do_the_same_as_ours(cell: str, layers: int) -> None:
         np.testing.assert_allclose(theirs.state_arrays(states_after)[name], part, atol=1e-5)
     batch = Batch(ids, targets, np.ones((T, B), bool), None)
     for network in (ours, theirs):
-        stepper = Stepper(network, T)
+        steps = stepper(network)
         for _ in range(3):
-            stepper.train(batch, network.zero_state(B), 0.01, np.random.default_rng(0))
+            steps.train(batch, network.zero_state(B), 0.01, np.random.default_rng(0))
     for name, weight in ours.weights().items():
         np.testing.assert_allclose(theirs.weights()[name], weight, atol=1e-4)
 
 
-@pytest.mark.parametrize("cell", ["lstm", "gru"])
 @pytest.mark.parametrize(
-    ("layers", "units", "batch_size", "length", "vocabulary", "tie"),
+    ("cell", "units", "batch_size", "length", "vocabulary", "tie"),
     [
-        (1, 32, 4, 16, 20, False),
-        (2, 33, 3, 5, 77, True),
-        (1, 1, 1, 1, 2, False),
-        (1, 8, 6, 9, 300, True),
-        (2, 16, 8, 4, LARGE + 9000, False),
-        (1, 16, 5, 4, LARGE + 9000, True),
+        ("lstm", (32,), 4, 16, 20, False),
+        ("gru", (40, 33), 3, 5, 77, True),
+        ("lstm", (1,), 1, 1, 2, False),
+        ("gru", (8,), 6, 9, 300, True),
+        ("gru", (16, 16), 8, 4, LARGEST_FULL_SOFTMAX + 9000, False),
+        ("lstm", (16,), 5, 4, LARGEST_FULL_SOFTMAX + 9000, True),
     ],
 )
 def test_a_step_in_bfloat16_is_near_one_in_float32(
-    cell: str, layers: int, units: int, batch_size: int, length: int, vocabulary: int, tie: bool
+    cell: str, units: tuple[int, ...], batch_size: int, length: int, vocabulary: int, tie: bool
 ) -> None:
     rng = np.random.default_rng(0)
     ids = rng.integers(vocabulary, size=(length + 1, batch_size), dtype=np.int32)
     batch = Batch(ids[:-1], ids[1:], np.ones((length, batch_size), bool), None)
     losses = []
     for precision in ("float32", "bfloat16"):
-        options = TrainingOptions(
-            cell=cell, layers=layers, units=units, batch_size=batch_size, tie=tie, dropout=0.1,
-            precision=precision,
-        )  # fmt: skip
-        network = Network(options, vocabulary)
-        stepper, draws = Stepper(network, length), np.random.default_rng(0)
+        architecture = Architecture(cell, units, units[-1], tie)
+        network = TrainingNetwork(architecture, vocabulary)
+        options = {"precision": precision, "batch_size": batch_size, "dropout": 0.1}
+        steps, draws = stepper(network, length, **options), np.random.default_rng(0)
         states = network.zero_state(batch_size)
-        losses.append([stepper.train(batch, states, 0.01, draws)[0] for _ in range(5)])
+        losses.append([steps.train(batch, states, 0.01, draws)[0] for _ in range(5)])
         assert all(np.isfinite(weight).all() for weight in network.weights().values())
     np.testing.assert_allclose(*losses, rtol=0.02)
     assert losses[0][-1] < losses[0][0]
 
 
-@pytest.mark.parametrize("cell", ["lstm", "gru"])
-def test_several_gpus_share_the_rows_of_a_batch(cell: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("architecture", [ARCHITECTURES[0], ARCHITECTURES[2]], ids=str)
+def test_several_gpus_share_the_rows_of_a_batch(
+    architecture: Architecture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     streams = Streams(Corpus(tokens(4 * T + 1), np.array([0])), 4, T)
     results = []
     for devices in (["CPU:0"], ["CPU:0", "CPU:0"]):  # as if they were GPUs
-        options = TrainingOptions(cell=cell, units=6, embedding=3, precision="float32")
-        network = Network(options, V, on_gpu=True)
-        stepper = Stepper(network, T)
-        monkeypatch.setattr(stepper, "_devices", devices)
+        network = TrainingNetwork(architecture, V, on_gpu=True)
+        steps = stepper(network, batch_size=4, dropout=0.3)
+        monkeypatch.setattr(steps, "_devices", devices)
         states = network.zero_state(4)
-        loss, states = stepper.train(streams[0], states, 0.01, np.random.default_rng(0))
+        loss, states = steps.train(streams[0], states, 0.01, np.random.default_rng(0))
         results.append((loss, network.weights(), network.state_arrays(states)))
     (loss, weights, states), (loss_of_two, weights_of_two, states_of_two) = results
     assert loss == pytest.approx(loss_of_two, rel=1e-5)

@@ -16,9 +16,9 @@ import pytest
 from helpers import make_book
 
 import textgen
-from textgen.cluster import cluster
 from textgen.errors import TrainingError
 from textgen.runs.folder import Run
+from textgen.training.workers import Workers, this_cluster
 
 OPTIONS = {
     "units": 24,
@@ -159,7 +159,7 @@ def test_one_that_is_told_to_end_stops_and_saves_all(books: list[str], start: St
     wait_for(Path("team/training.safetensors"))
     team[1].send_signal(signal.SIGINT)
     said = finish(team)
-    assert all("go on with: textgen train --out team --resume" in text for text in said)
+    assert all("resume with: textgen train --out team --resume" in text for text in said)
     (alone,) = start(1, out="team", resume=True, epochs=0.01, quiet=True)
     assert finish([alone]) == [""]  # what two workers saved, one goes on with
 
@@ -211,7 +211,7 @@ def test_a_first_worker_that_cannot_begin_keeps_none_waiting(start: Start) -> No
 def test_a_cluster_that_makes_no_sense(config: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TF_CONFIG", config)
     with pytest.raises(TrainingError, match="TF_CONFIG does not name the workers"):
-        cluster()
+        this_cluster()
 
 
 def test_rows_are_shared_out_without_a_gap(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -220,8 +220,8 @@ def test_rows_are_shared_out_without_a_gap(monkeypatch: pytest.MonkeyPatch) -> N
     for role, index in (("chief", 0), ("worker", 0), ("worker", 1)):
         task = {"type": role, "index": index}
         monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": roles, "task": task}))
-        one = cluster()
-        assert one.addresses == ("a:1", "b:1", "c:1")
+        one = Workers(this_cluster())
+        assert one.cluster.addresses == ("a:1", "b:1", "c:1")
         assert one.is_first == (role == "chief")
         rows.append(range(8)[one.rows(8)])
     assert [list(part) for part in rows] == [[0, 1], [2, 3, 4], [5, 6, 7]]

@@ -8,18 +8,19 @@ import numpy as np
 
 from textgen.errors import BookError
 from textgen.preprocess.tokenizers import Ids, Tokenizer
-from textgen.sampling.engine import Network
 from textgen.sampling.filters import log_softmax
+from textgen.sampling.network import Network
 
-_BLOCK = 256  # steps; bounds the memory that logits take
+_STEPS_AT_ONCE = 256  # bounds the memory that logits take
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What `evaluate` finds.
+    """How well a model predicts texts.
 
-    `tokens` are those predicted: all but the first of each text, or all and its end where the
-    vocabulary has an end of documents. `characters` are theirs.
+    `tokens` are those predicted: all but the first of each text. If the vocabulary has an end of
+    documents, the first token and the end of each text are predicted, too. `characters` are those
+    of the tokens predicted.
     """
 
     loss: float  # nats per token
@@ -30,10 +31,10 @@ class Evaluation:
 
 
 def evaluate(network: Network, tokenizer: Tokenizer, texts: Iterable[str]) -> Evaluation:
-    """Run through each of `texts` as one stream from a zero state, predicting its tokens.
+    """Predict the tokens of each text, as one stream from a zero state.
 
-    Raises VocabularyError for characters without a token, BookError where there is nothing to
-    predict.
+    Raises VocabularyError for characters that are not in the vocabulary, BookError if there is
+    nothing to predict.
     """
     total, tokens, characters, given = 0.0, 0, 0, 0
     for text in texts:
@@ -50,16 +51,16 @@ def evaluate(network: Network, tokenizer: Tokenizer, texts: Iterable[str]) -> Ev
         raise BookError(f"a text of {given} characters leaves nothing to predict; give more")
     loss = total / tokens
     bits = bits_per_character(loss, characters / tokens)
-    perplexity = math.exp(min(loss, 700.0))  # e ** 700 is about the largest number there is
+    perplexity = math.exp(min(loss, 700.0))  # e ** 710 is too large for a float
     return Evaluation(loss, perplexity, bits, tokens, characters)
 
 
 def _loss(network: Network, ids: Ids) -> float:
-    """The loss of all tokens but the first, summed."""
+    """Return the loss of all tokens but the first, summed."""
     states = network.zero_state(1)
     total = 0.0
-    for start in range(0, len(ids) - 1, _BLOCK):
-        inputs = ids[start : min(start + _BLOCK, len(ids) - 1)]
+    for start in range(0, len(ids) - 1, _STEPS_AT_ONCE):
+        inputs = ids[start : min(start + _STEPS_AT_ONCE, len(ids) - 1)]
         targets = ids[start + 1 : start + 1 + len(inputs)]
         hidden, states = network.forward(inputs[:, None], states)
         logits = log_softmax(network.logits(hidden)[:, 0].astype(np.float64))  # (steps, V)
@@ -68,5 +69,5 @@ def _loss(network: Network, ids: Ids) -> float:
 
 
 def bits_per_character(loss: float, characters_per_token: float) -> float:
-    """Turn nats per token into bits per character."""
+    """Convert nats per token to bits per character."""
     return loss / math.log(2) / characters_per_token

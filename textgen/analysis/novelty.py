@@ -1,4 +1,4 @@
-"""How much of a text stands word for word in the text that a model was trained on."""
+"""Novelty: how much of a text is copied from the text that a model was trained on."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,12 +8,12 @@ from numpy.typing import NDArray
 
 from textgen.preprocess.tokenizers import utf8
 
-_AFTER, _BETWEEN = b"\xfe", b"\xff"  # stand in no UTF-8: nothing that is found reaches across
+_AFTER, _BETWEEN = b"\xfe", b"\xff"  # are not in UTF-8, so no match lies across them
 
 
 @dataclass(frozen=True)
 class Passage:
-    """A stretch of a text that stands in a source as well; positions are in characters."""
+    """A passage of a text that a source has, too; positions are in characters."""
 
     text: str
     position: int
@@ -23,33 +23,33 @@ class Passage:
 
 @dataclass(frozen=True)
 class Novelty:
-    """What `novelty` finds; `copied` is a share of `characters`, `longest` goes down."""
+    """What is copied: a share of the characters, and the longest passages, the longest first."""
 
     characters: int
     copied: float
     longest: list[Passage]
 
 
-def novelty(
+def find_copies(
     text: str, sources: Sequence[tuple[str, str]], least: int = 20, most: int = 10
 ) -> Novelty:
-    """Find what of `text` stands in one of `sources`, (name, text) each.
+    """Find the passages of `text` that one of `sources`, (name, text) each, has word for word.
 
     Args:
-        least: characters in a row from which on a passage counts as copied.
-        most: how many of the longest passages to tell; none overlaps a longer one.
+        least: the length, in characters, from which a passage counts as copied.
+        most: how many of the longest passages to return; they do not overlap.
 
-    The search takes time and memory linear in all texts together: a suffix array (Manber and
-    Myers, 1990) and the longest common prefixes of its neighbours (Kasai et al., 2001).
+    Takes time and memory linear in the length of all texts together: a suffix array (Manber and
+    Myers, 1990) and the longest common prefixes of neighbouring suffixes (Kasai et al., 2001).
     """
     encoded = utf8(text)
     corpus = [(name, utf8(content)) for name, content in sources]
     lengths, places = _longest_matches(encoded, _BETWEEN.join(content for _, content in corpus))
-    # Both count in bytes; from here on in characters.
+    # Both are in bytes; convert them to characters.
     starts = _starts(encoded)
     ends = np.flatnonzero(starts) + lengths[starts]
     index = np.concatenate([[0], np.cumsum(starts)])
-    cut = np.append(~starts, False)[ends]  # a character of which only the beginning matches
+    cut = np.append(~starts, False)[ends]  # only a part of the last character matches
     lengths = index[ends] - cut - np.arange(len(text))
     places = places[starts]
 
@@ -65,7 +65,7 @@ def novelty(
         if len(longest) == most:
             break
         stop = start + lengths[start]
-        if not taken[start] and not taken[stop - 1]:  # those taken are no shorter
+        if not taken[start] and not taken[stop - 1]:  # those taken are at least as long
             taken[start:stop] = True
             longest.append((int(start), int(stop)))
     return Novelty(
@@ -79,20 +79,20 @@ def novelty(
 
 
 def _longest_matches(text: bytes, corpus: bytes) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """For each byte of `text`, the most that from there on stands in `corpus`, and where."""
-    from pydivsufsort import divsufsort, kasai  # a tenth of a second, wanted here alone
+    """Return the longest match in `corpus` from each byte of `text` on: its length and place."""
+    from pydivsufsort import divsufsort, kasai  # takes 0.1 s to import
 
     size = len(text)
     joined = np.frombuffer(text + _AFTER + corpus, np.uint8).copy()
     order = divsufsort(joined).astype(np.int64)
-    # What each suffix shares with the one before.
+    # The length of the prefix that each suffix shares with the one before it.
     common = np.concatenate([[0], kasai(joined, order)[:-1]]).astype(np.int64)
     lengths, places = np.zeros(size, np.int64), np.zeros(size, np.int64)
-    # In the order of suffixes the best match is the nearest of the corpus, before or after.
+    # In the order of the suffixes, the best match is the nearest suffix of the corpus on one side.
     for suffixes, shared in ((order, common), (order[::-1], np.append(common[1:], 0)[::-1])):
         theirs = suffixes > size
-        # The least of what is shared since the last suffix of the corpus: within each stretch
-        # a running minimum, which starts anew as every stretch lies below the one before.
+        # The minimum of what is shared since the last suffix of the corpus. It starts anew for
+        # each stretch between such suffixes, as each is moved below the one before.
         stretch = np.cumsum(np.concatenate([[False], theirs[:-1]])) * -(len(joined) + 1)
         least = np.minimum.accumulate(shared + stretch) - stretch
         last = np.maximum.accumulate(np.where(theirs, np.arange(len(joined)), -1))
@@ -104,7 +104,7 @@ def _longest_matches(text: bytes, corpus: bytes) -> tuple[NDArray[np.int64], NDA
 
 
 def _place(position: int, corpus: Sequence[tuple[str, bytes]]) -> tuple[str, int]:
-    """The name of the source at a byte of them all, and the character in it."""
+    """Return the name of the source at a byte of all of them, and the character in it."""
     for name, content in corpus:
         if position < len(content):
             return name, int(_starts(content[:position]).sum())
@@ -113,5 +113,5 @@ def _place(position: int, corpus: Sequence[tuple[str, bytes]]) -> tuple[str, int
 
 
 def _starts(encoded: bytes) -> NDArray[np.bool_]:
-    """Where in UTF-8 characters begin."""
+    """Return whether a character begins at each byte of UTF-8."""
     return np.frombuffer(encoded, np.uint8) & 0xC0 != 0x80

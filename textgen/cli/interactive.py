@@ -1,30 +1,31 @@
-"""Writing with a model in a terminal: see the likeliest next tokens, pick, type, go back."""
+"""Write with a model in a terminal: see the likeliest next tokens, pick, type, go back."""
 
 from pathlib import Path
 
 import click
 
 from textgen.errors import VocabularyError
+from textgen.options.escapes import unescape
 from textgen.sampling.writer import Likely, Writer
 from textgen.system.terminal import one_line, show, visible
 
 _SHOWN = 9  # tokens to pick from, one digit each
 _HELP = """\
-  1-9        go on with that token
+  1-9        append that token
   Enter      let the model draw one
   +N         let the model draw N
-  -N         take N steps back (- alone: one)
-  =TEXT      go on with TEXT of your own
+  -N         go N steps back (- alone: one)
+  =TEXT      append a TEXT of your own
   :w FILE    save the text
-  :q         leave; the text is printed"""
+  :q         quit; the text is printed"""
 
 
 def write(writer: Writer) -> None:
-    """Go on with a text as its writer says; what was written is printed to standard output."""
+    """Obey commands until the end; then print the text to standard output."""
     click.echo(_HELP, err=True)
     try:
         while True:
-            _show(writer)
+            _show_position(writer)
             command = click.prompt("", default="", prompt_suffix="> ", show_default=False, err=True)
             if command == ":q":
                 break
@@ -36,7 +37,7 @@ def write(writer: Writer) -> None:
         show(writer.text)
 
 
-def _show(writer: Writer) -> None:
+def _show_position(writer: Writer) -> None:
     click.echo("\n" + visible(writer.text[-400:]), err=True)
     likely = (
         f"{number} {_named(token)} {token.probability:.0%}"
@@ -46,14 +47,14 @@ def _show(writer: Writer) -> None:
 
 
 def _obey(writer: Writer, command: str) -> str | None:
-    """Do what a line says; return what is wrong with it, if anything is."""
+    """Execute a command; return a message for the user, if there is one."""
     kind, rest = command[:1], command[1:]
     if not command:
         writer.draw()
     elif command in map(str, range(1, _SHOWN + 1)):
         likely = writer.likeliest(_SHOWN)
         if int(command) > len(likely):
-            return f"there are {len(likely)} to pick from"
+            return f"there are only {len(likely)} tokens"
         writer.choose(likely[int(command) - 1].token)
     elif kind == "+" and rest.isdecimal() and len(rest) < 10:
         try:
@@ -64,10 +65,10 @@ def _obey(writer: Writer, command: str) -> str | None:
     elif kind == "-" and (rest.isdecimal() or not rest) and len(rest) < 10:
         for _ in range(int(rest or 1)):
             if not writer.back():
-                return "this is where the text began"
+                return "this is the beginning of the text"
     elif kind == "=":
         try:
-            writer.type(rest.replace("\\n", "\n"))
+            writer.type(unescape(rest))
         except VocabularyError as error:
             return str(error)
     elif command.startswith(":w "):
@@ -83,8 +84,8 @@ def _obey(writer: Writer, command: str) -> str | None:
 
 
 def _named(likely: Likely) -> str:
-    """A token as it is, but in quotation marks where its borders cannot be seen."""
-    if likely.text == "\N{REPLACEMENT CHARACTER}":  # a byte of a character
+    """Return a token as it is, in quotation marks if its borders cannot be seen."""
+    if likely.text == "\N{REPLACEMENT CHARACTER}":  # a part of a character
         return f"\\x{likely.token:02x}"
     if any(map(str.isspace, likely.text)):
         return repr(likely.text)

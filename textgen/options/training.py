@@ -1,170 +1,30 @@
-"""Every option once: its name, type, default, limits and help.
-
-The command line, the keywords of the library and `config.json` are all made from the two
-dataclasses below, so they cannot drift apart.
-"""
+"""The options of training: those a user asks for, and those resolved for one text."""
 
 import math
-import operator
-from dataclasses import Field, dataclass, field, fields, replace
-from numbers import Integral, Real
-from types import NoneType
-from typing import Any, get_args, get_origin
+from dataclasses import asdict, dataclass, fields
+from numbers import Integral
+from typing import Any
 
 from textgen.errors import OptionError
+from textgen.options.architecture import GATES, Architecture
+from textgen.options.declare import option
+from textgen.options.reading import ReadingOptions
 from textgen.system.processor import has_bfloat16
 
-
-def option(
-    default: Any,
-    help: str,  # noqa: A002 - click's own word
-    *,
-    short: str | None = None,
-    choices: tuple[str, ...] = (),
-    at_least: float | None = None,
-    above: float | None = None,
-    at_most: float | None = None,
-    below: float | None = None,
-    on_resume: bool = False,
-    reads: bool = False,
-) -> Any:
-    """A dataclass field that carries its help and its limits.
-
-    `on_resume` marks what may differ when a stopped run goes on: how long, not what and how.
-    `reads` marks what decides on how books become ids.
-    """
-    return field(
-        default=default,
-        metadata={
-            "help": help,
-            "short": short,
-            "choices": choices,
-            "limits": {
-                "at least": at_least,
-                "above": above,
-                "at most": at_most,
-                "below": below,
-            },
-            "on_resume": on_resume,
-            "reads": reads,
-        },
-    )
-
-
-def value_type(item: Field[Any]) -> tuple[type, bool]:
-    """The plain type of an option and whether it may be None."""
-    types = get_args(item.type) or (item.type,)
-    return next(t for t in types if t is not NoneType), NoneType in types
-
-
-@dataclass(frozen=True)
-class Temperatures:
-    """A temperature for each token of a text: cycled through, or sliding between two."""
-
-    values: tuple[float, ...]
-    sliding: bool = False
-
-    def __post_init__(self) -> None:
-        if self.sliding and len(self.values) != 2:
-            raise ValueError("must slide between two numbers, as 1.2:0.6")
-        if not self.values or not all(abs(value) < 1e300 for value in self.values):
-            raise ValueError("must be a number, or several as 0.5,1.0 or 1.2:0.6")
-        if min(self.values) < 0:
-            raise ValueError("must be at least 0")
-
-    def at(self, position: int, length: int) -> float:
-        """The temperature of the token at `position`, from 0, of a text of `length`.
-
-        Beyond the length it stays what it was there, where it slides.
-        """
-        if not self.sliding:
-            return self.values[position % len(self.values)]
-        first, last = self.values
-        return first + (last - first) * min(position / max(length - 1, 1), 1.0)
-
-    def __str__(self) -> str:
-        return (":" if self.sliding else ",").join(f"{value:g}" for value in self.values)
-
-
-def temperatures(value: Any) -> Temperatures:
-    """Read 0.8, "0.5,1.0" (also as numbers in a sequence) or "1.2:0.6"; else raise ValueError."""
-    if isinstance(value, Temperatures):
-        return value
-    sliding = isinstance(value, str) and ":" in value
-    parts = value.split(":" if sliding else ",") if isinstance(value, str) else value
-    parts = parts if isinstance(parts, list | tuple) else [parts]
-    try:
-        if any(isinstance(part, bool) for part in parts):
-            raise TypeError
-        numbers = tuple(float(part) for part in parts)
-    except (TypeError, ValueError, OverflowError):
-        numbers = ()
-    try:
-        return Temperatures(numbers, sliding and bool(numbers))
-    except ValueError as error:
-        raise ValueError(f"{error}, not {value!r}") from None
-
-
-_HOLDS = {
-    "at least": operator.ge,
-    "above": operator.gt,
-    "at most": operator.le,
-    "below": operator.lt,
-}
-_NAMES = {int: "whole number", float: "number", str: "text", bool: "yes or no"}
-_LARGEST = {int: 1 << 63, float: 1e300}  # NaN and infinity are not below it
-_NUMBERS: dict[type, type] = {int: Integral, float: Real}  # NumPy's are numbers, too
-
-
-def _check(item: Field[Any], value: Any) -> Any:
-    """Return `value` as the option's type; raise OptionError where it does not fit."""
-    if item.type is Temperatures:
-        try:
-            return temperatures(value)
-        except ValueError as error:
-            raise OptionError(item.name, str(error)) from None
-    if get_origin(item.type) is tuple:
-        texts = (value,) if isinstance(value, str) else value
-        if not isinstance(texts, list | tuple) or not all(isinstance(t, str) and t for t in texts):
-            raise OptionError(item.name, f"must be non-empty texts, not {value!r}")
-        return tuple(texts)
-    kind, optional = value_type(item)
-    if value is None and (optional or item.default is None):
-        return None
-    fits = isinstance(value, _NUMBERS.get(kind, kind)) and (kind is bool) == isinstance(value, bool)
-    try:
-        converted = kind(value) if fits else value
-    except OverflowError:  # a whole number too large to be a float
-        fits = False
-    if not fits or (kind in _LARGEST and not abs(converted) < _LARGEST[kind]):
-        raise OptionError(item.name, f"must be a {_NAMES[kind]}, not {value!r}")
-    value = converted
-    if (choices := item.metadata["choices"]) and value not in choices:
-        raise OptionError(item.name, f"must be one of {', '.join(choices)}, not {value!r}")
-    for words, limit in item.metadata["limits"].items():
-        if limit is not None and not _HOLDS[words](value, limit):
-            raise OptionError(item.name, f"must be {words} {limit}, not {value}")
-    return value
-
-
-class Options:
-    """Base of the option sets: checked when made, so that what exists is valid."""
-
-    def __post_init__(self) -> None:
-        for item in fields(self):  # type: ignore[arg-type]
-            object.__setattr__(self, item.name, _check(item, getattr(self, item.name)))
-
-
 _SIZES = {"small": 256, "medium": 512, "large": 1024}  # units
+_LARGEST_DIMENSION = 65_536
+_EMBEDDING = 64  # where it is not tied
+_EPOCHS = 20.0
+_OFTEN_READ_DROPOUT = 0.5
 
 
 @dataclass(frozen=True)
 class _Defaults:
-    """What wins for one kind of token; how it was found stands in docs/training.md."""
+    """The best settings for one kind of token; docs/training.md has the measurements."""
 
-    up_to: dict[str, float]  # tokens of the largest text for each size
-    dropout: dict[str, float]
-    tokens_a_minute: int  # of a text that is not read too often in so much time
+    up_to: dict[str, float]  # tokens of the longest text for each size
+    dropout: dict[str, float]  # for each size
+    tokens_a_minute: int  # with fewer tokens for each minute, a text is read too often
     batch_size: int
     chunk_length: int
     tie: bool
@@ -178,8 +38,8 @@ _CHARACTERS = _Defaults(
     chunk_length=64,
     tie=False,
 )
-# With words most of the work is the softmax, which costs as much a token in small batches as
-# in large ones; so more and smaller updates are had for nothing.
+# With words most of the work is the softmax. It costs as much per token in small batches as in
+# large ones, so small batches give more updates for the same time.
 _WORDS = _Defaults(
     up_to={"small": 2_000_000, "medium": 20_000_000, "large": math.inf},
     dropout={"small": 0.2, "medium": 0.2, "large": 0.2},
@@ -190,170 +50,217 @@ _WORDS = _Defaults(
 )
 
 
-@dataclass(frozen=True)
-class TrainingOptions(Options):
-    """How a book is read and a network trained."""
+def parse_units(value: Any) -> tuple[int, ...]:
+    """Read 512, "512", "512,128" or (512, 128); raise ValueError for anything else."""
+    parts = value.split(",") if isinstance(value, str) else value
+    parts = parts if isinstance(parts, list | tuple) else [parts]
+    try:
+        whole = [int(part) if isinstance(part, str) else part for part in parts]
+    except ValueError:
+        whole = []
+    if not whole or not all(isinstance(n, Integral) and not isinstance(n, bool) for n in whole):
+        raise ValueError(f"must be a whole number, or one for each layer as 512,128, not {value!r}")
+    return tuple(int(number) for number in whole)
 
-    level: str = option("char", "What a token is.", choices=("char", "word", "byte"), reads=True)
-    size: str = option(
+
+@dataclass(frozen=True)
+class TrainingOptions(ReadingOptions):
+    """What a user asks for. None leaves a choice to `resolve`, which knows the text."""
+
+    size: str | None = option(
         None,
-        "Preset of --units and --dropout, by the length of the text where not given.",
+        "Preset of --units and --dropout; by default it depends on the length of the text.",
         choices=tuple(_SIZES),
     )
-    units: int = option(None, "Units in each recurrent layer.", at_least=1, at_most=65_536)
-    layers: int = option(1, "Recurrent layers.", at_least=1, at_most=100)
-    embedding: int = option(
-        None, "Size of a token's embedding (64; the units, if tied).", at_least=1, at_most=65_536
+    units: tuple[int, ...] | None = option(
+        None,
+        "Units of each recurrent layer: one number, or one for each layer as 512,128.",
+        at_least=1,
+        at_most=_LARGEST_DIMENSION,
+        parse=parse_units,
     )
-    tie: bool = option(None, "Use the embedding for the output, too (words do).")
-    cell: str = option("lstm", "Kind of recurrent layer.", choices=("lstm", "gru"))
-    dropout: float = option(
+    layers: int | None = option(
+        None, "Number of recurrent layers (1, or as --units has).", at_least=1, at_most=100
+    )
+    embedding: int | None = option(
+        None,
+        "Size of a token's embedding (64, or the units if tied).",
+        at_least=1,
+        at_most=_LARGEST_DIMENSION,
+    )
+    tie: bool | None = option(
+        None, "Use the embedding in the output layer, too (the default for words)."
+    )
+    cell: str = option("lstm", "Kind of recurrent layer.", choices=tuple(GATES))
+    dropout: float | None = option(
         None, "Share of each layer's outputs dropped in training.", at_least=0, below=1
     )
-    batch_size: int = option(
-        None, "Streams the text is cut into (32; 16 for words).", at_least=1, at_most=65_536
+    batch_size: int | None = option(
+        None,
+        "Number of streams the text is cut into (32; 16 for words).",
+        at_least=1,
+        at_most=_LARGEST_DIMENSION,
     )
-    chunk_length: int = option(
-        None, "Steps a gradient reaches back (64; 32 for words).", at_least=1, at_most=65_536
+    chunk_length: int | None = option(
+        None,
+        "Number of steps that gradients reach back (64; 32 for words).",
+        at_least=1,
+        at_most=_LARGEST_DIMENSION,
     )
     epochs: float | None = option(
         None, "Passes over the text (20 unless --minutes is given).", above=0, on_resume=True
     )
     minutes: float | None = option(
-        None, "Wall-clock time to train for, instead of --epochs.", above=0, on_resume=True
+        None, "Time to train for, instead of --epochs.", above=0, on_resume=True
     )
-    learning_rate: float = option(0.008, "Adam's peak learning rate.", above=0, at_most=10)
+    learning_rate: float = option(0.008, "Peak learning rate of Adam.", above=0, at_most=10)
     weight_decay: float = option(
-        0.1, "Share of the weights taken away, times the learning rate.", at_least=0, below=1
-    )
-    validation: float = option(
-        0.1, "Share of the text, at its end, held out.", at_least=0, below=1, reads=True
+        0.1, "Weight decay, multiplied by the learning rate.", at_least=0, below=1
     )
     patience: int | None = option(
-        None, "Stop after this many evaluations without gain.", at_least=1, on_resume=True
+        None,
+        "Early stopping: stop after this many evaluations without improvement.",
+        at_least=1,
+        on_resume=True,
     )
     seed: int = option(0, "Seed of the weights and of dropout.", at_least=0, at_most=2**31 - 1)
     precision: str = option(
         "auto",
-        "Of matrix products; auto takes bfloat16 where the processor has it.",
+        "Precision of matrix products; auto is bfloat16 if the processor supports it.",
         choices=("auto", "float32", "bfloat16"),
         on_resume=True,
     )
-    save_every: float = option(60.0, "Seconds between saves.", above=0, on_resume=True)
-    stateless: bool = option(False, "Forget the state at every chunk, to see what it is worth.")
-    encoding: str | None = option(
-        None, "Encoding of the books, if not UTF-8 or marked.", reads=True
-    )
-    keep_gutenberg: bool = option(False, "Keep Project Gutenberg's header and licence.", reads=True)
-    delimiter: str | None = option(
-        None, r"Text between the documents of a file; \n is the end of a line.", reads=True
-    )
-    csv: str | None = option(None, "Column of a CSV file with a document in each row.", reads=True)
-    jsonl: str | None = option(
-        None, "Key of the document in each line of a JSON-lines file.", reads=True
-    )
-    min_count: int = option(2, "Rarer words become the unknown token.", at_least=1, reads=True)
-    max_vocabulary: int = option(
-        10_000,
-        "Most words in the vocabulary, the unknown token included.",
-        at_least=2,
-        reads=True,
+    save_every: float = option(60.0, "Seconds between checkpoints.", above=0, on_resume=True)
+    stateless: bool = option(
+        False, "Reset the state at every chunk, to see what carrying it is worth."
     )
 
     def __post_init__(self) -> None:
-        defaults = self._defaults
-        self._default("batch_size", defaults.batch_size)
-        self._default("chunk_length", defaults.chunk_length)
-        if self.size in _SIZES:
-            self._default("units", _SIZES[self.size])
-            self._default("dropout", defaults.dropout[self.size])
-        if not defaults.tie or self.units is not None:
-            self._default("tie", defaults.tie and self.embedding in (None, self.units))
-        if self.tie is False:
-            self._default("embedding", 64)
-        elif self.tie and self.units is not None:
-            self._default("embedding", self.units)
         super().__post_init__()
-        if self.tie and self.units is not None and self.embedding != self.units:
-            raise OptionError("embedding", f"must equal --units, {self.units}, with --tie")
-        if self.precision == "auto":
-            object.__setattr__(self, "precision", "bfloat16" if has_bfloat16() else "float32")
-        ways = [name for name in ("delimiter", "csv", "jsonl") if getattr(self, name) is not None]
-        if len(ways) > 1:
-            raise OptionError(ways[1], f"cannot be given together with --{ways[0]}; choose one")
-        for name in ways:
-            if not getattr(self, name):
-                raise OptionError(name, "must not be empty")
+        if self.units and self.layers and len(self.units) not in (1, self.layers):
+            raise OptionError("layers", f"must be {len(self.units)}, as --units has, or left out")
+        if self.tie and self.units and self.embedding not in (None, self.units[-1]):
+            raise _tied_embedding(self.units[-1])
         if self.epochs is not None and self.minutes is not None:
             raise OptionError("minutes", "cannot be given together with --epochs; choose one")
         if self.patience is not None and not self.validation:
             raise OptionError("patience", "needs a part to validate on; raise --validation")
-        if self.minutes is None:
-            self._default("epochs", 20.0)
 
-    def sized(self, tokens: int) -> "TrainingOptions":
-        """The options for a text of so many tokens: those of its size where none was given."""
-        if self.size:
-            return self
+    @property
+    def reading(self) -> ReadingOptions:
+        return ReadingOptions(**{f.name: getattr(self, f.name) for f in fields(ReadingOptions)})
+
+    @property
+    def streams(self) -> int:
+        """The batch size, which does not depend on the text."""
+        return self.batch_size or self._defaults.batch_size
+
+    def resolve(self, tokens: int) -> "TrainingSettings":
+        """Return the settings for a text of so many tokens.
+
+        Raises OptionError if `tie` and `embedding` do not fit the units chosen.
+        """
         defaults = self._defaults
-        size = next(size for size, most in defaults.up_to.items() if tokens <= most)
-        often = self.minutes is not None and tokens < defaults.tokens_a_minute * self.minutes
-        preset = replace(self, size=size)
-        # A text that is read over and over would be learned by heart.
-        return replace(preset, dropout=0.5) if often and self.dropout is None else preset
+        size, dropout = self.size, self.dropout
+        if size is None:
+            size = next(size for size, most in defaults.up_to.items() if tokens <= most)
+            # A text that is read many times would be learned by heart.
+            often = self.minutes is not None and tokens < defaults.tokens_a_minute * self.minutes
+            dropout = _OFTEN_READ_DROPOUT if often and dropout is None else dropout
+        units = self.units or (_SIZES[size],)
+        if len(units) == 1:
+            units *= self.layers or 1
+        tie = self.tie
+        if tie is None:
+            tie = defaults.tie and self.embedding in (None, units[-1])
+        embedding = self.embedding or (units[-1] if tie else _EMBEDDING)
+        if tie and embedding != units[-1]:
+            raise _tied_embedding(units[-1])
+        epochs = _EPOCHS if self.epochs is None and self.minutes is None else self.epochs
+        precision = self.precision
+        if precision == "auto":
+            precision = "bfloat16" if has_bfloat16() else "float32"
+        return TrainingSettings(
+            reading=self.reading,
+            architecture=Architecture(self.cell, units, embedding, tie),
+            size=size,
+            dropout=defaults.dropout[size] if dropout is None else dropout,
+            batch_size=self.streams,
+            chunk_length=self.chunk_length or defaults.chunk_length,
+            epochs=epochs,
+            minutes=self.minutes,
+            learning_rate=self.learning_rate,
+            weight_decay=self.weight_decay,
+            patience=self.patience,
+            seed=self.seed,
+            precision=precision,
+            save_every=self.save_every,
+            stateless=self.stateless,
+        )
 
     @property
     def _defaults(self) -> _Defaults:
         return _WORDS if self.level == "word" else _CHARACTERS
 
-    def _default(self, name: str, value: Any) -> None:
-        if getattr(self, name) is None:
-            object.__setattr__(self, name, value)
-
 
 @dataclass(frozen=True)
-class SamplingOptions(Options):
-    """How the next token is drawn and where a text ends."""
+class TrainingSettings:
+    """How one text is trained on: every choice made. Either `epochs` or `minutes` is None."""
 
-    temperature: Temperatures = option(
-        Temperatures((0.8,)),
-        "Below 1 safer, above 1 wilder; 0 takes the likeliest token. 0.5,1 takes turns, "
-        "1.2:0.6 slides over the length.",
-        short="t",
-    )
-    length: int = option(500, "Most tokens to generate.", short="l", at_least=0)
-    top_k: int | None = option(None, "Draw among the K likeliest tokens.", at_least=1)
-    top_p: float | None = option(
-        None, "Draw among the likeliest tokens that together reach P.", above=0, at_most=1
-    )
-    min_p: float | None = option(
-        None, "Draw among tokens at least P times as likely as the best.", at_least=0, at_most=1
-    )
-    repetition_penalty: float = option(
-        1.0,
-        "Above 1 makes tokens that stand in the text already less likely.",
-        at_least=0.01,
-        at_most=100,
-    )
-    repeat_last_n: int | None = option(
-        None, "Of the text, only the last N tokens count as repeated.", at_least=1
-    )
-    ban: tuple[str, ...] = option((), "Never draw this token; may be given several times.")
-    novel: int | None = option(
-        None, "Never copy N or more characters in a row from the training text.", at_least=2
-    )
-    stop: tuple[str, ...] = option((), "End before this text; may be given several times.")
-    until_sentence: bool = option(
-        False, "After the length, go on to the end of the sentence (at most as long again)."
-    )
-    beam: int | None = option(
-        None,
-        "Draw nothing: follow the N likeliest texts and write the best.",
-        at_least=1,
-        at_most=1000,
-    )
+    reading: ReadingOptions
+    architecture: Architecture
+    size: str
+    dropout: float
+    batch_size: int
+    chunk_length: int
+    epochs: float | None
+    minutes: float | None
+    learning_rate: float
+    weight_decay: float
+    patience: int | None
+    seed: int
+    precision: str
+    save_every: float
+    stateless: bool
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.repeat_last_n is not None and self.repetition_penalty == 1:
-            raise OptionError("repeat_last_n", "needs a penalty; give --repetition-penalty, too")
+    def to_json(self) -> dict[str, Any]:
+        """Return the value of each option by name."""
+        own = asdict(self)
+        return own.pop("reading") | own.pop("architecture") | own
+
+    @classmethod
+    def from_json(cls, options: dict[str, Any], tokens: int) -> "TrainingSettings":
+        """Return the settings that `to_json` gave for a text of so many tokens.
+
+        Older runs lack some options; they are resolved as they were then. Raises OptionError
+        for a value outside its limits, TypeError for an unknown option.
+        """
+        return TrainingOptions(**options).resolve(tokens)
+
+    def conflict(self, options: dict[str, Any]) -> tuple[str, str] | None:
+        """Return the first of `options` that a resumed run may not change, and its value here."""
+        fixed = {item.name for item in fields(TrainingOptions) if not item.metadata["on_resume"]}
+        own = self.to_json() | {"layers": self.architecture.layers}
+        for name in sorted(options.keys() & fixed):
+            value = own[name]
+            if options[name] == value:
+                continue
+            if name == "layers" or self._with({name: options[name]}) != self:
+                return name, ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+        return None
+
+    def resumed(self, options: dict[str, Any]) -> "TrainingSettings":
+        """Return the settings for resuming with some options changed.
+
+        Raises OptionError for a value outside its limits, TypeError for an unknown option.
+        """
+        if options.keys() & {"epochs", "minutes"}:  # one takes the place of the other
+            options = {"epochs": None, "minutes": None, **options}
+        return self._with(options)
+
+    def _with(self, options: dict[str, Any]) -> "TrainingSettings":
+        return TrainingOptions(**self.to_json() | options).resolve(0)
+
+
+def _tied_embedding(units: int) -> OptionError:
+    return OptionError("embedding", f"must equal --units, {units}, with --tie")

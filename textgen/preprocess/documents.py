@@ -1,70 +1,107 @@
-"""From the text of a file to its documents: a delimiter, a column of a table, a key of JSON."""
+"""From the text of a file to its documents: by a delimiter, a CSV column or a JSON key."""
 
 import csv
 import json
 from collections.abc import Callable, Iterable, Iterator
+from enum import Enum
 from pathlib import Path
+from typing import NamedTuple
 
 from textgen.errors import BookError
-from textgen.options.training import TrainingOptions
-from textgen.preprocess.reading import display_name, read_blocks
-from textgen.preprocess.tokenizers import END
+from textgen.options.escapes import unescape
+from textgen.options.reading import ReadingOptions
+from textgen.preprocess.reading import display_name, read_blocks, without_surrogates
 
-_LONGEST = 1 << 24  # characters of one document of several in a file
-_BLOCK = 1 << 20  # characters
-
-
-def are_documents(books: int, options: TrainingOptions) -> bool:
-    """Whether so many books, read as `options` say, are several documents and not one text."""
-    return books > 1 or any((options.delimiter, options.csv, options.jsonl))
+_LONGEST_DOCUMENT = 1 << 24  # characters, in a file of several documents
+_STRETCH_LENGTH = 1 << 20  # characters
 
 
-def read_documents(
-    book: str | Path, options: TrainingOptions, read: Callable[[int], object] | None = None
-) -> Iterator[str]:
-    """Yield the text of a book's documents in blocks, END before each document.
+class Boundary(Enum):
+    """What can stand between tokens and is no text."""
 
-    Without a delimiter, column or key the whole book is one. White space alone is no document,
-    then, and line ends around one at a delimiter do not belong to it. `read` is told how many
-    bytes were read at a time.
+    DOCUMENT = "document"  # a document begins here, and the one before it has ended
 
-    Raises BookError where the book cannot be read, or is no such table.
+
+class Stretch(NamedTuple):
+    """A part of a corpus: texts, each of which begins a document, the first only if `begins`."""
+
+    texts: list[str]
+    begins: bool
+
+
+def are_documents(books: int, options: ReadingOptions) -> bool:
+    """Return whether so many books make several documents, and not one text."""
+    return books > 1 or options.splits_files
+
+
+def read_stretches(
+    book: str | Path,
+    options: ReadingOptions,
+    documents: bool,
+    on_read: Callable[[int], object] | None = None,
+) -> Iterator[Stretch]:
+    """Yield the text of a book.
+
+    Without `documents` it is one text without a beginning or an end. Otherwise it is split as
+    `options` say, or is one document. Documents of white space alone are left out if it is
+    split.
+
+    Args:
+        on_read: called with the number of bytes of each read.
+
+    Raises BookError if the book cannot be read, or is not the kind of file that `options` say.
     """
-    blocks = read_blocks(book, options.encoding, options.keep_gutenberg, read)
-    name = display_name(book)
-    if options.delimiter:
-        delimiter = _lines_as_read(options.delimiter.replace(r"\n", "\n").replace(r"\t", "\t"))
-        yield from _joined(part.strip("\n") for part in _split(blocks, delimiter, name))
-    elif options.csv:
-        yield from _joined(_column(_lines(blocks, name), options.csv, name))
-    elif options.jsonl:
-        yield from _joined(_values(_lines(blocks, name), options.jsonl, name))
-    else:
+    blocks = read_blocks(book, options.encoding, options.keep_gutenberg, on_read)
+    split = _document_splitter(book, options)
+    if split is None:
         for number, block in enumerate(blocks):
-            yield block if number else END + block
+            yield Stretch([block], documents and not number)
+    else:
+        yield from _stretches(split(blocks))
 
 
-def read_apart(book: str | Path, options: TrainingOptions) -> list[str]:
-    """Return the documents of a book; arguments and errors as for `read_documents`."""
-    return "".join(read_documents(book, options)).split(END)[1:]
+def read_documents(book: str | Path, options: ReadingOptions) -> list[str]:
+    """Return the documents of a book; errors as for `read_stretches`."""
+    blocks = read_blocks(book, options.encoding, options.keep_gutenberg)
+    split = _document_splitter(book, options)
+    return ["".join(blocks)] if split is None else list(split(blocks))
 
 
-def _joined(documents: Iterable[str]) -> Iterator[str]:
-    """Put documents together in blocks, without those that are blank."""
-    waiting, size = list[str](), 0
+def _document_splitter(
+    book: str | Path, options: ReadingOptions
+) -> Callable[[Iterable[str]], Iterator[str]] | None:
+    """Return a function from blocks of text to documents; None if a file is one document."""
+    name = display_name(book)
+
+    def split(blocks: Iterable[str]) -> Iterator[str]:
+        documents: Iterator[str]
+        if options.delimiter:
+            delimiter = _line_feeds(unescape(options.delimiter))
+            documents = (text.strip("\n") for text in _split(blocks, delimiter, name))
+        elif options.csv:
+            documents = _column(_lines(blocks, name), options.csv, name)
+        else:
+            documents = _values(_lines(blocks, name), str(options.jsonl), name)
+        return (text for text in documents if text and not text.isspace())
+
+    return split if options.splits_files else None
+
+
+def _stretches(documents: Iterable[str]) -> Iterator[Stretch]:
+    """Gather documents into stretches of about the same length."""
+    texts, length = list[str](), 0
     for document in documents:
-        if document and not document.isspace():
-            waiting.append(document)
-            size += len(document)
-            if size >= _BLOCK:
-                yield END + END.join(waiting)
-                waiting, size = [], 0
-    if waiting:
-        yield END + END.join(waiting)
+        texts.append(document)
+        length += len(document)
+        if length >= _STRETCH_LENGTH:
+            yield Stretch(texts, True)
+            texts, length = [], 0
+    if texts:
+        yield Stretch(texts, True)
 
 
-def _lines_as_read(text: str) -> str:
-    """Make line ends what `read_blocks` makes of them."""
+def _line_feeds(text: str) -> str:
+    r"""Replace line ends by `\n`, as `read_blocks` does."""
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
@@ -73,10 +110,10 @@ def _split(blocks: Iterable[str], delimiter: str, name: str) -> Iterator[str]:
     for block in blocks:
         *parts, rest = (rest + block).split(delimiter)
         yield from parts
-        if len(rest) > _LONGEST:
+        if len(rest) > _LONGEST_DOCUMENT:
             raise BookError(
-                f"{name} has a document of more than {_LONGEST:,} characters; see whether it "
-                f"really has {delimiter!r} between its documents"
+                f"{name} has a document of more than {_LONGEST_DOCUMENT:,} characters; check "
+                f"that {delimiter!r} stands between its documents"
             )
     yield rest
 
@@ -87,7 +124,7 @@ def _lines(blocks: Iterable[str], name: str) -> Iterator[str]:
 
 def _column(lines: Iterable[str], column: str, name: str) -> Iterator[str]:
     dialect = "excel-tab" if name.lower().endswith(".tsv") else "excel"
-    limit = csv.field_size_limit(_LONGEST)
+    limit = csv.field_size_limit(_LONGEST_DOCUMENT)
     rows = csv.reader(lines, dialect, strict=True)
     try:
         header = next(rows, [])
@@ -113,10 +150,10 @@ def _values(lines: Iterable[str], key: str, name: str) -> Iterator[str]:
         try:
             record = json.loads(line)
         except (ValueError, RecursionError):
-            raise BookError(f"{name}, line {number} is no JSON; is it a JSON-lines file?") from None
+            raise BookError(
+                f"{name}, line {number} is not JSON; is it a JSON Lines file?"
+            ) from None
         value = record.get(key) if isinstance(record, dict) else None
         if not isinstance(value, str):
             raise BookError(f"{name}, line {number} has no text under the key {key!r}")
-        # JSON can spell half a surrogate pair, which is no character.
-        characters = value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-        yield _lines_as_read(characters)
+        yield _line_feeds(without_surrogates(value))

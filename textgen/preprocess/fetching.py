@@ -24,7 +24,7 @@ from textgen.system.terminal import byte_bar
 CORPORA = Path("corpora")
 """Where texts go by default."""
 
-_BLOCK = 1 << 16  # bytes
+_RECEIVED_AT_ONCE = 1 << 16  # bytes
 _TIMEOUT = 30.0  # seconds without a byte
 
 
@@ -34,8 +34,8 @@ class Source(NamedTuple):
     url: str
     sha256: str  # of the file at `url`
     size: int  # of that file, in bytes
-    licence: str
-    what: str
+    license: str
+    description: str
     member: str | None = None  # the text's name in that file, if it is a zip archive
 
 
@@ -127,19 +127,19 @@ def fetch(source: str, folder: str | Path = CORPORA, quiet: bool = False) -> Pat
     again = shlex.join(["textgen", "fetch", source, *elsewhere])
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(target, part):
-            _refuse_to_overwrite(target)
+        with _part_locked(target, part):
+            _refuse_existing(target)
             digest = _download(url, part, quiet)
             if known and digest != known.sha256:
-                _remove(part)
+                _remove_part(part)
                 raise FetchError(
                     f"{url} is not the {source} that textgen knows: it came damaged, or its "
                     f"publisher has changed it; fetch it again, or unchecked: textgen fetch {url}"
                 )
             whole = _extracted(part, known.member) if known and known.member else part
-            _refuse_to_overwrite(target)  # somebody may have put it there meanwhile
+            _refuse_existing(target)  # somebody may have put it there meanwhile
             whole.rename(target)
-            _remove(part)
+            _remove_part(part)
     except ConnectionError as error:
         raise FetchError(f"{url} broke off: {error}; go on with: {again}") from None
     except OSError as error:
@@ -175,7 +175,7 @@ def _file_name(url: str) -> str:
 
 
 @contextmanager
-def _locked(target: Path, part: Path) -> Iterator[None]:
+def _part_locked(target: Path, part: Path) -> Iterator[None]:
     """Keep other processes from fetching the same; a lock dies with its process."""
     from filelock import FileLock, Timeout  # long to import
 
@@ -193,7 +193,7 @@ def _locked(target: Path, part: Path) -> Iterator[None]:
         lock.release()
 
 
-def _refuse_to_overwrite(target: Path) -> None:
+def _refuse_existing(target: Path) -> None:
     if os.path.lexists(target):
         raise FetchError(f"{target} is there already; remove it to fetch it anew")
 
@@ -215,7 +215,7 @@ def _download(url: str, part: Path, quiet: bool) -> str:
             done = file.tell()
             total = None if response.length is None else done + response.length
             with byte_bar(part.stem, total, quiet, initial=done) as bar:
-                for data in _blocks(response):
+                for data in _received(response):
                     file.write(data)
                     digest.update(data)
                     bar.update(len(data))
@@ -259,9 +259,9 @@ def _fits(response: HTTPResponse | HTTPError, offset: int, validator: str) -> bo
     return place.startswith(f"bytes {offset}-") and _validator(response) in ("", validator)
 
 
-def _blocks(response: HTTPResponse) -> Iterator[bytes]:
+def _received(response: HTTPResponse) -> Iterator[bytes]:
     try:
-        while data := response.read(_BLOCK):
+        while data := response.read(_RECEIVED_AT_ONCE):
             yield data
         if response.length:  # what the server still owes
             raise ConnectionError("the connection was closed too soon")
@@ -294,7 +294,7 @@ def _begun(part: Path, url: str) -> tuple[int, str]:
     return 0, ""
 
 
-def _remove(part: Path) -> None:
+def _remove_part(part: Path) -> None:
     part.unlink(missing_ok=True)
     _origin(part).unlink(missing_ok=True)
 
@@ -303,7 +303,7 @@ def _extracted(archive: Path, member: str) -> Path:
     text = archive.with_name(f"{archive.name}.text")
     try:
         with ZipFile(archive) as files, files.open(member) as inside, text.open("wb") as file:
-            shutil.copyfileobj(inside, file, _BLOCK)
+            shutil.copyfileobj(inside, file, _RECEIVED_AT_ONCE)
             file.flush()
             os.fsync(file.fileno())
     except BaseException:

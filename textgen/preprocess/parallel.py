@@ -1,4 +1,4 @@
-"""The same work on all cores, in order and in bounded memory."""
+"""Apply a function to items on all cores, in order and in bounded memory."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -9,25 +9,25 @@ from textgen.errors import BookError
 from textgen.system.processor import cores
 
 _Item = TypeVar("_Item")
-_Result = TypeVar("_Result")
+_Output = TypeVar("_Output")
 
-_ALONE = 8  # items that are not worth starting other processes for
-_AHEAD = 2  # items for each core that wait for their turn
-_IDLE = 60.0  # seconds until a process without work ends, as where this one was killed
+_FEW_ITEMS = 8  # not worth starting other processes for
+_WAITING_PER_CORE = 2
+_IDLE_SECONDS = 60.0  # until a process without work ends, also if this one was killed
 
 
 def in_parallel(
-    function: Callable[..., _Result],
+    function: Callable[..., _Output],
     items: Iterable[_Item],
     *arguments: Any,
-    begin: Callable[[], None] | None = None,
-) -> Iterator[_Result]:
-    """Yield `function(item, *arguments)` for each item, computed on all cores if there are many.
+    initializer: Callable[[], None] | None = None,
+) -> Iterator[_Output]:
+    """Yield `function(item, *arguments)` for each item; if there are many, use all cores.
 
-    Other processes call `begin` before. Raises BookError where one is ended from outside.
+    Each other process calls `initializer` first. Raises BookError if one of them is killed.
     """
     items = iter(items)
-    for item in islice(items, _ALONE):
+    for item in islice(items, _FEW_ITEMS):
         yield function(item, *arguments)
     if cores() == 1:
         yield from (function(item, *arguments) for item in items)
@@ -35,21 +35,22 @@ def in_parallel(
     first = next(items, None)
     if first is None:
         return
-    # Unlike the standard library's, its processes need no guard around a user's main module.
+    # Unlike the standard library's, its processes do not import the user's main module.
     from loky import BrokenProcessPool, ProcessPoolExecutor
 
-    with ProcessPoolExecutor(cores(), timeout=_IDLE, initializer=begin) as executor:
+    with ProcessPoolExecutor(cores(), timeout=_IDLE_SECONDS, initializer=initializer) as executor:
         try:
             waiting = deque([executor.submit(function, first, *arguments)])
             for item in items:
                 waiting.append(executor.submit(function, item, *arguments))
-                if len(waiting) > _AHEAD * cores():
+                if len(waiting) > _WAITING_PER_CORE * cores():
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
         except BrokenProcessPool:
             raise BookError(
-                "a process that prepares the text was ended, perhaps as memory is short; try again"
+                "a process that reads the text was killed, perhaps because memory is short; "
+                "try again"
             ) from None
         except BaseException:
             executor.shutdown(wait=False, kill_workers=True)

@@ -16,10 +16,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from textgen.errors import BookError, OptionError
-from textgen.preprocess.tokenizers import END
 
-_BLOCK = 1 << 20  # bytes
-_MARKS = (  # byte-order marks; those of UTF-32 begin like those of UTF-16
+_BYTES_AT_ONCE = 1 << 20
+_MARKS = (  # byte-order marks; UTF-32 first, as its marks begin like those of UTF-16
     (codecs.BOM_UTF32_LE, "utf-32-le"),
     (codecs.BOM_UTF32_BE, "utf-32-be"),
     (codecs.BOM_UTF8, "utf-8"),
@@ -35,18 +34,22 @@ def read_blocks(
     source: str | Path,
     encoding: str | None = None,
     keep_gutenberg: bool = False,
-    read: Callable[[int], object] | None = None,
+    on_read: Callable[[int], object] | None = None,
 ) -> Iterator[str]:
     r"""Yield the text of a book in blocks of about a million characters.
 
-    `source` is a path, or "-" for standard input. Without `encoding` the text is UTF-8, or
-    what its byte-order mark says. Line ends become `\n`. What Project Gutenberg puts before
-    and after a book is left out where both of its markers are there, in ASCII, as they are in
-    its files; of several such books in one file, what stands before the first and after the
-    last. `read` is told how many bytes were read at a time.
+    Line ends become `\n`. Project Gutenberg's header and license are left out if both of its
+    markers are there, in ASCII, as they are in its files. If a file has several of its books, only
+    what stands before the first and after the last is left out.
 
-    Raises BookError when the file cannot be read or decoded, OptionError for an encoding
-    that does not exist.
+    Args:
+        source: a path, or "-" for standard input.
+        encoding: by default the text is UTF-8, or what its byte-order mark says.
+        keep_gutenberg: whether to keep the header and the license.
+        on_read: called with the number of bytes of each read.
+
+    Raises BookError if the file cannot be read or decoded, OptionError if there is no such
+    encoding.
     """
     name = display_name(source)
     if encoding is not None:
@@ -63,7 +66,7 @@ def read_blocks(
             start, stop = _without_wrapping(file, start, stop)
         file.seek(start)
         while start <= stop:
-            data = file.read(min(_BLOCK, stop - start))
+            data = file.read(min(_BYTES_AT_ONCE, stop - start))
             final = not data
             try:
                 text = decoder.decode(data, final)
@@ -74,17 +77,29 @@ def read_blocks(
                     f"{encoding or marked}; give the file's encoding, such as --encoding latin-1"
                 ) from None
             if text := translator.decode(text, final):
-                yield text.replace(END, "\N{REPLACEMENT CHARACTER}")
+                yield without_surrogates(text)
             if final:
                 return
             start += len(data)
-            if read is not None:
-                read(len(data))
+            if on_read is not None:
+                on_read(len(data))
 
 
 def read_text(source: str | Path, encoding: str | None = None, keep_gutenberg: bool = False) -> str:
     """Return the whole text of a book; arguments and errors as for `read_blocks`."""
     return "".join(read_blocks(source, encoding, keep_gutenberg))
+
+
+def without_surrogates(text: str) -> str:
+    """Replace lone surrogates, which are not characters and cannot be stored as UTF-8.
+
+    Some encodings can spell them, and so can JSON. A pair of them becomes its character.
+    """
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
 
 
 def display_name(source: str | Path) -> str:
@@ -93,7 +108,7 @@ def display_name(source: str | Path) -> str:
 
 def _check_encoding(encoding: str) -> None:
     try:
-        "".encode(encoding)  # also turns away codecs between bytes and bytes, such as base64
+        "".encode(encoding)  # fails for codecs from bytes to bytes, such as base64
         codecs.getincrementaldecoder(encoding)
     except (LookupError, ValueError):
         raise OptionError(
@@ -102,19 +117,19 @@ def _check_encoding(encoding: str) -> None:
 
 
 def fingerprint(source: str | Path) -> str | None:
-    """The SHA-256 of a file's bytes; None for what cannot be read, or only once."""
+    """Return the SHA-256 of a file's bytes; None if it cannot be read, or only once."""
     try:
         if source == "-" or not Path(source).is_file():
             return None
         with Path(source).open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
-    except (OSError, ValueError):  # reading it as a book will tell
+    except (OSError, ValueError):  # reading it as a book reports the error
         return None
 
 
 @contextmanager
 def _seekable(source: str | Path) -> Iterator[BinaryIO]:
-    """Open a book for reading; standard input and pipes go through a temporary file."""
+    """Open a book; copy standard input and pipes to a temporary file first."""
     try:
         if source == "-" and sys.stdin is None:
             raise BookError("standard input is closed; name a file")
@@ -127,7 +142,7 @@ def _seekable(source: str | Path) -> Iterator[BinaryIO]:
                 copy.seek(0)
                 yield copy
     except FileNotFoundError as error:
-        if error.filename is None:  # there is no folder for temporary files
+        if error.filename is None:  # no folder for temporary files
             raise BookError(f"cannot read {display_name(source)}: {error.strerror}") from None
         raise BookError(f"there is no file {source}; check the name") from None
     except IsADirectoryError:
@@ -138,7 +153,7 @@ def _seekable(source: str | Path) -> Iterator[BinaryIO]:
 
 
 def _without_wrapping(file: BinaryIO, start: int, stop: int) -> tuple[int, int]:
-    """Narrow [start, stop) to what lies between Gutenberg's markers, if both are there."""
+    """Narrow [start, stop) to what is between Gutenberg's markers, if both are there."""
     if start == stop:  # an empty file cannot be mapped
         return start, stop
     with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:

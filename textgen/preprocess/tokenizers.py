@@ -4,7 +4,7 @@ import codecs
 import json
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import cached_property
 from typing import Any, ClassVar
@@ -16,54 +16,50 @@ from textgen.errors import VocabularyError
 
 Ids = NDArray[np.integer[Any]]
 
-END = "\udfff"
-"""Stands in a text where a document begins; half a surrogate pair, which no text holds."""
+# A word includes the single space before it, as in GPT-2's tokenizer. So joining the tokens gives
+# the text back, and a space takes no step of its own. Every character matches one branch.
+WORD_PATTERN = r" ?\w+(?:['’]\w+)*| ?[^\w\s]|\n+| +(?= )|\s"
 
-# A word takes the single space before it along, as GPT-2's tokens do, so that joining the
-# tokens gives the text back and a space costs no step of its own. Every character matches
-# one of the branches.
-WORD_PATTERN = rf" ?\w+(?:['’]\w+)*| ?[^\w\s{END}]|\n+| +(?= )|\s|{END}"
-
-# A text up to its last place where one token is sure to end and another to begin: before
-# white space, or a mark that no word holds, if it follows anything but white space.
+# A text up to its last place where one token certainly ends and another begins: after anything
+# but white space, before white space or a mark that is in no word.
 _UP_TO_BORDER = re.compile(r"(?s).*\S(?=[\s!-&(-/:-@\[-^`{-~、。，；：？！])")
 
-_BLOCK = 1 << 20  # characters
-_UNKNOWN = "\N{REPLACEMENT CHARACTER}"  # stands for a word that is not in the vocabulary
+_SPLIT_AT_ONCE = 1 << 20  # characters
+_REPLACEMENT = "\N{REPLACEMENT CHARACTER}"  # stands for a word that is not in the vocabulary
 
 
 class Tokenizer(ABC):
-    """Turns text into ids from 0 to len(tokenizer) - 1, and back."""
+    """Converts text to ids from 0 to len(tokenizer) - 1, and back."""
 
     level: ClassVar[str]
     unknown: ClassVar[int | None] = None
-    """The id of the token for what is not in the vocabulary, where there is one."""
+    """The id of the unknown token, which stands for what is not in the vocabulary, if any."""
 
     def __init__(self, size: int, documents: bool) -> None:
         self._size = size
         self.end = size if documents else None
-        """The id of the token between documents, which stands for no text; None in one book.
+        """The id of the token between documents, which stands for no text; None for one text.
 
-        A document begins after it and ends with it.
+        It stands before each document and after the last.
         """
 
     def __len__(self) -> int:
-        """The number of distinct ids."""
+        """Return the number of distinct ids."""
         return self._size + (self.end is not None)
 
     @abstractmethod
     def encode(self, text: str) -> Ids:
         """Return the ids of `text`, shape (tokens,).
 
-        Raises VocabularyError where the text has tokens without an id.
+        Raises VocabularyError if the text has tokens without an id.
         """
 
     def encode_prompt(self, text: str) -> tuple[Ids, str]:
-        """Return the ids of `text`, and what of its end the next token is to begin with."""
+        """Return the ids of `text`, and the end of it that the next token begins with."""
         return self.encode(text), ""
 
     def first(self, text: str) -> str:
-        """Return what the first token of `text` stands for."""
+        """Return the text of the first token of `text`."""
         return text[:1]
 
     @abstractmethod
@@ -71,11 +67,14 @@ class Tokenizer(ABC):
         """Return the text of `ids`."""
 
     def spell(self, ids: Iterable[int]) -> str:
-        """Like `decode`, but so that what is joined is what its parts were: bytes one by one."""
+        """Like `decode`, but concatenating decoded parts equals decoding the whole.
+
+        Bytes are therefore decoded one by one, as Latin-1.
+        """
         return self.decode(ids)
 
     def ids_of(self, token: str) -> list[int]:
-        """Return the ids of what a user would call the token `token`; none if there is no such."""
+        """Return the ids of what a user would call the token `token`; an empty list if none."""
         try:
             ids = self.encode(token)
         except VocabularyError:
@@ -84,19 +83,18 @@ class Tokenizer(ABC):
 
     @abstractmethod
     def decoder(self) -> Callable[[int], str]:
-        """Return a function from each next id to the text that it completes."""
+        """Return a function to call with each id in turn; it returns the text completed by it."""
 
     @property
     @abstractmethod
     def vocabulary(self) -> Sequence[str] | None:
-        """The tokens in the order of their ids, as JSON keeps them."""
+        """The tokens in the order of their ids, as stored in JSON."""
 
     def to_json(self) -> dict[str, Any]:
         documents = {} if self.end is None else {"documents": True}
         return {"level": self.level, "vocabulary": self.vocabulary, **documents}
 
-    def _texts(self, ids: Iterable[int]) -> Ids:
-        """The ids that stand for text."""
+    def _without_end(self, ids: Iterable[int]) -> Ids:
         array = ids if isinstance(ids, np.ndarray) else np.fromiter(ids, np.int64)
         return array if self.end is None else array[array != self.end]
 
@@ -107,10 +105,10 @@ class CharacterTokenizer(Tokenizer):
     level = "char"
 
     def __init__(self, vocabulary: str, documents: bool = False) -> None:
-        """`vocabulary` holds each character once, in the order of code points."""
+        """`vocabulary` holds each character once, ordered by code point."""
         self._codes = code_points(vocabulary)
         if not len(self._codes) or np.any(np.diff(self._codes.astype(np.int64)) <= 0):
-            raise ValueError("the characters of the vocabulary are not in order, each once")
+            raise ValueError("the characters of the vocabulary are not distinct and in order")
         super().__init__(len(self._codes), documents)
 
     @property
@@ -126,12 +124,12 @@ class CharacterTokenizer(Tokenizer):
             shown = ", ".join(ascii(c) if not c.isprintable() else repr(c) for c in strange[:8])
             raise VocabularyError(
                 f"the model has never seen {shown}{', ...' if len(strange) > 8 else ''}; "
-                "leave such characters out, or train on a text that has them"
+                "remove such characters, or train on a text that has them"
             )
         return ids
 
     def decode(self, ids: Iterable[int]) -> str:
-        codes = self._codes[self._texts(ids)]
+        codes = self._codes[self._without_end(ids)]
         return codes.tobytes().decode("utf-32-le", "surrogatepass")
 
     def decoder(self) -> Callable[[int], str]:
@@ -147,7 +145,7 @@ class WordTokenizer(Tokenizer):
     def __init__(self, words: Sequence[str], documents: bool = False) -> None:
         """`words` are the known tokens, in the order of their ids from 1."""
         super().__init__(1 + len(words), documents)
-        self._words = [_UNKNOWN, *words, ""]
+        self._words = [_REPLACEMENT, *words, ""]
         self._ids = {word: i for i, word in enumerate(words, 1)}
         if len(self._ids) < len(words) or not all(isinstance(w, str) and w for w in words):
             raise ValueError("the words of the vocabulary are not distinct texts")
@@ -158,16 +156,16 @@ class WordTokenizer(Tokenizer):
 
     @cached_property
     def split(self) -> Callable[[str], list[str]]:
-        """From a text to its tokens; joined, they are the text."""
+        """A function that splits a text into tokens; joined, they are the text."""
         return word_splitter()
 
     def encode(self, text: str) -> Ids:
-        alone = text in self._ids and text.strip(" ")  # NLTK takes long to import
-        words = [text] if alone else self.split(text)
+        known = text in self._ids and text.strip(" ")  # NLTK takes long to import
+        words = [text] if known else self.split(text)
         return np.array([self._ids.get(word, 0) for word in words], np.int64)
 
     def encode_prompt(self, text: str) -> tuple[Ids, str]:
-        """A space at the end is the beginning of the next word."""
+        """A space at the end of a prompt belongs to the next word."""
         ahead = " " if text[-1:] == " " and text[-2:-1].strip() else ""
         return self.encode(text.removesuffix(ahead)), ahead
 
@@ -181,12 +179,12 @@ class WordTokenizer(Tokenizer):
         return self._words.__getitem__
 
     def ids_of(self, token: str) -> list[int]:
-        """A word stands in the vocabulary with a space before it, or without one, or both."""
+        """A word may be in the vocabulary with a space before it, without one, or both."""
         return [self._ids[word] for word in (token, " " + token) if word in self._ids]
 
 
 class ByteTokenizer(Tokenizer):
-    """The 256 bytes of UTF-8; no text is unknown to it."""
+    """The 256 bytes of UTF-8; it encodes any text."""
 
     level = "byte"
     vocabulary = None
@@ -208,7 +206,7 @@ class ByteTokenizer(Tokenizer):
         return lambda token: "" if token == self.end else decode(bytes([token]))
 
     def _bytes(self, ids: Iterable[int]) -> bytes:
-        return self._texts(ids).astype(np.uint8).tobytes()
+        return self._without_end(ids).astype(np.uint8).tobytes()
 
 
 def code_points(text: str) -> NDArray[np.uint32]:
@@ -220,46 +218,42 @@ def utf8(text: str) -> bytes:
 
 
 def word_splitter() -> Callable[[str], list[str]]:
-    from nltk.tokenize import RegexpTokenizer  # 0.4 s to import, wanted for words alone
+    """Return a function that splits a text into words, punctuation marks and white space."""
+    from nltk.tokenize import RegexpTokenizer  # 0.4 s to import, and only words need it
 
     tokenize = RegexpTokenizer(WORD_PATTERN).tokenize
 
     def split(text: str) -> list[str]:
-        # NLTK gives up on a text that takes it more than 5 s.
-        blocks = (text[start : start + _BLOCK] for start in range(0, len(text), _BLOCK))
-        return [word for part in cut_between_tokens(blocks) for word in tokenize(part)]
+        # NLTK raises an error if one text takes it more than 5 s, so split in parts.
+        words, done = list[str](), 0
+        for start in range(0, len(text), _SPLIT_AT_ONCE):
+            if border := last_border(text[start : start + _SPLIT_AT_ONCE]):
+                words += tokenize(text[done : start + border])
+                done = start + border
+        return words + tokenize(text[done:])
 
     return split
 
 
-def stop_the_clock() -> None:
-    """In a process that matches no patterns but ours, have NLTK do without its limit of time.
+def disable_time_limit() -> None:
+    """Disable NLTK's time limit in a process that matches no patterns but ours.
 
-    Looking at the clock takes it more than twice the time of the matching.
+    Checking the time makes matching three times as slow.
     """
-    with suppress(ImportError):  # older releases have none
+    with suppress(ImportError):  # older releases have no limit
         from nltk import redos
 
         redos.DEFAULT_TIMEOUT = None
 
 
-def cut_between_tokens(blocks: Iterable[str]) -> Iterator[str]:
-    """Regroup blocks so that no token of WORD_PATTERN lies across a border.
-
-    Takes linear time however long a text goes without a border.
-    """
-    rest: list[str] = []
-    for text in blocks:
-        if match := _UP_TO_BORDER.match(text):
-            yield "".join([*rest, match[0]])
-            rest = [text[match.end() :]]
-        else:
-            rest.append(text)
-    yield "".join(rest)
+def last_border(text: str) -> int:
+    """Return the last position in `text` where no token lies across; 0 if none is certain."""
+    match = _UP_TO_BORDER.match(text)
+    return match.end() if match else 0
 
 
 def tokenizer_from_json(text: str) -> Tokenizer:
-    """Rebuild a tokenizer from what `to_json` gave; raises ValueError where it is damaged."""
+    """Return the tokenizer that `to_json` gave; raise ValueError if it is damaged."""
     data = json.loads(text)
     documents = isinstance(data, dict) and data.get("documents", False) is True
     match data:
@@ -269,4 +263,4 @@ def tokenizer_from_json(text: str) -> Tokenizer:
             return WordTokenizer(words, documents)
         case {"level": "byte"}:
             return ByteTokenizer(documents)
-    raise ValueError("it holds no vocabulary of a known level")
+    raise ValueError("it has no vocabulary of a known level")

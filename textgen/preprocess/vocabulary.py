@@ -1,119 +1,161 @@
-"""Which tokens a corpus is made of, found out while it is read for the first and only time.
+"""Which tokens a corpus consists of; found out while it is read for the first and only time.
 
-Text is taken apart in blocks, each with tokens numbered on their own, so that blocks are
-independent of each other. When all is read, a vocabulary is chosen, and ids take the place of
-the numbers.
+Text is split into tokens in blocks that number their tokens independently of each other. Once
+all is read, a vocabulary is chosen, and ids replace the numbers.
 """
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
-from itertools import count
+from itertools import accumulate, count
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from textgen.options.training import TrainingOptions
+from textgen.options.reading import ReadingOptions
+from textgen.preprocess.documents import Boundary, Stretch
 from textgen.preprocess.tokenizers import (
-    END,
     ByteTokenizer,
     CharacterTokenizer,
     Ids,
     Tokenizer,
     WordTokenizer,
     code_points,
-    cut_between_tokens,
+    last_border,
     utf8,
     word_splitter,
 )
 
 Counts = NDArray[np.int64]
+Token = str | Boundary
+"""A character or a word; a byte as the character of that number; where a document begins."""
 
-_splitter = cache(word_splitter)  # one for each process
+_process_splitter = cache(word_splitter)  # one in each process
 
 
 class Block(NamedTuple):
-    """A text in tokens: which they are, how often each stands there, and in which order."""
+    """A stretch in tokens: the distinct ones, how often each occurs, and in which order."""
 
-    tokens: Sequence[str]  # (distinct,); bytes as the characters of that number
+    tokens: Sequence[Token]  # (distinct,)
     counts: Counts  # (distinct,)
-    places: Ids  # (tokens,), of each among the distinct ones, the smallest unsigned type
+    places: Ids  # (tokens,), of each among the distinct ones, of the smallest unsigned type
 
-    def positions(self, token: str) -> NDArray[np.int64]:
+    def positions(self, token: Token) -> NDArray[np.int64]:
         """Return where a token stands."""
         is_token = np.array([other == token for other in self.tokens], np.bool_)
         return np.flatnonzero(is_token[self.places])
 
 
-def between_tokens(blocks: Iterable[str], level: str) -> Iterator[str]:
-    """Regroup blocks of a text so that each can be taken apart on its own."""
-    return cut_between_tokens(blocks) if level == "word" else iter(blocks)
+BOUNDARY = Block([Boundary.DOCUMENT], np.ones(1, np.int64), np.zeros(1, np.uint8))
 
 
-def take_apart(text: str, level: str) -> Block:
+def regroup(stretches: Iterable[Stretch], level: str) -> Iterator[Stretch]:
+    """Move the borders of stretches so that none lies inside a token.
+
+    Takes linear time, however long a text goes without a place to cut it.
+    """
+    if level != "word":
+        yield from stretches
+        return
+    rest: list[str] = []  # the last text so far, from where it was cut
+    begins = False  # whether a document begins there
+    for (first, *others), first_begins in stretches:
+        if first_begins:
+            if rest:
+                yield Stretch(["".join(rest)], begins)
+            rest, begins = [], True
+        if others:
+            yield Stretch(["".join([*rest, first]), *others[:-1]], begins)
+            rest, begins, first = [], True, others[-1]
+        if border := last_border(first):
+            yield Stretch(["".join([*rest, first[:border]])], begins)
+            rest, begins = [first[border:]], False
+        else:
+            rest.append(first)
+    yield Stretch(["".join(rest)], begins)
+
+
+def split_tokens(stretch: Stretch, level: str) -> Block:
+    """Split a stretch into tokens, with a boundary before each document."""
     if level == "word":
-        numbers: defaultdict[str, int] = defaultdict(count().__next__)
-        places = np.array([numbers[word] for word in _splitter()(text)], np.int64)
-        return Block(list(numbers), np.bincount(places), _smallest(places, len(numbers)))
-    codes = code_points(text) if level == "char" else _octets(text)
+        return _split_words(stretch)
+    text = "".join(stretch.texts)
+    codes = code_points(text) if level == "char" else np.frombuffer(utf8(text), np.uint8)
     counts = np.bincount(codes)
     found = np.flatnonzero(counts)
-    table = _smallest(np.cumsum(counts > 0) - 1, len(found))
-    return Block([chr(code) for code in found], counts[found], table[codes])
+    tokens: list[Token] = list(map(chr, found))
+    table = _smallest(np.cumsum(counts > 0) - 1, len(found) + 1)
+    places, counts = table[codes], counts[found]
+    if len(stretch.texts) > 1 or stretch.begins:
+        lengths = [len(part if level == "char" else utf8(part)) for part in stretch.texts]
+        starts = list(accumulate(lengths[:-1], initial=0))[0 if stretch.begins else 1 :]
+        places = np.insert(places, starts, len(tokens))
+        tokens.append(Boundary.DOCUMENT)
+        counts = np.append(counts, len(starts))
+    return Block(tokens, counts, places)
 
 
-def _octets(text: str) -> Ids:
-    """The bytes of UTF-8, but END as the one number that it is among characters."""
-    pieces = utf8(text).split(utf8(END))
-    octets = np.frombuffer(b"\0".join(pieces), np.uint8).astype(np.uint16)
-    ends = np.cumsum([len(piece) + 1 for piece in pieces[:-1]], dtype=np.int64) - 1
-    octets[ends] = ord(END)
-    return octets
+def _split_words(stretch: Stretch) -> Block:
+    numbers: defaultdict[Token, int] = defaultdict(count().__next__)
+    split, places = _process_splitter(), list[int]()
+    for number, text in enumerate(stretch.texts):
+        if number or stretch.begins:
+            places.append(numbers[Boundary.DOCUMENT])
+        places.extend([numbers[word] for word in split(text)])
+    array = _smallest(np.array(places, np.int64), len(numbers))
+    return Block(list(numbers), np.bincount(array), array)
 
 
 def _smallest(numbers: Ids, count: int) -> Ids:
     return numbers.astype(np.min_scalar_type(max(count - 1, 0)))
 
 
-def choose(
-    tokens: Sequence[str],
+def choose_vocabulary(
+    tokens: Sequence[Token],
     training_counts: Counts,
-    options: TrainingOptions,
+    options: ReadingOptions,
     documents: bool,
     known: Tokenizer | None = None,
 ) -> tuple[Tokenizer, Ids]:
     """Choose a vocabulary; return its tokenizer, and a table from the places of `tokens` to ids.
 
     Args:
-        tokens: all there are, END among them where there are `documents`.
-        training_counts: how often each stands in the training part.
+        tokens: all that occur.
+        training_counts: how often each occurs in the training part.
         options: the level, and which words are too rare.
         documents: whether the vocabulary has a token for the end of a document.
-        known: a tokenizer whose tokens come first, or in any case.
+        known: a tokenizer whose tokens are kept in any case; for words they come first.
     """
     before = known.vocabulary or () if known else ()
+    ids: dict[Token, int]
     if options.level == "byte":
         tokenizer: Tokenizer = ByteTokenizer(documents)
         ids = {chr(octet): octet for octet in range(256)}
     elif options.level == "char":
-        vocabulary = sorted({*tokens, *before} - {END})
+        vocabulary = sorted({*(t for t in tokens if isinstance(t, str)), *before})
         tokenizer = CharacterTokenizer("".join(vocabulary), documents)
         ids = {character: i for i, character in enumerate(vocabulary)}
     else:
-        words = np.array([token != END for token in tokens])
-        order = np.argsort(-training_counts * words, kind="stable")[: options.max_vocabulary - 1]
-        order = order[(training_counts * words)[order] >= options.min_count]
-        chosen = list(dict.fromkeys([*before, *(tokens[i] for i in order)]))
-        tokenizer = WordTokenizer(chosen, documents)
-        ids = {word: i for i, word in enumerate(chosen, 1)}  # all others are unknown
+        counts = training_counts * np.array([isinstance(token, str) for token in tokens])
+        order = np.argsort(-counts, kind="stable")[: options.max_vocabulary - 1]
+        frequent = (tokens[i] for i in order if counts[i] >= options.min_count)
+        words = list(dict.fromkeys([*before, *(w for w in frequent if isinstance(w, str))]))
+        tokenizer = WordTokenizer(words, documents)
+        ids = {word: i for i, word in enumerate(words, 1)}  # all others are unknown
     if tokenizer.end is not None:
-        ids[END] = tokenizer.end
+        ids[Boundary.DOCUMENT] = tokenizer.end
     return tokenizer, np.array([ids.get(token, 0) for token in tokens])
 
 
-def characters(tokens: Sequence[str], level: str) -> Counts:
+def character_counts(tokens: Sequence[Token], level: str) -> Counts:
     """Return how many characters each token stands for."""
-    if level == "byte":  # all but continuations
-        return np.array([token != END and ord(token) & 0xC0 != 0x80 for token in tokens], np.int64)
-    return np.array([len(token) if token != END else 0 for token in tokens])
+
+    def characters(token: Token) -> int:
+        if isinstance(token, Boundary):
+            return 0
+        if level == "byte":  # the first byte of a character counts, the others do not
+            return int(ord(token) & 0xC0 != 0x80)
+        return len(token)
+
+    return np.array(list(map(characters, tokens)), np.int64)

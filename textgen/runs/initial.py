@@ -1,6 +1,6 @@
-"""Weights to begin training with: those of another run, or pretrained vectors of words."""
+"""Weights to begin training with: those of another run, or pretrained word vectors."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
@@ -9,31 +9,46 @@ import numpy as np
 from numpy.typing import NDArray
 
 from textgen.errors import BookError, OptionError
-from textgen.preprocess.tokenizers import END, Tokenizer
-from textgen.runs.folder import Arrays, Run
+from textgen.preprocess.documents import Boundary
+from textgen.preprocess.tokenizers import Tokenizer
+from textgen.runs.files import Arrays
+from textgen.runs.folder import Run
 
-_LARGEST = 1e4  # beyond any number of a vector that was trained
+_LARGEST_COMPONENT = 1e4  # beyond any number of a trained vector
+_LARGEST_VECTOR = 65_536
 _INHERITED = ("level", "cell", "units", "layers", "embedding", "tie")
 
 
-class Beginning(Protocol):
+class InitialWeights(Protocol):
     """Where the first weights of a run come from."""
 
     known: Tokenizer | None
-    """Whose tokens the vocabulary is to have in any case."""
+    """A tokenizer whose tokens the vocabulary must have."""
 
     def adapt(self, options: dict[str, Any]) -> dict[str, Any]:
-        """Add to options what they must be; raise OptionError where they are something else."""
+        """Add the options that the weights decide; raise OptionError if one contradicts them."""
 
     def weights(self, tokenizer: Tokenizer, seed: int) -> Arrays:
         """Return the weights for a vocabulary by name, all or some of them."""
 
 
-class OtherRun:
-    """Goes on from the weights of a run; tokens that are new to it begin as the mean of all.
+def initial_weights(
+    from_run: str | Path | None, vectors: str | Path | None
+) -> InitialWeights | None:
+    """Return the weights that a user asks to begin with, if any."""
+    if from_run is not None and vectors is not None:
+        raise OptionError("vectors", "cannot be given together with --from; choose one")
+    if from_run is not None:
+        return RunWeights(from_run)
+    return None if vectors is None else WordVectors(vectors)
 
-    With the mean for its row of the output, a token that was never seen takes little from the
-    others (Hewitt, 2021, "Initializing New Word Embeddings for Pretrained Language Models").
+
+class RunWeights:
+    """The weights of another run, for fine-tuning. New tokens begin as the mean of all.
+
+    With the mean in its row of the output, a token that was never seen takes little probability
+    from the others (Hewitt, 2021, "Initializing New Word Embeddings for Pretrained Language
+    Models").
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -44,11 +59,12 @@ class OtherRun:
     def adapt(self, options: dict[str, Any]) -> dict[str, Any]:
         if "size" in options:
             raise OptionError("size", f"is that of {self._run.path}; leave it out")
-        inherited = {name: getattr(self._run.options, name) for name in _INHERITED}
-        for name in sorted(inherited.keys() & options.keys()):
-            if options[name] != inherited[name]:
-                raise OptionError(name, f"is {inherited[name]} in {self._run.path}; leave it out")
-        return inherited | options
+        given = {name: options[name] for name in _INHERITED if name in options}
+        if conflict := self._run.settings.conflict(given):
+            name, value = conflict
+            raise OptionError(name, f"is {value} in {self._run.path}; leave it out")
+        settings = self._run.settings.to_json()
+        return {name: settings[name] for name in _INHERITED if name in settings} | options
 
     def weights(self, tokenizer: Tokenizer, seed: int) -> Arrays:
         places = {token: i for i, token in enumerate(_tokens(self._run.tokenizer))}
@@ -66,26 +82,26 @@ class OtherRun:
         return weights
 
 
-class Vectors:
-    """Takes the embedding of words from a text file, as word2vec's and GloVe's programs write it.
+class WordVectors:
+    """Embeddings of words from a text file in the format of word2vec or GloVe.
 
-    A line is a word and its numbers; word2vec's files begin with a line of the two sizes. A word
-    that stands there in small letters alone gets their vector, and one that does not stand there
-    random numbers, spread as the others are.
+    A line is a word and its numbers; files of word2vec begin with a line of the two sizes. A word
+    that is there in lower case only gets that vector. One that is not there gets random numbers
+    with the mean and the deviation of the others.
     """
 
     known: Tokenizer | None = None
 
     def __init__(self, path: str | Path) -> None:
         self._path = Path(path)
-        if self._path.exists() and not self._path.is_file():  # it is to be read twice
-            raise BookError(f"{path} is no plain file; give a text file of word2vec or GloVe")
+        if self._path.exists() and not self._path.is_file():  # it is read twice
+            raise BookError(f"{path} is not a regular file; give a text file of word2vec or GloVe")
         first, second = [*islice(self._lines(), 2), "", ""][:2]
         sizes = first.split()
         self._has_header = len(sizes) == 2 and all(size.isdecimal() for size in sizes)
         self._size = int(sizes[1]) if self._has_header else len(sizes) - 1
-        if not 1 <= self._size <= 65_536 or (self._has_header and not second):
-            raise BookError(f"{path} holds no vectors; give a text file of word2vec or GloVe")
+        if not 1 <= self._size <= _LARGEST_VECTOR or (self._has_header and not second):
+            raise BookError(f"{path} has no vectors; give a text file of word2vec or GloVe")
 
     def adapt(self, options: dict[str, Any]) -> dict[str, Any]:
         if options.get("level") != "word":
@@ -95,7 +111,8 @@ class Vectors:
         return {**options, "embedding": self._size}
 
     def weights(self, tokenizer: Tokenizer, seed: int) -> Arrays:
-        words = [token.removeprefix(" ") for token in _tokens(tokenizer)]
+        tokens = _tokens(tokenizer)
+        words = [token.removeprefix(" ") if isinstance(token, str) else "" for token in tokens]
         vectors = self._vectors({*words, *map(str.lower, words)} - {""})
         rows = [vectors.get(word, vectors.get(word.lower())) for word in words]
         found = np.array([row for row in rows if row is not None])
@@ -118,8 +135,8 @@ class Vectors:
                     vector = np.array(numbers, np.float32)
                 except ValueError:
                     vector = np.empty(0, np.float32)
-                if len(vector) != self._size or not np.all(np.abs(vector) < _LARGEST):
-                    raise BookError(f"{self._path}, line {number} is no vector of {self._size}")
+                if len(vector) != self._size or not np.all(np.abs(vector) < _LARGEST_COMPONENT):
+                    raise BookError(f"{self._path}, line {number} is not a vector of {self._size}")
                 vectors.setdefault(word, vector)
         return vectors
 
@@ -132,9 +149,9 @@ class Vectors:
             raise BookError(f"cannot read {self._path}: {reason}") from None
 
 
-def _tokens(tokenizer: Tokenizer) -> list[str]:
-    """A name for each id, by which tokens of two vocabularies are the same."""
+def _tokens(tokenizer: Tokenizer) -> Sequence[str | Boundary | None]:
+    """Return a name for each id, equal for the same token of two vocabularies."""
     texts = tokenizer.vocabulary
-    unknown = [] if tokenizer.unknown is None else [""]
-    end = [] if tokenizer.end is None else [END]
+    unknown = [] if tokenizer.unknown is None else [None]
+    end = [] if tokenizer.end is None else [Boundary.DOCUMENT]
     return [*unknown, *(map(chr, range(256)) if texts is None else texts), *end]

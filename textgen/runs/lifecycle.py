@@ -1,24 +1,37 @@
-"""Runs begun, gone on with, and found: stage 1 into a folder that stage 2 can train."""
+"""Create, resume and find runs."""
 
-import os
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 from textgen.errors import BookError, OptionError, RunError
-from textgen.options.training import TrainingOptions
-from textgen.preprocess import corpus
+from textgen.options.reading import ReadingOptions
+from textgen.options.training import TrainingOptions, TrainingSettings
+from textgen.preprocess.corpus import CORPUS_FILES, training_length
+from textgen.preprocess.prepare import Prepared, corpus_key_of, prepare_corpus
 from textgen.preprocess.reading import display_name
-from textgen.runs.folder import CORPUS, FILES, LOCK, MODEL, NEW, Run, flush_folder, writing
-from textgen.runs.initial import Beginning
+from textgen.preprocess.tokenizers import Tokenizer
+from textgen.runs.files import flush_folder, writing
+from textgen.runs.folder import CORPUS, MODEL, Run
+from textgen.runs.initial import InitialWeights
+from textgen.runs.replacement import (
+    draft_of,
+    refuse_to_overwrite,
+    replace_run,
+    undo_half_replacement,
+)
 
 CHECKPOINTS = Path("checkpoints")
-"""Where runs go by default."""
+"""Where runs are by default."""
 
-_OLD = ".old"  # ends the name of a run that is being replaced
+
+def default_folder(books: Sequence[str | Path]) -> Path:
+    """Return the folder of a run on these books; raise OptionError if there are none."""
+    if not books:
+        raise OptionError("out", "is needed if no book is given")
+    return CHECKPOINTS / ("stdin" if books[0] == "-" else Path(books[0]).stem)
 
 
 def create(
@@ -26,96 +39,84 @@ def create(
     books: Sequence[str | Path],
     options: TrainingOptions,
     force: bool = False,
-    beginning: Beginning | None = None,
+    initial: InitialWeights | None = None,
     quiet: bool = True,
-    for_later: bool = False,
 ) -> Run:
-    """Read `books` into a new run, ready to be trained, with weights to begin with if given.
+    """Read books into a new run, ready to be trained.
 
-    The folder appears complete or not at all. It takes the place of a run that was prepared and
-    not begun, and with `force` of any run; what was prepared there is used again if it comes
-    from the same books. If it is `for_later`, other options may be chosen by then, so that the
-    books need not be long enough for these. Raises RunError where `path` is in use or cannot be
-    written, BookError for the books.
+    The folder appears complete or not at all. It replaces a run that was prepared and not
+    begun, and with `force` any run. What was prepared there is used again if it comes from the
+    same books.
+
+    Args:
+        initial: the weights to begin with; by default they are drawn at random.
+
+    Raises RunError if `path` is in use or cannot be written, BookError for the books.
     """
     path = Path(path)
-    if for_later:
-        for book in books:
-            if book == "-" or (Path(book).exists() and not Path(book).is_file()):
-                raise BookError(f"{display_name(book)} can be read only once; name a file")
-    with writing(path), _draft_of(path) as draft:
-        if Path.cwd().is_relative_to(path.resolve()):
-            raise RunError(f"{path} holds the folder you are in; leave it, or choose another --out")
-        _refuse_to_overwrite(path, force)
-        (draft / CORPUS).mkdir()
-        known = beginning.known if beginning else None
-        found = None if known else _prepared_before(path, books, options, draft / CORPUS)
-        found = found or corpus.prepare(books, draft / CORPUS, options, known, quiet)
-        run = Run(draft, options.sized(found.tokens), **vars(found))
-        if not for_later:
-            corpus.check_length(run.tokens, run.options)
-        run.write_config()
-        run.write_tokenizer()
-        if beginning:
-            run.save_initial_weights(beginning.weights(run.tokenizer, options.seed))
-        flush_folder(draft / CORPUS)
-        _refuse_to_overwrite(path, force)  # another process may have begun one meanwhile
-        _replace(path, draft)
+    with writing(path), draft_of(path) as draft:
+        refuse_to_overwrite(path, force)
+        known = initial.known if initial else None
+        run = _read_into(draft, path, books, options, known, quiet)
+        _check_length(run.tokens, run.settings)
+        if initial:
+            run.save_initial_weights(initial.weights(run.tokenizer, options.seed))
+        refuse_to_overwrite(path, force)  # another process may have created one meanwhile
+        replace_run(path, draft)
     return Run.open(path)
 
 
-def reopen(path: str | Path, books: Sequence[str | Path], changes: dict[str, Any]) -> Run:
-    """Open a run to go on with it, with what may change of its options changed, not yet on disk.
+def prepare(
+    path: str | Path,
+    books: Sequence[str | Path],
+    options: ReadingOptions,
+    force: bool = False,
+    quiet: bool = True,
+) -> Run:
+    """Read books into a run that `create` will find ready; arguments and errors as there.
 
-    Where books are given, they must be those that the run began with, or BookError is raised.
+    The books may be too short for training with the default options. They cannot be standard
+    input or pipes, as `create` reads them again to compare them.
     """
-    with writing(Path(path)):
-        _undo_half_a_replacement(Path(path))
+    path = Path(path)
+    for book in books:
+        if book == "-" or (Path(book).exists() and not Path(book).is_file()):
+            raise BookError(f"{display_name(book)} can be read only once; name a file")
+    reading = {item.name: getattr(options, item.name) for item in fields(ReadingOptions)}
+    with writing(path), draft_of(path) as draft:
+        refuse_to_overwrite(path, force)
+        _read_into(draft, path, books, TrainingOptions(**reading), None, quiet)
+        refuse_to_overwrite(path, force)
+        replace_run(path, draft)
+    return Run.open(path)
+
+
+def resume(path: str | Path, books: Sequence[str | Path], changes: dict[str, Any]) -> Run:
+    """Return a run with changed options, not yet on disk, to go on training it.
+
+    Raises BookError if books are given that are not those the run was begun with, OptionError
+    for an option that must not change.
+    """
+    path = Path(path)
+    with writing(path):
+        undo_half_replacement(path)
     run = Run.open(path)
-    fixed = {item.name for item in fields(TrainingOptions) if not item.metadata["on_resume"]}
-    for name in sorted(changes.keys() & fixed):
-        if changes[name] != getattr(run.options, name):
-            if not run.is_begun:
-                raise RunError(f"{path} is prepared, not begun; name its book, without --resume")
-            raise OptionError(name, f"was {getattr(run.options, name)} when this run began")
-    corpus.check_length(run.tokens, run.options)
-    if changes.keys() & {"epochs", "minutes"}:
-        changes = {"epochs": None, "minutes": None, **changes}
-    if books and not _are_those_of(run, books):
+    if conflict := run.settings.conflict(changes):
+        if not run.is_begun:
+            raise RunError(f"{path} is prepared, not begun; name its book, without --resume")
+        name, value = conflict
+        raise OptionError(name, f"was {value} when this run began")
+    _check_length(run.tokens, run.settings)
+    if books and not _has_books(run, books):
         raise BookError(
-            f"{', '.join(map(display_name, books))} is not what {path} was begun with; "
-            "leave the books out to go on with the text as it was"
+            f"{', '.join(map(display_name, books))} is not what {path} was begun with; leave "
+            "the books out to go on with the same text"
         )
-    return replace(run, options=replace(run.options, **changes))
-
-
-def _are_those_of(run: Run, books: Sequence[str | Path]) -> bool:
-    if run.corpus_key and run.corpus_key == corpus.key_of(books, run.options):
-        return True
-    with writing(run.path), _draft_of(run.path) as draft:
-        found = corpus.prepare(books, draft, run.options, run.tokenizer)
-        return found.corpus_digest == run.corpus().digest()
-
-
-def _prepared_before(
-    path: Path, books: Sequence[str | Path], options: TrainingOptions, folder: Path
-) -> corpus.Prepared | None:
-    """Copy into `folder` what was prepared of the same books for the run at `path`, if it was."""
-    try:
-        run = Run.open(path)
-        if run.corpus_key is None or run.corpus_key != corpus.key_of(books, options):
-            return None
-        run.corpus()  # is it whole?
-    except RunError:
-        return None
-    for name in corpus.FILES:
-        shutil.copyfile(run.path / CORPUS / name, folder / name)
-    found = {item.name: getattr(run, item.name) for item in fields(corpus.Prepared)}
-    return corpus.Prepared(**found | {"books": list(map(display_name, books))})
+    return replace(run, settings=run.settings.resumed(changes))
 
 
 def newest(folder: str | Path = CHECKPOINTS) -> Path:
-    """The run under `folder` whose weights were saved last; raises RunError if there is none."""
+    """Return the run under `folder` whose weights were saved last; raise RunError if none."""
     models = filter(Path.is_file, Path(folder).glob(f"*/{MODEL}"))
     try:
         return max(models, key=lambda model: model.stat().st_mtime).parent
@@ -125,120 +126,72 @@ def newest(folder: str | Path = CHECKPOINTS) -> Path:
         ) from None
 
 
-@contextmanager
-def locked(path: Path, folder: Path | None = None) -> Iterator[None]:
-    """Keep other processes from training the run at `path`; a lock dies with its process.
+def _read_into(
+    draft: Path,
+    path: Path,
+    books: Sequence[str | Path],
+    options: TrainingOptions,
+    known: Tokenizer | None,
+    quiet: bool,
+) -> Run:
+    """Make a run in the folder `draft`, from what was prepared at `path` if possible."""
+    folder = draft / CORPUS
+    folder.mkdir()
+    prepared = None if known else _copy_prepared(path, books, options.reading, folder)
+    prepared = prepared or prepare_corpus(books, folder, options.reading, known, quiet)
+    facts = {item.name: getattr(prepared, item.name) for item in fields(Prepared)}
+    settings = options.resolve(prepared.tokens)
+    run = Run(path=draft, settings=settings, **facts | {"books": list(map(display_name, books))})
+    run.write_config()
+    run.write_tokenizer()
+    flush_folder(folder)
+    return run
 
-    The lock lies in the run's folder, or in `folder` while that is not there yet. Raises
-    RunError where another process holds it.
-    """
-    from filelock import FileLock, Timeout  # long to import, wanted for training alone
 
-    lock = FileLock((folder or path) / LOCK, timeout=0)
-    with writing(path):
-        try:
-            lock.acquire()
-        except Timeout:
-            raise RunError(
-                f"{path} is being trained by another process; wait for it, or choose another --out"
-            ) from None
+def _copy_prepared(
+    path: Path, books: Sequence[str | Path], options: ReadingOptions, folder: Path
+) -> Prepared | None:
+    """Copy the corpus of the run at `path` into `folder`, if it comes from the same books."""
     try:
-        yield
-    finally:
-        lock.release()
-
-
-@contextmanager
-def _draft_of(path: Path) -> Iterator[Path]:
-    """Give an empty folder beside `path`, to make a run in; nothing of it stays."""
-    draft = _beside(path, NEW)
-    missing = [parent for parent in draft.parents if not parent.exists()]
-    try:
-        if draft.is_symlink():  # none of ours
-            draft.unlink()
-        draft.mkdir(parents=True, exist_ok=True)
-        with locked(path, draft):
-            ours = draft.stat()
-            try:
-                _clear(draft)  # a process that was killed may have left it
-                _undo_half_a_replacement(path)
-                yield draft
-            finally:
-                _undo_half_a_replacement(path)
-                with suppress(OSError):  # renamed, and perhaps another's by now
-                    if os.path.samestat(ours, draft.stat()):
-                        _remove(draft)
-    finally:
-        for parent in missing:
-            with suppress(OSError):  # it is used by now
-                parent.rmdir()
-
-
-def _beside(path: Path, ending: str) -> Path:
-    try:
-        path = path.resolve()
-        return path.with_name(f".textgen-{path.name}{ending}")
-    except (RuntimeError, ValueError):  # links in a circle; the root
-        raise RunError(f"{path} is no place for a run; choose another --out") from None
-
-
-def _remove(folder: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-def _clear(draft: Path) -> None:
-    for left in draft.iterdir():
-        if left.is_dir() and not left.is_symlink():
-            shutil.rmtree(left)
-        elif left.name != LOCK:
-            left.unlink()
-
-
-def _replace(path: Path, new: Path) -> None:
-    """Move the folder `new` to `path`, and what is there out of the way before.
-
-    Where that ends half done, `_undo_half_a_replacement` mends it.
-    """
-    path, old = path.resolve(), _beside(path, _OLD)
-    if not path.exists():
-        new.rename(path)
-    else:
-        with locked(path):
-            _remove(old)
-            path.rename(old)
-            new.rename(path)
-    flush_folder(path.parent)
-    _remove(old)
-
-
-def _undo_half_a_replacement(path: Path) -> None:
-    """Bring back the older run, if a process was ended before the new one took its place."""
-    old = _beside(path, _OLD)
-    if old.is_dir() and not old.is_symlink() and not path.exists():
-        old.rename(path.resolve())
-
-
-def _refuse_to_overwrite(path: Path, force: bool) -> None:
-    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
-        return
-    try:
-        begun = Run.open(path).is_begun
+        run = Run.open(path)
+        if run.corpus_key is None or run.corpus_key != corpus_key_of(books, options):
+            return None
+        run.corpus()  # raises RunError if it is damaged
     except RunError:
-        raise RunError(
-            f"{path} is there already and is no run to replace; choose another --out"
-        ) from None
-    if begun and not force:
-        raise RunError(
-            f"{path} holds a run already; go on with it by --resume, replace it by --force, "
-            "or choose another --out"
+        return None
+    for name in CORPUS_FILES:
+        shutil.copyfile(run.path / CORPUS / name, folder / name)
+    return run
+
+
+def _has_books(run: Run, books: Sequence[str | Path]) -> bool:
+    options = run.settings.reading
+    if run.corpus_key and run.corpus_key == corpus_key_of(books, options):
+        return True
+    with writing(run.path), draft_of(run.path) as draft:
+        found = prepare_corpus(books, draft, options, run.tokenizer)
+        return found.corpus_digest == run.corpus().digest()
+
+
+def _check_length(tokens: int, settings: TrainingSettings) -> None:
+    """Raise BookError if a text leaves too little to train on, or to validate on."""
+    validation = settings.reading.validation
+    training = training_length(tokens, validation)
+    streams, steps = settings.batch_size, settings.chunk_length
+    if training <= streams * steps:
+        raise BookError(
+            f"{training} of {tokens} tokens to train on are too few for {streams} streams of "
+            f"{steps} steps; "
+            + (
+                f"lower --batch-size to {(training - 1) // steps} or less"
+                if training > steps
+                else f"lower --batch-size to 1 and --chunk-length to {training - 1} or less"
+                if training > 1
+                else "give a longer text"
+            )
         )
-    found = {p.name.removesuffix(NEW) for p in path.iterdir()} - set(FILES)
-    if (path / CORPUS).is_dir():
-        found |= {f"{CORPUS}/{p.name}" for p in (path / CORPUS).iterdir()} - {
-            f"{CORPUS}/{name}" for name in corpus.FILES
-        }
-    if strange := sorted(found):
-        raise RunError(
-            f"{path} holds {strange[0]}, which is no part of a run and would be lost; "
-            "move it, or choose another --out"
+    if validation and tokens - training <= 1:
+        raise BookError(
+            f"--validation {validation} leaves {tokens - training} of {tokens} tokens, which is "
+            "nothing to validate on; raise it, or give 0 to train on all"
         )

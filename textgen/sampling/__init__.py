@@ -1,1 +1,1 @@
-"""Stage 3: from weights and a prompt to text. NumPy alone."""
+"""Stage 3: from weights and a prompt to text. NumPy only."""

@@ -1,46 +1,62 @@
-"""What changes a distribution before a token is drawn: pure functions on logits, (..., V).
+"""Filters, which change the distribution before a token is drawn.
 
-A token that is ruled out gets the logit -inf; at least one token always stays in. Where
-tokens are tied, those with lower ids go first.
+They are pure functions on logits, (..., V). A token that is ruled out gets the logit -inf; at least
+one token always remains. Of tied tokens, those with lower ids come first.
 """
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from textgen.options.training import SamplingOptions
+from textgen.options.sampling import SamplingOptions
 
 Logits: TypeAlias = NDArray[np.floating[Any]]
 Mask: TypeAlias = NDArray[np.bool_]
 
+_LEAST_TEMPERATURE = 1e-300  # smaller ones rule out every token that is not tied, too
 
-def distribution(
-    logits: Logits,
-    options: SamplingOptions,
-    position: int = 0,
-    banned: Sequence[int] = (),
-    seen: Mask | None = None,
-) -> NDArray[np.float64]:
-    """Return the weights, (..., V), that the token at `position` is drawn by, the largest 1.
 
-    In this order: banned tokens, repetition penalty for tokens seen, temperature, top-k,
-    top-p, min-p. `banned` are ids, `seen` is a mask, (..., V).
+@dataclass(frozen=True)
+class Filter:
+    """All filters but the temperature, in this order.
+
+    Banned tokens, repetition penalty, temperature, top-k, top-p, min-p.
     """
-    logits = logits.astype(np.float64)
-    if banned:
-        logits[..., list(banned)] = -np.inf
-    if options.repetition_penalty != 1 and seen is not None:
-        logits = repetition_penalty(logits, seen, options.repetition_penalty)
-    logits = temperature(logits, options.temperature.at(position, options.length))
-    if options.top_k is not None:
-        logits = top_k(logits, options.top_k)
-    if options.top_p is not None:
-        logits = top_p(logits, options.top_p)
-    if options.min_p is not None:
-        logits = min_p(logits, options.min_p)
-    return np.exp(logits, out=logits)
+
+    banned: tuple[int, ...] = ()
+    repetition_penalty: float = 1.0
+    top_k: int | None = None
+    top_p: float | None = None
+    min_p: float | None = None
+
+    @classmethod
+    def of(cls, options: SamplingOptions, banned: tuple[int, ...] = ()) -> "Filter":
+        return cls(banned, options.repetition_penalty, options.top_k, options.top_p, options.min_p)
+
+    def weights(
+        self, logits: Logits, temperature: float | NDArray[np.float64], seen: Mask | None = None
+    ) -> NDArray[np.float64]:
+        """Return the weights, (..., V), to draw a token by; the largest is 1.
+
+        Args:
+            temperature: one for all, or one for each row, (..., 1).
+            seen: (..., V), the tokens that the repetition penalty is for.
+        """
+        logits = logits.astype(np.float64)
+        if self.banned:
+            logits[..., list(self.banned)] = -np.inf
+        if self.repetition_penalty != 1 and seen is not None:
+            logits = repetition_penalty(logits, seen, self.repetition_penalty)
+        logits = apply_temperature(logits, temperature)
+        if self.top_k is not None:
+            logits = top_k(logits, self.top_k)
+        if self.top_p is not None:
+            logits = top_p(logits, self.top_p)
+        if self.min_p is not None:
+            logits = min_p(logits, self.min_p)
+        return np.exp(logits, out=logits)
 
 
 def softmax(logits: Logits) -> NDArray[np.floating[Any]]:
@@ -54,19 +70,26 @@ def log_softmax(logits: Logits) -> Logits:
 
 
 def repetition_penalty(logits: Logits, seen: Mask, penalty: float) -> Logits:
-    """Divide the positive logits of tokens in `seen` by `penalty`, multiply the negative.
+    """Divide the positive logits of tokens in `seen` by `penalty`, multiply the negative ones.
 
     Keskar et al. (2019), "CTRL".
     """
     return np.where(seen, np.where(logits > 0, logits / penalty, logits * penalty), logits)
 
 
-def temperature(logits: Logits, value: float) -> Logits:
-    """Divide by the temperature, the largest moved to 0; at 0 only the likeliest token stays."""
-    logits = logits - logits.max(-1, keepdims=True)
+def apply_temperature(logits: Logits, value: float | NDArray[np.float64]) -> Logits:
+    """Divide by the temperature, with the largest logit moved to 0.
+
+    At 0 only the likeliest token remains. `value` is one for all or one for each row, (..., 1).
+    """
+    logits = logits - np.maximum.reduce(logits, axis=-1, keepdims=True)  # `max` takes twice as long
+    if isinstance(value, np.ndarray):
+        greedy = value == 0
+        scaled = logits / np.maximum(value, _LEAST_TEMPERATURE)
+        return np.where(greedy, top_k(logits, 1), scaled) if greedy.any() else scaled
     if value == 0:
         return top_k(logits, 1)
-    logits /= max(value, 1e-300)  # below that every difference is out of reach anyway
+    logits /= max(value, _LEAST_TEMPERATURE)
     return logits
 
 
@@ -79,7 +102,7 @@ def top_k(logits: Logits, k: int) -> Logits:
 
 
 def top_p(logits: Logits, p: float) -> Logits:
-    """Keep the fewest likeliest tokens whose probabilities add up to `p` or more.
+    """Keep the fewest of the likeliest tokens whose probabilities add up to `p` or more.
 
     Holtzman et al. (2020), "The Curious Case of Neural Text Degeneration".
     """
@@ -96,7 +119,18 @@ def min_p(logits: Logits, p: float) -> Logits:
 
 
 def _at_least(logits: Logits, threshold: Logits, count: Any) -> Logits:
-    """Keep the `count` logits that are at least `threshold`, the first of those that equal it."""
+    """Keep `count` logits: those above `threshold`, and the first of those equal to it."""
     above, equal = logits > threshold, logits == threshold
     room = count - above.sum(-1, keepdims=True)
     return np.where(above | (equal & (np.cumsum(equal, axis=-1) <= room)), logits, -np.inf)
+
+
+def draw(weights: NDArray[np.float64], numbers: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Draw an index in each row, (B,), with probabilities in proportion to its weights, (B, V).
+
+    `numbers`, (B,), are random and uniform from 0 to below 1.
+    """
+    cumulative = np.add.accumulate(weights, axis=-1)
+    # Slightly less than 1, so that the product is certainly below the sum.
+    points = numbers * (1 - 2**-52) * cumulative[:, -1]
+    return (cumulative > points[:, None]).argmax(axis=-1)

@@ -1,108 +1,187 @@
-"""The trained network in NumPy: faster at one stream than a framework, and there at once."""
+"""The network as it generates: in NumPy, which starts at once and is fast for single steps."""
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from textgen.options.training import TrainingOptions
+from textgen.options.architecture import Architecture
 from textgen.preprocess.tokenizers import Ids
-from textgen.runs.folder import Arrays
+from textgen.runs.files import Arrays
+from textgen.sampling.filters import Logits
 
 Array = NDArray[np.float32]
-State = list[tuple[Array, Array]]
+NumpyState = list[tuple[Array, Array]]
 
 _HALF = np.float32(0.5)
-_TABLE_LIMIT = 4096  # tokens; a larger vocabulary is projected as its tokens come
+_LARGEST_TABLE = 4096  # tokens; a larger vocabulary is projected one token at a time
+_FEW_ROWS = 12  # up to so many, products row by row are faster than one product for all
 
 
-class Network:
-    """Embedding -> recurrent layers -> logits; T steps, B rows, U units, V tokens.
+class Network(Protocol):
+    """What generation and evaluation need of a network; T steps, B rows, V tokens.
 
-    What a layer's output is multiplied with next is known before the next token is: its own
-    recurrent kernel, and the kernel of the layer above. So both are one product, and the state
-    of a layer is what came of it for the next step, (B, gates), beside its memory, (B, U).
-
-    State is a value: a call returns the state to go on with and leaves the one it was given as
-    it was, so a state that is kept can be gone back to.
+    The state is a value: calls return the state after them, and never change the one they are
+    given.
     """
 
-    def __init__(self, options: TrainingOptions, weights: Arrays) -> None:
-        self._units = options.units
-        layer_type = _LSTM if options.cell == "lstm" else _GRU
+    def zero_state(self, rows: int) -> Any:
+        """Return the state at the start of a text."""
+
+    def take(self, state: Any, rows: Sequence[int]) -> Any:
+        """Return the state of these rows, each as often as it is named."""
+
+    def join(self, states: Sequence[Any]) -> Any:
+        """Return the states as one, row after row."""
+
+    def step(self, tokens: Ids, state: Any, alone: int = 0) -> tuple[Logits, Any]:
+        """Return the logits after one token in each row, (B,), as (B, V), and the state.
+
+        Products of many rows may round differently from those of one. The results for the first
+        `alone` rows do not depend on the other rows.
+        """
+
+    def forward(self, tokens: Ids, state: Any) -> tuple[Any, Any]:
+        """Return what `logits` needs, for each of the tokens, (T, B), and the state."""
+
+    def logits(self, hidden: Any) -> Logits:
+        """Return the logits after each token, (T, B, V)."""
+
+
+class LayerTrace(NamedTuple):
+    """What happened in a layer at every step; each array is (T, B, U)."""
+
+    hidden: Array  # h
+    memory: Array | None  # c; None for a GRU
+    gates: dict[str, Array]  # by Keras's names: i, f, c, o of an LSTM; z, r, h of a GRU
+
+
+class NumpyNetwork:
+    """Embedding -> recurrent layers -> logits; T steps, B rows, U units of a layer, V tokens.
+
+    The output of a layer is multiplied by two kernels: its own recurrent kernel, for the next
+    step, and the kernel of the layer above. These are one product. So the state of a layer is its
+    recurrent product for the next step, (B, gates), and its memory, (B, U).
+    """
+
+    def __init__(self, architecture: Architecture, weights: Arrays) -> None:
+        self._units = architecture.units
+        layer_type = _LSTM if architecture.cell == "lstm" else _GRU
         self._layers: list[_LSTM | _GRU] = []
-        scale = np.float32(1)  # of the inputs, to be folded into the kernel that they meet
-        for i in range(options.layers):
+        scale = np.float32(1)  # of the inputs of a layer, folded into its kernel
+        for i in range(architecture.layers):
             kernel, recurrent_kernel, bias = (
                 weights[f"layers.{i}.{part}"] for part in ("kernel", "recurrent_kernel", "bias")
             )
             self._layers.append(layer_type(kernel * scale, recurrent_kernel, bias))
             scale = layer_type.scale
-        output = weights["embedding"].T if options.tie else weights["output.kernel"]
+        output = weights["embedding"].T if architecture.tie else weights["output.kernel"]
         above = [(layer.kernel, layer.bias) for layer in self._layers[1:]]
         above.append((output * scale, weights["output.bias"]))
         self._kernels, self._biases = [], []
         for layer, (kernel, bias) in zip(self._layers, above, strict=True):
             both = np.concatenate([layer.recurrent_kernel, kernel], axis=1)
-            self._kernels.append(np.asfortranarray(both))  # a fifth faster at one row
+            self._kernels.append(np.asfortranarray(both))  # a fifth faster for one row
             self._biases.append(np.concatenate([layer.recurrent_bias, bias]))
         self._embedding = weights["embedding"]
-        self._table: Array | None = None  # what the first layer makes of each token
-        if len(self._embedding) <= _TABLE_LIMIT:
+        self._table: Array | None = None  # the first layer's projection of each token
+        if len(self._embedding) <= _LARGEST_TABLE:
             self._table = self._layers[0].project(self._embedding)
 
-    def zero_state(self, rows: int) -> State:
-        """The state at the start of a text."""
-        memory = np.zeros((rows, self._units), np.float32)
-        return [(np.tile(layer.recurrent_bias, (rows, 1)), memory) for layer in self._layers]
+    def zero_state(self, rows: int) -> NumpyState:
+        return [
+            (np.tile(layer.recurrent_bias, (rows, 1)), np.zeros((rows, units), np.float32))
+            for layer, units in zip(self._layers, self._units, strict=True)
+        ]
 
-    def rows(self, state: State, rows: Sequence[int]) -> State:
-        """Return the state of these rows, each as often as it is named."""
+    def take(self, state: NumpyState, rows: Sequence[int]) -> NumpyState:
         return [(recurrent[rows], memory[rows]) for recurrent, memory in state]
 
-    def step(self, tokens: Ids, state: State) -> tuple[Array, State]:
-        """Return the logits after one token in each row, (B,), as (B, V), and the state."""
+    def join(self, states: Sequence[NumpyState]) -> NumpyState:
+        return [
+            (np.concatenate([part[0] for part in layer]), np.concatenate([p[1] for p in layer]))
+            for layer in zip(*states, strict=True)
+        ]
+
+    def step(self, tokens: Ids, state: NumpyState, alone: int = 0) -> tuple[Array, NumpyState]:
         inputs, state_after = self._projected(tokens), []
         for layer, kernel, bias, (recurrent, memory) in zip(
             self._layers, self._kernels, self._biases, state, strict=True
         ):
             h, memory = layer.advance(inputs, recurrent, memory)
-            product = h @ kernel
+            product = _multiply_rows(h, kernel, alone)
             product += bias
             state_after.append((product[:, : layer.width], memory))
             inputs = product[:, layer.width :]
         return inputs, state_after
 
-    def forward(self, tokens: Ids, state: State) -> tuple[Array, State]:
-        """Return what `logits` makes logits of, for each of (T, B) tokens, and the state.
-
-        The inputs of each layer are projected at all steps in one product.
-        """
-        inputs, state_after = self._projected(tokens), []
-        hidden = np.empty((*tokens.shape, self._units), np.float32)
+    def forward(self, tokens: Ids, state: NumpyState) -> tuple[Array, NumpyState]:
+        """Return the last layer's output (scaled by `scale`), (T, B, U), and the state."""
+        hidden, state_after = np.empty(0, np.float32), []
         for number, (layer, (recurrent, memory)) in enumerate(
             zip(self._layers, state, strict=True)
         ):
-            if number:
-                inputs = layer.project(hidden)
+            inputs = layer.project(hidden) if number else self._projected(tokens)
+            hidden = np.empty((*tokens.shape, self._units[number]), np.float32)
             for t, projected in enumerate(inputs):
                 hidden[t], memory = layer.advance(projected, recurrent, memory)
-                recurrent = hidden[t] @ layer.recurrent_kernel
-                recurrent += layer.recurrent_bias
+                recurrent = layer.recur(hidden[t])
             state_after.append((recurrent, memory))
         return hidden, state_after
 
     def logits(self, hidden: Array) -> Array:
-        """Return the logits, (..., V), that the last layer's outputs, (..., U), lead to."""
         width = self._layers[-1].width
         return hidden @ self._kernels[-1][:, width:] + self._biases[-1][width:]
 
+    def trace(self, tokens: Ids, state: NumpyState) -> tuple[list[LayerTrace], NumpyState]:
+        """Return what happens in each layer while it reads tokens, (T, B), and the state.
+
+        Takes about twice the time of `forward`, and memory for all gates.
+        """
+        hidden, traces, state_after = np.empty(0, np.float32), list[LayerTrace](), []
+        for number, (layer, (recurrent, memory)) in enumerate(
+            zip(self._layers, state, strict=True)
+        ):
+            inputs = layer.project(hidden) if number else self._projected(tokens)
+            hidden = np.empty((*tokens.shape, self._units[number]), np.float32)
+            memories, gates = np.empty_like(hidden), list[dict[str, Array]]()
+            for t, projected in enumerate(inputs):
+                activations = layer.activate(projected, recurrent)
+                gates.append(layer.gates(activations))
+                hidden[t], memory = layer.update(activations, memory)
+                memories[t] = memory
+                recurrent = layer.recur(hidden[t])
+            state_after.append((recurrent, memory))
+            traces.append(
+                LayerTrace(
+                    hidden * layer.scale,
+                    memories if layer.has_memory else None,
+                    {name: np.stack([step[name] for step in gates]) for name in gates[0]},
+                )
+            )
+        return traces, state_after
+
     def _projected(self, tokens: Ids) -> Array:
-        """What the first layer makes of tokens, (...), as (..., gates)."""
+        """Return the first layer's projection of tokens, (...), as (..., gates)."""
         if self._table is None:
             return self._layers[0].project(self._embedding[tokens])
-        return self._table[tokens]
+        return self._table.take(tokens, axis=0)
+
+
+def _multiply_rows(h: Array, kernel: Array, alone: int) -> Array:
+    """Multiply (B, U) by (U, W); the first `alone` rows, or all of few, one by one."""
+    rows = len(h)
+    if rows == 1:
+        return h @ kernel
+    if rows <= _FEW_ROWS or alone == rows:
+        return (h[:, None] @ kernel)[:, 0]
+    if not alone:
+        return h @ kernel
+    product = np.empty((rows, kernel.shape[1]), np.float32)
+    np.matmul(h[:alone, None], kernel, out=product[:alone, None])
+    np.matmul(h[alone:], kernel, out=product[alone:])
+    return product
 
 
 class _Layer:
@@ -110,23 +189,28 @@ class _Layer:
 
     kernel: Array  # (inputs, width)
     bias: Array  # (width,)
-    scale: ClassVar[np.float32]  # what h is to be multiplied with
+    scale: ClassVar[np.float32]  # what the outputs must be multiplied by to give h
+    has_memory: ClassVar[bool]
     recurrent_kernel: Array  # (U, width)
     recurrent_bias: Array  # (width,)
-
-    @property
-    def width(self) -> int:
-        return len(self.bias)
+    width: int
 
     def project(self, inputs: Array) -> Array:
         """(..., inputs) -> (..., width)"""
         return inputs @ self.kernel + self.bias
 
+    def recur(self, h: Array) -> Array:
+        """Return the recurrent part of the next step's gates, (B, width)."""
+        recurrent = h @ self.recurrent_kernel
+        recurrent += self.recurrent_bias
+        return recurrent
+
 
 class _LSTM(_Layer):
-    """Gates i, f, c, o as Keras keeps them, all but c halved: see `advance`."""
+    """Gates i, f, c, o in Keras's order; their weights are halved, but for c: see `activate`."""
 
     scale = np.float32(0.5)
+    has_memory = True
 
     def __init__(self, kernel: Array, recurrent_kernel: Array, bias: Array) -> None:
         self._units = units = len(recurrent_kernel)
@@ -135,16 +219,27 @@ class _LSTM(_Layer):
         self.bias = bias * halves
         self.recurrent_kernel = recurrent_kernel * halves * self.scale
         self.recurrent_bias = np.zeros_like(bias)
+        self.width = len(bias)
 
     def advance(self, projected: Array, recurrent: Array, c: Array) -> tuple[Array, Array]:
-        """Return 2 h and c after a step, (B, U), from both parts of the gates, (B, 4U), and c.
+        """Return 2 h and c after a step, each (B, U).
 
-        As sigmoid(x) = (1 + tanh(x / 2)) / 2, one tanh serves all gates:
-        2 c' = (1 + f) c + (1 + i) g and 2 h = (1 + o) tanh(c').
+        Both parts of the gates are (B, 4U).
+        """
+        return self.update(self.activate(projected, recurrent), c)
+
+    def activate(self, projected: Array, recurrent: Array) -> Any:
+        """Return 2 i - 1, 2 f - 1, g and 2 o - 1, (4, B, U).
+
+        As sigmoid(x) = (1 + tanh(x / 2)) / 2, one tanh serves all gates.
         """
         gates = projected + recurrent
         np.tanh(gates, out=gates)
-        i, f, g, o = gates.reshape(len(gates), 4, self._units).swapaxes(0, 1)
+        return gates.reshape(len(gates), 4, self._units).swapaxes(0, 1)
+
+    def update(self, activations: Any, c: Array) -> tuple[Array, Array]:
+        """2 c' = (1 + f) c + (1 + i) g and 2 h = (1 + o) tanh(c'), with f, i, o as activated."""
+        i, f, g, o = activations
         after = f * c
         after += c
         new = i * g
@@ -156,11 +251,17 @@ class _LSTM(_Layer):
         h += bounded
         return h, after
 
+    def gates(self, activations: Any) -> dict[str, Array]:
+        """Return the gates by Keras's names, each (B, U)."""
+        i, f, g, o = activations
+        return {"i": (1 + i) / 2, "f": (1 + f) / 2, "c": g, "o": (1 + o) / 2}
+
 
 class _GRU(_Layer):
-    """Gates z, r, h as Keras keeps them, the first two halved: see `_LSTM.advance`."""
+    """Gates z, r, h in Keras's order; the weights of z and r are halved, as for an LSTM."""
 
     scale = np.float32(1)
+    has_memory = False
 
     def __init__(self, kernel: Array, recurrent_kernel: Array, bias: Array) -> None:
         self._units = units = len(recurrent_kernel)
@@ -168,9 +269,14 @@ class _GRU(_Layer):
         self.kernel = kernel * halves
         self.recurrent_kernel = recurrent_kernel * halves
         self.bias, self.recurrent_bias = bias * halves
+        self.width = len(self.bias)
 
     def advance(self, projected: Array, recurrent: Array, h: Array) -> tuple[Array, Array]:
-        """Return h after a step, (B, U), twice, from both parts of the gates, (B, 3U), and h."""
+        """Return h after a step, (B, U), twice; both parts of the gates are (B, 3U)."""
+        return self.update(self.activate(projected, recurrent), h)
+
+    def activate(self, projected: Array, recurrent: Array) -> Any:
+        """Return z and r, (B, 2U), and the candidate, (B, U)."""
         both = 2 * self._units
         sigmoids = projected[:, :both] + recurrent[:, :both]
         np.tanh(sigmoids, out=sigmoids)
@@ -179,7 +285,17 @@ class _GRU(_Layer):
         g = sigmoids[:, self._units :] * recurrent[:, both:]
         g += projected[:, both:]
         np.tanh(g, out=g)
-        h = h - g  # z h + (1 - z) g = g + z (h - g)
+        return sigmoids, g
+
+    def update(self, activations: Any, h: Array) -> tuple[Array, Array]:
+        """h' = z h + (1 - z) g = g + z (h - g)"""
+        sigmoids, g = activations
+        h = h - g
         h *= sigmoids[:, : self._units]
         h += g
         return h, h
+
+    def gates(self, activations: Any) -> dict[str, Array]:
+        """Return the gates by Keras's names, each (B, U)."""
+        sigmoids, g = activations
+        return {"z": sigmoids[:, : self._units], "r": sigmoids[:, self._units :], "h": g}

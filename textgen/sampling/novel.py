@@ -1,4 +1,4 @@
-"""Keeping a text from copying: has this stood in the training text?"""
+"""Novel text: whether a stretch of characters occurs in the training text."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,13 +8,13 @@ from numpy.typing import NDArray
 
 from textgen.preprocess.tokenizers import code_points
 
-_BASE = 0x9E3779B97F4A7C15  # odd, so that multiplying by it loses nothing
+_BASE = 0x9E3779B97F4A7C15  # odd, so that multiplying by it is invertible
 
 
 class Guard:
-    """Knows every stretch of `length` characters of some texts, by a hash of 64 bits each.
+    """Knows every stretch of `length` characters of some texts, by a 64-bit hash of each.
 
-    Should a stretch have the hash of another, it is avoided for nothing.
+    A hash collision only rules out one extra token.
     """
 
     def __init__(self, texts: Sequence[str], length: int) -> None:
@@ -23,11 +23,11 @@ class Guard:
         self._known.sort()
 
     def tail(self, text: str) -> str:
-        """What of the end of `text` can yet be part of a copy."""
+        """Return the end of `text` that can still be part of a copy."""
         return text[-(self.length - 1) :]
 
     def copies(self, text: str, piece: str) -> bool:
-        """Whether `piece`, put after `text`, would complete a stretch that is known."""
+        """Return whether `piece`, appended to `text`, completes a known stretch."""
         found = _hashes(code_points(self.tail(text) + piece), self.length)
         if not len(found) or not len(self._known):
             return False
@@ -38,7 +38,7 @@ class Guard:
 def _hashes(codes: NDArray[Any], length: int) -> NDArray[np.uint64]:
     """Hash every stretch of `length` code points: as a polynomial, modulo 2 ** 64.
 
-    A stretch's hash is made of its two halves' hashes, and so on down to single characters.
+    The hash of a stretch is computed from those of its two halves, down to single characters.
     """
     if len(codes) < length:
         return np.empty(0, np.uint64)

@@ -1,12 +1,16 @@
-"""A text that a person and a network write together, token by token, forth and back."""
+"""A text that a user and a network write together, token by token, with steps back."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from textgen.sampling.engine import Primed, Seen, draw
-from textgen.sampling.filters import Logits
+from textgen.preprocess.tokenizers import Tokenizer
+from textgen.sampling.filters import Filter, Logits, draw
+from textgen.sampling.network import Network
+from textgen.sampling.prompt import Request
+from textgen.sampling.seen import SeenTokens
 
 
 class Likely(NamedTuple):
@@ -18,40 +22,50 @@ class Likely(NamedTuple):
 
 
 class _Position(NamedTuple):
-    """Where the text stands after a token; going back is going back to one of these."""
+    """Where the text stands after some tokens; going back returns to one of these."""
 
-    tokens: tuple[int, ...]  # that brought it here: several where a text was typed
-    typed: str | None  # that text, which may have words that no token stands for
+    tokens: tuple[int, ...]  # that led here; several if a text was typed
+    typed: str | None  # that text; it may have words without a token
     logits: Logits  # (1, V)
     state: Any
 
 
 class Writer:
-    """The text so far, and the network's state after every step that led to it."""
+    """The text so far, and the network's state after every step."""
 
-    def __init__(self, primed: Primed, rng: np.random.Generator, prompt: str = "") -> None:
-        """`prompt` is the text that `primed` has read, if it is to be shown."""
-        self._primed = primed
+    def __init__(
+        self,
+        network: Network,
+        tokenizer: Tokenizer,
+        request: Request,
+        rng: np.random.Generator,
+        prompt: str = "",
+    ) -> None:
+        """`prompt` is the prompt of the request as text, if it is part of the text."""
+        self._network = network
+        self._tokenizer = tokenizer
+        self._request = request
+        self._filter = Filter.of(request.options, request.banned)
         self._rng = rng
         self._prompt = prompt
-        self._positions = [_Position((), None, primed.logits, primed.state)]
+        self._positions = [_Position((), None, *request.prompt.read())]
 
     @property
     def text(self) -> str:
-        """The prompt and all that follows."""
+        """The prompt and what follows it."""
         return self._prompt + self.added
 
     @property
     def added(self) -> str:
-        """All that follows the prompt."""
+        """What follows the prompt."""
         text, drawn = "", list[int]()
         for position in self._positions:
             if position.typed is None:
-                drawn += position.tokens  # bytes make sense together alone
+                drawn += position.tokens  # several bytes may make one character
             else:
-                text += self._primed.tokenizer.decode(drawn) + position.typed
+                text += self._tokenizer.decode(drawn) + position.typed
                 drawn = []
-        return (text + self._primed.tokenizer.decode(drawn)).removeprefix(self._primed.ahead)
+        return (text + self._tokenizer.decode(drawn)).removeprefix(self._request.prompt.ahead)
 
     def likeliest(self, count: int) -> list[Likely]:
         """Return the `count` likeliest next tokens, by the filtered distribution."""
@@ -59,44 +73,49 @@ class Writer:
         order = np.argsort(-weights, kind="stable")[:count]
         shares = weights / weights.sum()
         return [
-            Likely(int(token), self._primed.tokenizer.decode([int(token)]), float(shares[token]))
+            Likely(int(token), self._tokenizer.decode([int(token)]), float(shares[token]))
             for token in order
             if shares[token] > 0
         ]
 
     def choose(self, token: int) -> None:
-        """Go on with a token."""
-        self._go_on([token])
+        """Append a token."""
+        self._append([token])
 
     def type(self, text: str) -> None:
-        """Go on with a text of one's own; raises VocabularyError for unknown characters."""
-        whole = text if len(self._positions) > 1 else self._primed.ahead + text
-        ids = self._primed.tokenizer.encode(whole).tolist()
+        """Append a text; raise VocabularyError if it has unknown characters."""
+        whole = text if len(self._positions) > 1 else self._request.prompt.ahead + text
+        ids = self._tokenizer.encode(whole).tolist()
         if text:
-            self._go_on(ids, whole)
+            self._append(ids, whole)
 
     def draw(self) -> None:
-        """Let the network go on by a token."""
-        self._go_on([int(draw(self._weights()[None], self._rng.random(1))[0])])
+        """Append a token that the network draws."""
+        self._append([int(draw(self._weights()[None], self._rng.random(1))[0])])
 
     def back(self) -> bool:
-        """Take the last step back; return whether there was one."""
+        """Undo the last step; return whether there was one."""
         if len(self._positions) == 1:
             return False
         self._positions.pop()
         return True
 
-    def _go_on(self, tokens: Sequence[int], typed: str | None = None) -> None:
+    def _append(self, tokens: Sequence[int], typed: str | None = None) -> None:
         state = self._positions[-1].state
         for token in tokens:
-            logits, state = self._primed.network.step(np.array([token]), state)
+            logits, state = self._network.step(np.array([token]), state)
         self._positions.append(_Position(tuple(tokens), typed, logits, state))
 
     def _tokens(self) -> list[int]:
         return [token for position in self._positions for token in position.tokens]
 
-    def _weights(self) -> Any:
-        tokens = np.array(self._tokens(), np.int64)
-        logits = self._positions[-1].logits
-        seen = Seen(np.append(self._primed.prompt, tokens), self._primed)
-        return self._primed.distribution(logits, len(tokens), seen.mask)[0]
+    def _weights(self) -> NDArray[np.float64]:
+        """Return the weights of the next token, (V,)."""
+        tokens, logits = self._tokens(), self._positions[-1].logits
+        options, mask = self._request.options, None
+        if options.repetition_penalty != 1:
+            seen = SeenTokens(logits.shape[-1], options.repeat_last_n)
+            seen.join(np.append(self._request.prompt.ids, np.array(tokens, np.int64)))
+            mask = seen.mask
+        temperature = options.temperature.at(len(tokens), options.length)
+        return self._filter.weights(logits, temperature, mask)[0]

@@ -1,4 +1,4 @@
-"""What this machine's processor offers to training."""
+"""The processor of this machine: how many cores, and whether it multiplies bfloat16."""
 
 import os
 from functools import cache
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def cores() -> int:
-    """Cores this process may use."""
+    """Return the number of cores this process may use."""
     if hasattr(os, "sched_getaffinity"):  # Linux
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -14,7 +14,10 @@ def cores() -> int:
 
 @cache
 def has_bfloat16() -> bool:
-    """Whether the processor multiplies bfloat16 in hardware; False where nothing tells."""
+    """Return whether the processor has bfloat16 instructions; False if that cannot be found out.
+
+    Only Linux lists the instructions, in /proc/cpuinfo.
+    """
     try:
         words = set(Path("/proc/cpuinfo").read_text("ascii", "replace").split())
     except OSError:

@@ -1,9 +1,9 @@
-"""Which tokens the softmax is over while training with a large vocabulary.
+"""Sampled softmax: which tokens the softmax is over while training with a large vocabulary.
 
-The normaliser of the softmax is estimated without bias: the most frequent tokens and the right
-ones of the batch are counted in full, and a uniform draw from all others stands for them, each
-weighted with how many it stands for. After Jean, Cho, Memisevic and Bengio (2015), where the
-draw is weighted by frequency instead.
+The normaliser of the softmax is estimated without bias. The most frequent tokens and the targets
+of the batch are counted in full. A uniform sample of all others stands for the rest, each token
+weighted with how many it stands for. After Jean, Cho, Memisevic and Bengio (2015), who sample by
+frequency instead.
 """
 
 from typing import NamedTuple
@@ -11,39 +11,68 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-LARGE = 20_000
-"""The largest vocabulary, in tokens, over which the softmax is computed in full."""
+from textgen.training.backend import tf
+from textgen.training.network import Weights
+from textgen.training.products import Tensor
 
-_FREQUENT = 4096  # tokens that are always candidates; ids are in the order of frequency
-_DRAWN = 4096  # candidates besides these and the right ones
+LARGEST_FULL_SOFTMAX = 20_000
+"""The largest vocabulary over which the softmax is computed in full."""
+
+_FREQUENT = 4096  # tokens that are always candidates; ids are ordered by frequency
+_SAMPLED = 4096  # candidates besides these and the targets
 
 
 class Candidates(NamedTuple):
-    """C tokens out of V, and how much each adds to its logit."""
+    """C of V tokens, and what is added to the logit of each."""
 
     ids: NDArray[np.int32]  # (C,)
-    places: NDArray[np.int32]  # (V,): where a token is among them; C for those that are not
+    places: NDArray[np.int32]  # (V,), of each token among the ids; C if it is not among them
     offsets: NDArray[np.float32]  # (C,)
 
 
-def draw(
+def choose_candidates(
     targets: NDArray[np.int32], size: int, rng: np.random.Generator
 ) -> tuple[Candidates, NDArray[np.int32]]:
-    """Choose candidates for `targets`, (T, B), out of a vocabulary of `size` tokens.
+    """Choose candidates for `targets`, (T, B), from a vocabulary of `size` tokens.
 
-    Returns them and the place of each target among them. Their number depends on the shape of
-    `targets` alone.
+    Returns them and the place of each target among them, (T, B). Their number depends on the shape
+    of `targets` only.
     """
     right = np.unique(targets)
     right = right[right >= _FREQUENT]
     others = size - _FREQUENT - len(right)
-    count = min(_DRAWN + targets.size, size - _FREQUENT) - len(right)
-    drawn = np.sort(rng.choice(others, count, replace=False, shuffle=False))
-    # The k-th of the others is an id that leaves the right ones out.
-    drawn += np.searchsorted(right - _FREQUENT - np.arange(len(right)), drawn, side="right")
-    ids = np.concatenate([np.arange(_FREQUENT), right, drawn + _FREQUENT])
+    count = min(_SAMPLED + targets.size, size - _FREQUENT) - len(right)
+    sampled = np.sort(rng.choice(others, count, replace=False, shuffle=False))
+    # From places among the others to ids, which skip the targets.
+    sampled += np.searchsorted(right - _FREQUENT - np.arange(len(right)), sampled, side="right")
+    ids = np.concatenate([np.arange(_FREQUENT), right, sampled + _FREQUENT])
     offsets = np.zeros(len(ids), np.float32)
     offsets[len(ids) - count :] = np.log(others / count) if count else 0
     places = np.full(size, len(ids), np.int32)
     places[ids] = np.arange(len(ids))
     return Candidates(ids.astype(np.int32), places, offsets), places[targets]
+
+
+def narrowed(weights: Weights, candidates: Candidates, tied: bool) -> Weights:
+    """Return the weights with the output reduced to the candidates."""
+    kernel = weights["embedding"] if tied else weights["output.kernel"]
+    return weights | {
+        "output.kernel": tf.gather(kernel, candidates.ids, axis=0 if tied else 1),
+        "output.bias": tf.gather(weights["output.bias"], candidates.ids) + candidates.offsets,
+    }
+
+
+def widened(
+    gradients: dict[str, list[Tensor]], candidates: Candidates, tied: bool
+) -> dict[str, list[Tensor]]:
+    """Return the gradients of the whole output, from those of `narrowed` weights."""
+
+    def full(name: str, axis: int) -> Tensor:
+        total = tf.add_n(gradients[name])
+        zero = tf.zeros_like(tf.gather(total, [0], axis=axis))
+        return tf.gather(tf.concat([total, zero], axis), candidates.places, axis=axis)
+
+    kernel, bias = full("output.kernel", 0 if tied else 1), full("output.bias", 0)
+    if tied:
+        return gradients | {"embedding": [*gradients["embedding"], kernel], "output.bias": [bias]}
+    return gradients | {"output.kernel": [kernel], "output.bias": [bias]}

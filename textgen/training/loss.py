@@ -1,13 +1,12 @@
-"""Cross-entropy over the vocabulary in blocks, so that memory does not grow with the batch."""
+"""Cross-entropy over the vocabulary, in blocks whose memory does not grow with the batch."""
 
 from collections.abc import Callable
 from typing import Any
 
-import tensorflow as tf
-
+from textgen.training.backend import tf
 from textgen.training.products import Tensor, multiply, multiply_over_rows
 
-_BLOCK = 1 << 24  # logits at once, at most: 64 MB
+_LOGITS_AT_ONCE = 1 << 24  # 64 MB
 
 
 def cross_entropy(
@@ -21,22 +20,22 @@ def cross_entropy(
 ) -> Tensor:
     """Return the cross-entropy of softmax(hidden @ kernel + bias) in nats, summed.
 
-    The gradient is computed along with the loss, block by block of rows; of the logits there
-    is never more than one block.
+    The gradient is computed along with the loss, in blocks of rows. There is never more than one
+    block of logits.
 
     Args:
         hidden: (N, U).
-        kernel: (U, V); (V, U) if tied: the embedding, whose transpose it then is.
+        kernel: (U, V), or the embedding, (V, U), if tied.
         bias: (V,).
-        targets: the right token of each row, (N,).
-        counts: (N,), true where a row counts.
+        targets: the next token of each row, (N,).
+        counts: (N,), whether a row counts.
         precision: of the products.
     """
 
     @tf.custom_gradient
     def run(hidden: Tensor, kernel: Tensor, bias: Tensor) -> tuple[Tensor, ...]:
         rows, size = len(hidden), len(bias)
-        blocks = _blocks(rows, size)
+        blocks = _block_count(rows, size)
         transposed = tf.transpose(kernel)
         forward, back = (transposed, kernel) if tied else (kernel, transposed)
 
@@ -78,7 +77,7 @@ def _over_blocks(
     rows: tuple[Tensor, ...],
     weights: tuple[Tensor, Tensor],
 ) -> tuple[Tensor, ...]:
-    """Call `block` with each block of the rows; add up what it gives, join the rows' gradient."""
+    """Call `block` with each block of rows; add up its results, but join the rows' gradients."""
     parts = [tf.reshape(x, (blocks, -1, *x.shape[1:])) for x in rows]
     dtype = rows[0].dtype
 
@@ -97,7 +96,7 @@ def _over_blocks(
     return total, tf.reshape(d_rows.stack(), rows[0].shape), *d_weights
 
 
-def _blocks(rows: int, size: int) -> int:
-    """The fewest equal blocks of rows whose logits are few enough."""
-    least = -(-rows * size // _BLOCK)
+def _block_count(rows: int, size: int) -> int:
+    """Return the smallest number of equal blocks whose logits are few enough."""
+    least = -(-rows * size // _LOGITS_AT_ONCE)
     return next(n for n in range(min(least, rows), rows + 1) if rows % n == 0)

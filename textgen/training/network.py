@@ -1,41 +1,50 @@
-"""The network that is trained: embedding -> recurrent layers -> logits, state in and state out."""
+"""The network as it is trained: embedding -> recurrent layers -> logits."""
 
+from collections.abc import Sequence
 from typing import TypeAlias
 
-import keras
 import numpy as np
-import tensorflow as tf
 from numpy.typing import NDArray
 
-from textgen.options.training import TrainingOptions
-from textgen.runs.folder import STATES, Arrays, weight_shapes
+from textgen.options.architecture import STATES, Architecture
+from textgen.runs.files import Arrays
+from textgen.training.backend import keras, tf
 from textgen.training.products import Tensor, look_up, product
-from textgen.training.recurrent import KerasLayer, State, gru, lstm
+from textgen.training.recurrent import KerasLayer, LayerState, gru, lstm
 
-States: TypeAlias = list[State]
+States: TypeAlias = list[LayerState]
 Weights: TypeAlias = dict[str, Tensor]
 
 
-class Network:
-    """Weights as Keras variables by name, and the function they define."""
+class TrainingNetwork:
+    """Weights as Keras variables by name, and the function they define.
+
+    The state is an explicit value: it is passed in and returned. T steps, B rows, U units of a
+    layer, V tokens.
+    """
 
     def __init__(
-        self, options: TrainingOptions, vocabulary_size: int, on_gpu: bool | None = None
+        self,
+        architecture: Architecture,
+        vocabulary_size: int,
+        seed: int = 0,
+        on_gpu: bool | None = None,
     ) -> None:
-        """Draw the weights; `on_gpu` is for what is there where it is not said."""
-        self.options = options
-        self.on_gpu = bool(tf.config.list_physical_devices("GPU")) if on_gpu is None else on_gpu
+        """Draw the weights; `on_gpu` is by default whether there is a GPU."""
+        self.architecture = architecture
         self.vocabulary_size = vocabulary_size
-        self._parts = STATES[options.cell]
-        seeds = keras.random.SeedGenerator(options.seed)
+        self.on_gpu = bool(tf.config.list_physical_devices("GPU")) if on_gpu is None else on_gpu
+        seeds = keras.random.SeedGenerator(seed)
         self.variables = {
-            name: keras.Variable(_initial(name, shape, options, seeds), dtype="float32", name=name)
-            for name, shape in weight_shapes(options, vocabulary_size).items()
+            name: keras.Variable(
+                _initial(name, shape, architecture, seeds), dtype="float32", name=name
+            )
+            for name, shape in architecture.weight_shapes(vocabulary_size).items()
         }
-
+        self._parts = STATES[architecture.cell]
+        sizes = zip(architecture.inputs, architecture.units, strict=True)
         self._keras_layers = [
-            KerasLayer(options.cell, options.units if layer else options.embedding, options.units)
-            for layer in range(options.layers if self.on_gpu else 0)
+            KerasLayer(architecture.cell, inputs, units) for inputs, units in sizes if self.on_gpu
         ]
 
     def weights(self) -> Arrays:
@@ -46,20 +55,19 @@ class Network:
         for name, values in weights.items():
             self.variables[name].assign(values)
 
-    def zero_state(self, batch_size: int) -> States:
-        """The state at the start of a text."""
-        zeros = tf.zeros((batch_size, self.options.units))
-        return [(zeros,) * len(self._parts) for _ in range(self.options.layers)]
+    def zero_state(self, rows: int) -> States:
+        """Return the state at the start of a text."""
+        return [(tf.zeros((rows, units)),) * len(self._parts) for units in self.architecture.units]
 
-    def forget(self, states: States, rows: NDArray[np.bool_]) -> States:
-        """Set the state of these rows, (B,), to zero."""
+    def reset_rows(self, states: States, rows: NDArray[np.bool_]) -> States:
+        """Set the state of some rows, (B,), to zero."""
         if not rows.any():
             return states
         keep = tf.constant(~rows[:, None], tf.float32)
         return [tuple(part * keep for part in state) for state in states]
 
     def state_arrays(self, states: States) -> Arrays:
-        """The states as arrays by name, and `states_from` for the way back."""
+        """Return the states as arrays by name; `states_from` is the way back."""
         return {
             f"layers.{layer}.{part}": np.array(values)
             for layer, state in enumerate(states)
@@ -69,21 +77,21 @@ class Network:
     def states_from(self, arrays: Arrays) -> States:
         return [
             tuple(tf.constant(arrays[f"layers.{layer}.{part}"]) for part in self._parts)
-            for layer in range(self.options.layers)
+            for layer in range(self.architecture.layers)
         ]
 
     def __call__(
         self, tokens: Tensor, states: States, resets: Tensor | None = None
     ) -> tuple[Tensor, States]:
-        """Return logits for the token after each, (T, B, V), and the state after the last."""
+        """Return the logits after each token, (T, B, V), and the state after the last."""
         weights = self.tensors()
         hidden, states = self.hidden(weights, tokens, states, resets)
-        tied = self.options.tie
+        tied = self.architecture.tie
         kernel = weights["embedding"] if tied else weights["output.kernel"]
         return tf.matmul(hidden, kernel, transpose_b=tied) + weights["output.bias"], states
 
     def tensors(self) -> Weights:
-        """The weights as they are."""
+        """Return the present values of the weights."""
         return {name: tf.convert_to_tensor(v) for name, v in self.variables.items()}
 
     def hidden(
@@ -92,7 +100,7 @@ class Network:
         tokens: Tensor,
         states: States,
         resets: Tensor | None = None,
-        dropout: Tensor | None = None,
+        masks: Sequence[Tensor] | None = None,
         precision: tf.DType = tf.float32,
     ) -> tuple[Tensor, States]:
         """Return the last layer's output after each token, and the state after the last.
@@ -100,20 +108,19 @@ class Network:
         Args:
             weights: by name.
             tokens: (T, B).
-            states: for each layer, its state before the first step; each part (B, U).
-            resets: (T, B), true where a row's state is zero before a step.
-            dropout: (L, B, U), true where an output of a layer is dropped, at all
-                steps; without it nothing is.
-            precision: of the products.
+            states: of each layer, before the first step; each part (B, U).
+            resets: (T, B), true if a row's state is zero before a step.
+            masks: for each layer, what its outputs are multiplied by at all steps, (B, U).
+            precision: of the matrix products.
 
         Returns:
             outputs (T, B, U) and the states.
         """
         embedding = weights["embedding"]
-        # cuDNN, which Keras's layer comes down to, knows no resets inside a chunk.
+        # Keras's layer, which is cuDNN on a GPU, has no resets inside a chunk.
         by_keras = self.on_gpu and resets is None
         keep = None if resets is None else tf.cast(~resets, tf.float32)[:, :, None]
-        # A small vocabulary is projected as a whole, and the projections looked up.
+        # A small vocabulary is projected as a whole, and the projections are looked up.
         table = not by_keras and len(embedding) <= tokens.shape[0] * tokens.shape[1]
         hidden = embedding if table else tf.gather(embedding, tokens)
         states_after = []
@@ -125,7 +132,7 @@ class Network:
                 own = (kernel, recurrent_kernel, bias)
                 hidden, state = self._keras_layers[layer](hidden, state, own)
             else:
-                is_lstm = self.options.cell == "lstm"
+                is_lstm = self.architecture.cell == "lstm"
                 projected = product(hidden, kernel, precision) + (bias if is_lstm else bias[0])
                 if table and layer == 0:
                     projected = look_up(projected, tokens, precision)
@@ -136,30 +143,29 @@ class Network:
                         projected, state, recurrent_kernel, bias[1], keep, precision
                     )
             states_after.append(state)
-            if dropout is not None:
-                hidden = tf.where(dropout[layer], 0.0, hidden / (1 - self.options.dropout))
+            if masks is not None:
+                hidden = hidden * masks[layer]
         return hidden, states_after
 
 
 def _initial(
-    name: str,
-    shape: tuple[int, ...],
-    options: TrainingOptions,
-    seed: keras.random.SeedGenerator,
+    name: str, shape: tuple[int, ...], architecture: Architecture, seed: keras.random.SeedGenerator
 ) -> Tensor:
-    """Draw a weight: wide embeddings, orthogonal recurrence, forget gates open."""
-    units = options.units
+    """Draw a weight: wide embeddings, orthogonal recurrent kernels, forget gates open."""
     match name.rpartition(".")[2]:
         case "embedding":
-            # Tied, it is the output's kernel as well, and as wide it would swamp the softmax.
-            deviation = units**-0.5 if options.tie else 1.0
+            # A tied embedding is also the output's kernel, and with deviation 1 its logits would
+            # be too large.
+            deviation = architecture.units[-1] ** -0.5 if architecture.tie else 1.0
             return keras.initializers.RandomNormal(stddev=deviation, seed=seed)(shape)
         case "recurrent_kernel":
+            units, width = shape
             orthogonal = keras.initializers.Orthogonal(seed=seed)
-            return tf.concat([orthogonal((units, units)) for _ in range(shape[1] // units)], axis=1)
+            return tf.concat([orthogonal((units, units)) for _ in range(width // units)], axis=1)
         case "kernel":
             return keras.initializers.GlorotUniform(seed=seed)(shape)
     bias = np.zeros(shape, np.float32)
-    if shape == (4 * units,) and name.startswith("layers"):
+    if name.startswith("layers") and architecture.cell == "lstm":
+        units = shape[0] // 4
         bias[units : 2 * units] = 1
     return tf.constant(bias)

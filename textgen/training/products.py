@@ -1,17 +1,17 @@
-"""Matrix products, multiplied in float32 or in bfloat16, summed up and returned in float32.
+"""Matrix products with factors in float32 or bfloat16, and sums in float32.
 
-bfloat16 is for processors that multiply it in hardware: XLA then takes about half the time.
+On processors with bfloat16 instructions XLA takes about half the time for bfloat16.
 """
 
 from typing import TypeAlias
 
-import tensorflow as tf
+from textgen.training.backend import tf
 
 Tensor: TypeAlias = tf.Tensor
 
 
 def multiply(a: Tensor, b: Tensor, precision: tf.DType) -> Tensor:
-    """(N, K), (K, M) -> (N, M), without a gradient of its own."""
+    """(N, K), (K, M) -> (N, M), without a custom gradient."""
     if precision != tf.bfloat16:
         return tf.matmul(a, b)
     a, b = tf.cast(a, precision), tf.cast(b, precision)
@@ -19,11 +19,11 @@ def multiply(a: Tensor, b: Tensor, precision: tf.DType) -> Tensor:
 
 
 def multiply_over_rows(a: Tensor, b: Tensor, precision: tf.DType) -> Tensor:
-    """(N, K), (N, M) -> (K, M): the gradient of a kernel from inputs and outputs' gradients."""
+    """(N, K), (N, M) -> (K, M): a kernel's gradient from the inputs and the outputs' gradients."""
     if precision != tf.bfloat16:
         return tf.matmul(a, b, transpose_a=True)
-    # XLA has no bfloat16 product for a transposed left side and would fall back to float32.
-    # The rows of zeros keep it from folding the transposition into the product.
+    # XLA has no bfloat16 product with a transposed left side and would use float32. The rows of
+    # zeros keep it from merging the transposition into the product.
     a = tf.pad(tf.transpose(tf.cast(a, precision)), [[0, 0], [0, 8]])
     return multiply(a, tf.pad(tf.cast(b, precision), [[0, 8], [0, 0]]), precision)
 
@@ -46,13 +46,13 @@ def product(a: Tensor, b: Tensor, precision: tf.DType) -> Tensor:
 
 
 def look_up(table: Tensor, ids: Tensor, precision: tf.DType) -> Tensor:
-    """(V, W), ids (T, B) -> (T, B, W), for a small V: the gradient is a product, too."""
+    """(V, W), ids (T, B) -> (T, B, W), for a small V; the gradient is a product, too."""
 
     @tf.custom_gradient
     def run(table: Tensor) -> tuple[Tensor, ...]:
         def gradient(d_rows: Tensor) -> Tensor:
             size, width = table.shape
-            # Adding rows up one by one, as the gradient of a gather does, takes much longer.
+            # The gradient of a gather adds up rows one by one, which takes much longer.
             hot = tf.range(size)[:, None] == tf.reshape(ids, (1, -1))
             return multiply(tf.cast(hot, table.dtype), tf.reshape(d_rows, (-1, width)), precision)
 

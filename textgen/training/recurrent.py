@@ -1,41 +1,39 @@
 """Recurrent layers over a chunk, with a gradient written by hand.
 
-Automatic differentiation of a loop over steps adds up the gradient of the recurrent kernel
-once a step: a product and an addition the size of the weights each. Here the backward loop
-computes only the gradients of the gates; the kernel's follows from one product over all
-steps. State comes in and goes out as values, and gradients flow into and out of it, so that
-whoever calls decides where they are cut.
+Automatic differentiation of a loop adds up the gradient of the recurrent kernel at every step: a
+product and an addition the size of the weights each time. Here the backward loop computes only
+the gradients of the gates, and the kernel's gradient is one product over all steps. The state is
+passed in and returned, and gradients flow through it, so the caller decides where to stop them.
 
 T steps, B rows, U units. Formulas: LSTM with forget gate after Gers, Schmidhuber and Cummins
-(2000); GRU after Cho et al. (2014) in the form with the reset gate behind the product, as in
-cuDNN. Gate order and layout of the weights are Keras's.
+(2000); GRU after Cho et al. (2014), with the reset gate applied after the product, as in cuDNN.
+The order of the gates and the layout of the weights are Keras's.
 """
 
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
-import keras
-import tensorflow as tf
-
+from textgen.training.backend import keras, tf
 from textgen.training.products import Tensor, multiply, multiply_over_rows
 
-State: TypeAlias = tuple[Tensor, ...]
+LayerState: TypeAlias = tuple[Tensor, ...]
+_Tensors: TypeAlias = tuple[Tensor, ...]
 
 
 def lstm(
     projected: Tensor,
-    state: State,
+    state: LayerState,
     kernel: Tensor,
     keep: Tensor | None = None,
     precision: tf.DType = tf.float32,
-) -> tuple[Tensor, State]:
+) -> tuple[Tensor, LayerState]:
     """Run an LSTM over a chunk.
 
     Args:
         projected: the inputs times the input kernel, plus bias, (T, B, 4U); gates i, f, c, o.
         state: h and c before the first step, each (B, U).
         kernel: the recurrent kernel, (U, 4U).
-        keep: (T, B, 1), 0 where the state is to be zero before a step, 1 elsewhere.
+        keep: (T, B, 1), 0 if the state is zero before a step, else 1.
         precision: of the products.
 
     Returns:
@@ -45,14 +43,14 @@ def lstm(
     @tf.custom_gradient
     def run(
         projected: Tensor, h0: Tensor, c0: Tensor, kernel: Tensor
-    ) -> tuple[State, Callable[..., State]]:
+    ) -> tuple[_Tensors, Callable[..., _Tensors]]:
         units = h0.shape[-1]
         kept = [] if keep is None else [keep]
         kernel = _cast(kernel, precision)
         # One tanh serves all gates, as sigmoid(x) = (1 + tanh(x / 2)) / 2.
         half = tf.repeat(tf.constant([0.5, 0.5, 1, 0.5], h0.dtype), units)
 
-        def forward(inputs: Sequence[Tensor], carry: State) -> tuple[State, State]:
+        def forward(inputs: Sequence[Tensor], carry: _Tensors) -> tuple[_Tensors, _Tensors]:
             projected, *kept = inputs
             h, c = _kept(carry, kept)
             gates = half * tf.tanh(half * (projected + multiply(h, kernel, precision))) + (1 - half)
@@ -65,11 +63,11 @@ def lstm(
             forward, (h0, c0), (projected, *kept), (4 * units, units, units)
         )
 
-        def gradient(d_outputs: Tensor, dh: Tensor, dc: Tensor) -> State:
+        def gradient(d_outputs: Tensor, dh: Tensor, dc: Tensor) -> _Tensors:
             transposed = tf.split(tf.transpose(kernel), 4)
             hs, cs = _kept((_before(h0, outputs), _before(c0, cs_next)), kept)
 
-            def backward(inputs: Sequence[Tensor], carry: State) -> tuple[State, State]:
+            def backward(inputs: Sequence[Tensor], carry: _Tensors) -> tuple[_Tensors, _Tensors]:
                 d_output, gates, c, c_next, *kept = inputs
                 dh, dc = carry
                 i, f, g, o = _gates(gates)
@@ -98,12 +96,12 @@ def lstm(
 
 def gru(
     projected: Tensor,
-    state: State,
+    state: LayerState,
     kernel: Tensor,
     bias: Tensor,
     keep: Tensor | None = None,
     precision: tf.DType = tf.float32,
-) -> tuple[Tensor, State]:
+) -> tuple[Tensor, LayerState]:
     """Run a GRU over a chunk.
 
     Args:
@@ -111,7 +109,7 @@ def gru(
         state: h before the first step, (B, U), as a tuple of one.
         kernel: the recurrent kernel, (U, 3U).
         bias: the bias of the recurrent product, (3U,).
-        keep: (T, B, 1), 0 where the state is to be zero before a step, 1 elsewhere.
+        keep: (T, B, 1), 0 if the state is zero before a step, else 1.
         precision: of the products.
 
     Returns:
@@ -121,12 +119,12 @@ def gru(
     @tf.custom_gradient
     def run(
         projected: Tensor, h0: Tensor, kernel: Tensor, bias: Tensor
-    ) -> tuple[State, Callable[..., State]]:
+    ) -> tuple[_Tensors, Callable[..., _Tensors]]:
         units = h0.shape[-1]
         kept = [] if keep is None else [keep]
         kernel = _cast(kernel, precision)
 
-        def forward(inputs: Sequence[Tensor], carry: State) -> tuple[State, State]:
+        def forward(inputs: Sequence[Tensor], carry: _Tensors) -> tuple[_Tensors, _Tensors]:
             projected, *kept = inputs
             (h,) = _kept(carry, kept)
             xz, xr, xh = _gates(projected, 3)
@@ -138,11 +136,11 @@ def gru(
 
         (h,), (gates, outputs) = _scan(forward, (h0,), (projected, *kept), (4 * units, units))
 
-        def gradient(d_outputs: Tensor, dh: Tensor) -> State:
+        def gradient(d_outputs: Tensor, dh: Tensor) -> _Tensors:
             transposed = tf.split(tf.transpose(kernel), 3)
             (hs,) = _kept((_before(h0, outputs),), kept)
 
-            def backward(inputs: Sequence[Tensor], carry: State) -> tuple[State, State]:
+            def backward(inputs: Sequence[Tensor], carry: _Tensors) -> tuple[_Tensors, _Tensors]:
                 d_output, gates, h, *kept = inputs
                 z, r, g, rh = _gates(gates)
                 dh = carry[0] + d_output
@@ -169,7 +167,7 @@ def gru(
 
 
 class KerasLayer:
-    """Keras's layer as a function of its weights; on a GPU it is cuDNN's, faster than ours."""
+    """Keras's layer as a function of its weights. On a GPU it is cuDNN's, faster than ours."""
 
     def __init__(self, cell: str, inputs: int, units: int) -> None:
         kind = keras.layers.LSTM if cell == "lstm" else keras.layers.GRU
@@ -177,8 +175,8 @@ class KerasLayer:
         self._layer.build((None, None, inputs))
 
     def __call__(
-        self, inputs: Tensor, state: State, weights: Sequence[Tensor]
-    ) -> tuple[Tensor, State]:
+        self, inputs: Tensor, state: LayerState, weights: Sequence[Tensor]
+    ) -> tuple[Tensor, LayerState]:
         """Run over inputs, (T, B, ...); kernel, recurrent kernel and bias are the weights."""
         (outputs, *state_after), _ = self._layer.stateless_call(
             list(weights),
@@ -190,7 +188,7 @@ class KerasLayer:
 
 
 def _cast(kernel: Tensor, precision: tf.DType) -> Tensor:
-    """Round a kernel once, not at every step."""
+    """Round a kernel once instead of at every step."""
     return tf.cast(kernel, precision) if precision == tf.bfloat16 else kernel
 
 
@@ -198,50 +196,49 @@ def _gates(x: Tensor, count: int = 4) -> list[Tensor]:
     return tf.split(x, count, axis=-1)
 
 
-def _kept(state: State, keep: Sequence[Tensor]) -> State:
+def _kept(state: _Tensors, keep: Sequence[Tensor]) -> _Tensors:
     return tuple(part * keep[0] for part in state) if keep else state
 
 
 def _before(first: Tensor, after: Tensor) -> Tensor:
-    """(B, U), (T, B, U) -> (T, B, U): a state before each step from that after each."""
+    """(B, U), (T, B, U) -> (T, B, U): the state before each step, from that after each."""
     return tf.concat([first[None], after[:-1]], axis=0)
 
 
 def _products(parts: Sequence[Tensor], kernels: Sequence[Tensor], precision: tf.DType) -> Tensor:
-    """The product with a kernel that is split by gates.
+    """Multiply by a kernel that is split by gates, and add up.
 
-    In one product the sums would be so long that XLA's bfloat16 takes twice the time.
+    The sums of a single product would be so long that XLA takes twice the time in bfloat16.
     """
     return tf.add_n([multiply(x, k, precision) for x, k in zip(parts, kernels, strict=True)])
 
 
 def _kernel_gradient(hs: Tensor, dzs: Tensor, precision: tf.DType) -> Tensor:
-    """(T, B, U), (T, B, W) -> (U, W): the gradient of a kernel used at every step."""
+    """(T, B, U), (T, B, W) -> (U, W): the gradient of a kernel that is used at every step."""
     hs, dzs = (tf.reshape(x, (-1, x.shape[-1])) for x in (hs, dzs))
     return multiply_over_rows(hs, dzs, precision)
 
 
 def _scan(
-    step: Callable[[Sequence[Tensor], State], tuple[State, State]],
-    carry: State,
+    step: Callable[[Sequence[Tensor], _Tensors], tuple[_Tensors, _Tensors]],
+    carry: _Tensors,
     inputs: Sequence[Tensor],
     widths: Sequence[int],
     direction: int = 1,
-) -> tuple[State, list[Tensor]]:
-    """Thread `carry` through the steps of the inputs, each (T, B, ...), stacking what each returns.
+) -> tuple[_Tensors, list[Tensor]]:
+    """Carry a state through the steps of the inputs, each (T, B, ...), and stack the outputs.
 
-    `widths` are the sizes of the last axis of what is stacked. With direction -1 the last
-    step comes first.
+    `widths` are the sizes of the outputs' last axes. With direction -1 the last step comes first.
     """
     steps, rows = inputs[0].shape[:2]
     stacks = [tf.TensorArray(carry[0].dtype, steps, element_shape=(rows, w)) for w in widths]
     first = 0 if direction == 1 else steps - 1
 
-    def body(k: Tensor, ahead: State, carry: State, stacks: list[tf.TensorArray]) -> Any:
+    def body(k: Tensor, ahead: _Tensors, carry: _Tensors, stacks: list[tf.TensorArray]) -> Any:
         t = first + direction * k
         carry, outputs = step(ahead, carry)
-        # Read one step ahead: XLA would fuse a slice with the arithmetic that uses it and then
-        # compute element by element, at a tenth of the speed.
+        # Read one step ahead: XLA fuses a slice with the arithmetic that uses it, and then computes
+        # element by element, at a tenth of the speed.
         t_next = tf.clip_by_value(t + direction, 0, steps - 1)
         ahead = tuple(x[t_next] for x in inputs)
         return k + 1, ahead, carry, [s.write(t, o) for s, o in zip(stacks, outputs, strict=True)]

@@ -1,25 +1,27 @@
-"""How much of a run is done, and the learning rate that belongs there."""
+"""The learning rate, and how much of a training is done."""
 
 import math
 
-from textgen.options.training import TrainingOptions
+from textgen.options.training import TrainingSettings
 
 _WARM_UP = 50  # steps
 
 
 class Schedule:
-    """Warm-up, then cosine decay to zero over the epochs or minutes asked for."""
+    """Warm-up, then cosine decay to zero over the epochs or minutes of the settings."""
 
-    def __init__(self, options: TrainingOptions, steps_per_epoch: int) -> None:
-        self._peak = options.learning_rate
-        self._steps = options.epochs and math.ceil(options.epochs * steps_per_epoch)
-        self._seconds = options.minutes and 60 * options.minutes
+    def __init__(self, settings: TrainingSettings, steps_per_epoch: int) -> None:
+        self._peak = settings.learning_rate
+        self._steps = settings.epochs and math.ceil(settings.epochs * steps_per_epoch)
+        self._seconds = settings.minutes and 60 * settings.minutes
 
     def done(self, step: int, seconds: float, reserve: float) -> float:
-        """The share of the run that is done, at most 1.
+        """Return the share of the training that is done, at most 1.
 
-        `seconds` is the time since the first step; `reserve` what the work after the last
-        step will take, which is to lie inside the time too.
+        Args:
+            step: how many steps are done.
+            seconds: time since the first step.
+            reserve: seconds that the work after the last step will take; it is part of the time.
         """
         if self._steps:
             return min(1.0, step / self._steps)
@@ -27,7 +29,7 @@ class Schedule:
         return min(1.0, (seconds + reserve) / self._seconds)
 
     def learning_rate(self, step: int, done: float) -> float:
-        """The rate for the step after `step` others, with this share of the run done.
+        """Return the rate for the step after `step` others, when the share `done` is done.
 
         Cosine decay after Loshchilov and Hutter (2017).
         """

@@ -1,19 +1,25 @@
-"""One update of the weights, and one look at the loss without an update."""
+"""One training step, and the loss without one."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-import keras
 import numpy as np
-import tensorflow as tf
 from numpy.typing import NDArray
 
-from textgen.runs.folder import Arrays
+from textgen.options.training import TrainingSettings
+from textgen.runs.files import Arrays
 from textgen.system.processor import cores
-from textgen.training.candidates import LARGE, Candidates, draw
+from textgen.training.backend import keras, tf
+from textgen.training.candidates import (
+    LARGEST_FULL_SOFTMAX,
+    Candidates,
+    choose_candidates,
+    narrowed,
+    widened,
+)
 from textgen.training.loss import cross_entropy
-from textgen.training.network import Network, States, Weights
+from textgen.training.network import States, TrainingNetwork, Weights
 from textgen.training.products import Tensor
 from textgen.training.streams import Batch, Streams
 from textgen.training.workers import Workers
@@ -24,41 +30,36 @@ _ROWS_OF_LARGE_KERNEL = 32  # in a part, at least
 
 
 class Stepper:
-    """A network and its optimizer, AdamW; each kind of step is one call into a compiled graph.
+    """A network and its optimizer, AdamW. Each kind of step is one call of a compiled graph.
 
-    The rows of a batch are independent of each other, so they are cut into parts, about one for
-    each core, and the parts run side by side, each as one program of XLA. In the same way the
-    weights are shared out between the cores when they are updated.
+    The rows of a batch are independent of each other. They are cut into parts, about one for
+    each core, and the parts run in parallel, each as one program of XLA. When the weights are
+    updated, they are shared out among the cores in the same way.
 
-    All batches are padded to the same number of steps, so that each compiles once. What
-    follows the end of a stream counts for nothing, and its state is never used.
+    All batches are padded to the same number of steps, so that each graph is compiled once. The
+    padding does not count, and the state after it is never used.
 
-    Of several workers each computes the gradients of its own rows, and all make the same update
-    of the sum. On several GPUs the parts are shared out among them.
+    Each of several workers computes the gradients of its own rows, and all make the same update
+    with the sum. On several GPUs the parts are shared out among them.
     """
 
     def __init__(
-        self,
-        network: Network,
-        chunk_length: int,
-        workers: Workers | None = None,
-        rows: slice = slice(None),
+        self, network: TrainingNetwork, settings: TrainingSettings, workers: Workers | None = None
     ) -> None:
-        """`rows` are this worker's of a batch."""
-        self._network = network
-        self._chunk_length = chunk_length
-        self._workers = workers
-        self._rows = rows
+        self.network = network
+        self._settings = settings
+        self._workers = workers or Workers()
+        self.rows = self._workers.rows(settings.batch_size)
         self._on_gpu = network.on_gpu
         gpus = [device.name for device in tf.config.list_logical_devices("GPU")]
         self._devices = (gpus or [None]) if self._on_gpu else [None] * cores()
-        self._precision = tf.float32 if self._on_gpu else tf.as_dtype(network.options.precision)
+        self._precision = tf.float32 if self._on_gpu else tf.as_dtype(settings.precision)
         self._shares = _shares(network.variables, cores())
-        decay = network.options.weight_decay
+        decay = settings.weight_decay
         self._optimizers = [keras.optimizers.AdamW(weight_decay=decay) for _ in self._shares]
         for optimizer, names in zip(self._optimizers, self._shares, strict=True):
             optimizer.build([network.variables[name] for name in names])
-        compiled = partial(tf.function, jit_compile=not self._on_gpu)  # XLA knows no cuDNN
+        compiled = partial(tf.function, jit_compile=not self._on_gpu)  # XLA cannot call cuDNN
         self._train = tf.function(self._train_on)
         self._evaluate = tf.function(self._evaluate_on)
         self._gradients = compiled(self._gradients_of)
@@ -71,7 +72,7 @@ class Stepper:
 
     @property
     def hardware(self) -> str:
-        """What the steps are computed on, and in which precision."""
+        """What the steps run on, and in which precision."""
         where = "the GPU" if self._on_gpu else f"{cores()} cores"
         return f"{self._precision.name} on {where}"
 
@@ -85,7 +86,7 @@ class Stepper:
         return {name: slot.value.numpy().copy() for name, slot in self.slots.items()}
 
     def restore(self, optimizer: Arrays, step: int) -> None:
-        """Put back what `optimizer_state` gave after `step` updates."""
+        """Restore what `optimizer_state` returned after `step` updates."""
         for name, slot in self.slots.items():
             slot.assign(optimizer[name])
         for part in self._optimizers:
@@ -94,41 +95,57 @@ class Stepper:
     def train(
         self, batch: Batch, states: States, learning_rate: float, rng: np.random.Generator
     ) -> tuple[float, States]:
-        """Update the weights by one chunk; return its mean loss and the states to carry on.
+        """Update the weights by one chunk; return its mean loss and the states after it.
 
-        The batch is that of all workers, the states are those of this one's rows. `rng` decides
-        what dropout drops, and over which tokens a large softmax is computed.
+        Args:
+            batch: of all workers.
+            states: of this worker's rows.
+            rng: decides what dropout drops, and the candidates of a large softmax.
         """
-        batch, options = self._padded(batch), self._network.options
-        dropout = candidates = None
-        if options.dropout:
-            shape = (options.layers, batch.inputs.shape[1], options.units)
-            dropout = (rng.random(shape, np.float32) < options.dropout)[:, self._rows]
-        if (size := self._network.vocabulary_size) > LARGE:
-            candidates, targets = draw(batch.targets, size, rng)
+        batch = self._padded(batch)
+        masks = self._dropout_masks(batch.inputs.shape[1], rng)
+        candidates = None
+        if (size := self.network.vocabulary_size) > LARGEST_FULL_SOFTMAX:
+            candidates, targets = choose_candidates(batch.targets, size, rng)
             batch = batch._replace(targets=targets)
-        batch = batch.of_rows(self._rows)
-        # As an array: TensorFlow keeps every Python number that it ever made a tensor of.
+        batch = batch.of_rows(self.rows)
+        # As an array: TensorFlow never frees a Python number that it made a tensor of.
         rate = tf.constant(np.array(learning_rate, np.float32))
-        loss, states = self._train(batch, states, rate, dropout, candidates)
+        loss, states = self._train(batch, states, rate, masks, candidates)
         return float(loss), states
 
     def loss(self, streams: Streams) -> float:
-        """Return the mean loss over all of a text, its state carried from zero.
+        """Return the mean loss over a text, with the state carried from zero.
 
         With the option `stateless` every chunk starts from zero, as in training.
         """
-        zero = states = self._network.zero_state(streams.batch_size)
+        zero = states = self.network.zero_state(streams.batch_size)
         total = 0.0
         for batch in streams:
-            if self._network.options.stateless:
+            if self._settings.stateless:
                 states = zero
             loss, states = self._evaluate(self._padded(batch), states)
             total += float(loss)
         return total / streams.predictions
 
+    def _dropout_masks(
+        self, rows: int, rng: np.random.Generator
+    ) -> list[NDArray[np.float32]] | None:
+        """Return a mask for the outputs of each layer, (B, U), of this worker's rows.
+
+        What remains is scaled up, so that nothing needs to be scaled without dropout.
+        """
+        share = self._settings.dropout
+        if not share:
+            return None
+        scale = np.float32(1 / (1 - share))
+        return [
+            ((rng.random((rows, units), np.float32) >= share) * scale)[self.rows]
+            for units in self.network.architecture.units
+        ]
+
     def _padded(self, batch: Batch) -> Batch:
-        missing = self._chunk_length - len(batch.inputs)
+        missing = self._settings.chunk_length - len(batch.inputs)
         if not missing:
             return batch
 
@@ -143,23 +160,20 @@ class Stepper:
         batch: Batch,
         states: States,
         learning_rate: Tensor,
-        dropout: Tensor | None,
+        masks: Sequence[Tensor] | None,
         candidates: Candidates | None,
     ) -> tuple[Tensor, States]:
-        weights = self._network.tensors()
+        weights, tied = self.network.tensors(), self.network.architecture.tie
         if candidates is not None:
-            weights = self._narrowed(weights, candidates)
-        parts = self._on_each(self._gradients, weights, batch, states, dropout)
+            weights = narrowed(weights, candidates, tied)
+        parts = self._on_each(self._gradients, weights, batch, states, masks)
         totals, results, states_after = zip(*parts, strict=True)
-        gradients = {name: [result[name] for result in results] for name in results[0]}
-        total = tf.add_n(totals)
-        count = tf.reduce_sum(tf.cast(batch.counts, tf.float32))
-        if self._workers and not self._workers.alone:
-            sums = {name: tf.add_n(parts) for name, parts in gradients.items()}
-            total, count, sums = self._workers.sum((total, count, sums))
-            gradients = {name: [part] for name, part in sums.items()}
-        if candidates is not None:
-            gradients = self._widened(gradients, candidates)
+        sums = self._workers.sum_parts(
+            {name: [result[name] for result in results] for name in results[0]}
+            | {"loss": list(totals), "count": [tf.reduce_sum(tf.cast(batch.counts, tf.float32))]}
+        )
+        total, (count,) = tf.add_n(sums.pop("loss")), sums.pop("count")
+        gradients = sums if candidates is None else widened(sums, candidates, tied)
         means, squares = zip(
             *(self._mean([gradients[name] for name in names], count) for names in self._shares),
             strict=True,
@@ -170,22 +184,18 @@ class Stepper:
         return total / count, _joined(states_after)
 
     def _evaluate_on(self, batch: Batch, states: States) -> tuple[Tensor, States]:
-        weights = self._network.tensors()
+        weights = self.network.tensors()
         parts = self._on_each(self._total_loss, weights, batch, states, None)
         totals, states_after = zip(*parts, strict=True)
         return tf.add_n(totals), _joined(states_after)
 
     def _gradients_of(
-        self,
-        weights: Weights,
-        batch: Batch,
-        states: States,
-        dropout: Tensor | None,
+        self, weights: Weights, batch: Batch, states: States, masks: Sequence[Tensor] | None
     ) -> tuple[Tensor, Weights, States]:
-        """The summed loss of some rows, its gradients, and the states after."""
+        """Return the summed loss of some rows, its gradients, and the states after."""
         with tf.GradientTape() as tape:
             tape.watch(weights)
-            loss, states = self._total_loss_of(weights, batch, states, dropout, self._precision)
+            loss, states = self._total_loss_of(weights, batch, states, masks, self._precision)
         return loss, tape.gradient(loss, weights), states
 
     def _total_loss_of(
@@ -193,16 +203,16 @@ class Stepper:
         weights: Weights,
         batch: Batch,
         states: States,
-        dropout: Tensor | None = None,
+        masks: Sequence[Tensor] | None = None,
         precision: tf.DType = tf.float32,
     ) -> tuple[Tensor, States]:
-        """Cross-entropy in nats, summed over what counts, and the states after."""
-        hidden, states = self._network.hidden(
-            weights, batch.inputs, states, batch.resets, dropout, precision
+        """Return the cross-entropy in nats, summed over what counts, and the states after."""
+        hidden, states = self.network.hidden(
+            weights, batch.inputs, states, batch.resets, masks, precision
         )
         rows = tf.reshape(hidden, (-1, hidden.shape[-1]))
         targets, counts = (tf.reshape(x, [-1]) for x in (batch.targets, batch.counts))
-        tied = self._network.options.tie
+        tied = self.network.architecture.tie
         kernel = weights.get("output.kernel", weights["embedding"])
         bias = weights["output.bias"]
         return cross_entropy(rows, kernel, bias, targets, counts, precision, tied), states
@@ -213,15 +223,15 @@ class Stepper:
         weights: Weights,
         batch: Batch,
         states: States,
-        dropout: Tensor | None,
+        masks: Sequence[Tensor] | None,
     ) -> list[Any]:
-        """Cut the rows of a batch into equal parts and compute each on a core or GPU of its own."""
+        """Cut the rows of a batch into equal parts; compute each on a core or GPU of its own."""
         rows = batch.inputs.shape[1]
-        # XLA rearranges a kernel for every product: with a large one, few rows are not worth it.
-        least = 1 if self._network.options.units < _LARGE_KERNEL else _ROWS_OF_LARGE_KERNEL
+        # XLA rearranges a kernel for every product, which does not pay for few rows if it is large.
+        large = max(self.network.architecture.units) >= _LARGE_KERNEL
         most = len(self._devices)
         if not self._on_gpu:
-            most = min(most, rows // least)
+            most = min(most, rows // (_ROWS_OF_LARGE_KERNEL if large else 1))
         count = next(n for n in range(max(most, 1), 0, -1) if rows % n == 0)
 
         def cut(x: Any, axis: int) -> Sequence[Any]:
@@ -229,42 +239,17 @@ class Stepper:
 
         batches = zip(*(cut(x, 1) for x in batch), strict=True)
         flat = zip(*(cut(x, 0) for x in tf.nest.flatten(states)), strict=True)
+        masks_of_parts: Sequence[Any] = [None] * count
+        if masks is not None:
+            masks_of_parts = list(zip(*(cut(mask, 0) for mask in masks), strict=True))
         results = []
-        for number, (rows_of_batch, rows_of_states, mask) in enumerate(
-            zip(batches, flat, cut(dropout, 1), strict=True)
+        for device, rows_of_batch, rows_of_states, rows_of_masks in zip(
+            self._devices, batches, flat, masks_of_parts, strict=False
         ):
-            with tf.device(self._devices[number]):
+            with tf.device(device):
                 part = Batch(*rows_of_batch), tf.nest.pack_sequence_as(states, rows_of_states)
-                results.append(compute(weights, *part, mask))
+                results.append(compute(weights, *part, rows_of_masks))
         return results
-
-    def _narrowed(self, weights: Weights, candidates: Candidates) -> Weights:
-        """Of the output's weights only those of the candidates."""
-        tied = self._network.options.tie
-        kernel = weights["embedding"] if tied else weights["output.kernel"]
-        return weights | {
-            "output.kernel": tf.gather(kernel, candidates.ids, axis=0 if tied else 1),
-            "output.bias": tf.gather(weights["output.bias"], candidates.ids) + candidates.offsets,
-        }
-
-    def _widened(
-        self, gradients: dict[str, list[Tensor]], candidates: Candidates
-    ) -> dict[str, list[Tensor]]:
-        """The gradients of the whole output from those of `_narrowed` weights."""
-
-        def widened(name: str, axis: int) -> Tensor:
-            total = tf.add_n(gradients[name])
-            zero = tf.zeros_like(tf.gather(total, [0], axis=axis))
-            return tf.gather(tf.concat([total, zero], axis), candidates.places, axis=axis)
-
-        tied = self._network.options.tie
-        kernel, bias = widened("output.kernel", 0 if tied else 1), widened("output.bias", 0)
-        if tied:
-            return gradients | {
-                "embedding": [*gradients["embedding"], kernel],
-                "output.bias": [bias],
-            }
-        return gradients | {"output.kernel": [kernel], "output.bias": [bias]}
 
     def _update_by(
         self,
@@ -277,7 +262,7 @@ class Stepper:
         optimizer.learning_rate.assign(learning_rate)
         optimizer.apply(
             [gradient * scale for gradient in gradients],
-            [self._network.variables[name] for name in names],
+            [self.network.variables[name] for name in names],
         )
 
 
@@ -286,7 +271,7 @@ def _joined(parts: Sequence[States]) -> States:
 
 
 def _shares(variables: dict[str, keras.Variable], count: int) -> list[list[str]]:
-    """Deal the names of the weights out in at most `count` shares of about equal size."""
+    """Distribute the names of the weights over at most `count` shares of about equal size."""
     shares: list[list[str]] = [[] for _ in range(count)]
     sizes = [0] * count
     for name in sorted(variables, key=lambda name: -int(np.prod(variables[name].shape))):
@@ -297,6 +282,6 @@ def _shares(variables: dict[str, keras.Variable], count: int) -> list[list[str]]
 
 
 def _mean(gradients: Sequence[Sequence[Tensor]], count: Tensor) -> tuple[list[Tensor], Tensor]:
-    """Add up what the parts of a batch gave, over `count`; return it and its squared norm."""
+    """Add up the gradients of the parts of a batch, divide by `count`; add their squared norm."""
     means = [tf.add_n(parts) / count for parts in gradients]
     return means, tf.add_n([tf.reduce_sum(mean * mean) for mean in means])

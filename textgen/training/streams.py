@@ -1,9 +1,8 @@
-"""Contiguous aligned chunks: how a corpus is fed so that state can be carried.
+"""Contiguous aligned chunks: how a corpus is fed so that the state can be carried.
 
-The corpus is cut into `batch_size` streams, stream r being its r-th contiguous stretch. Batch
-k holds chunk k of every stream, so row r of batch k + 1 goes on where row r of batch k stopped.
-Targets are the same ids one step ahead. Documents may be put in another order before, one after
-the other without a gap.
+The corpus is cut into `batch_size` streams; stream r is its r-th contiguous stretch. Batch k is
+chunk k of every stream, so row r of batch k + 1 continues row r of batch k. Targets are the same
+ids one step ahead. Documents can be put in another order first, one after the other without gaps.
 """
 
 from collections.abc import Iterator
@@ -18,10 +17,10 @@ from textgen.preprocess.corpus import Corpus
 class Batch(NamedTuple):
     """One chunk of every stream; T steps of B rows.
 
-    `targets` are to be predicted where `counts` is true; not past the end of the corpus nor,
-    with an overlap, where another row predicts. `resets` is true where a document starts after
-    the stream's first step: the state of that row is zero before that step. It is None where
-    none does.
+    `counts` is true where the target is predicted. It is false past the end of the corpus, and
+    where another row predicts the same target because streams overlap. `resets` is true where a
+    document begins after the stream's first step, so that the row's state is zero before that
+    step; it is None if no document does.
     """
 
     inputs: NDArray[np.int32]  # (T, B)
@@ -37,12 +36,8 @@ class Batch(NamedTuple):
 class Streams:
     """A corpus as a sequence of batches; `streams[k]` is chunk k of every stream.
 
-    The last chunk is shorter where the streams do not divide evenly, and the last stream may
-    end before the others; nothing is left out.
-
-    With an `overlap`, every stream but the first begins that many tokens early, without
-    predicting them, so that its state is warm when its own part begins. `order` is that of the
-    documents, by number, if not their own.
+    Nothing is left out: the last chunk is shorter if the streams do not divide evenly, and the
+    last stream may end before the others.
     """
 
     def __init__(
@@ -53,6 +48,13 @@ class Streams:
         overlap: int = 0,
         order: NDArray[np.int64] | None = None,
     ) -> None:
+        """Cut a corpus into streams.
+
+        Args:
+            overlap: how many tokens early every stream but the first begins. It does not predict
+                them; they bring its state close to what it would be in one pass.
+            order: the order of the documents, by number; by default their own.
+        """
         self.batch_size = batch_size
         self._corpus = corpus
         self._chunk_length = chunk_length
@@ -91,12 +93,12 @@ class Streams:
         return Batch(inputs, targets, counts, resets)
 
     def _positions(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Where in the corpus the tokens are that stand at these places of the streams."""
+        """Return the positions in the corpus of places in the streams."""
         if self._ends is None:
             return places
         return places + self._moved[np.searchsorted(self._ends, places, side="right")]
 
     def _begins(self, positions: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Whether a document begins at each of the positions."""
+        """Return whether a document begins at each of the positions."""
         documents = self._corpus.documents
         return documents.take(np.searchsorted(documents, positions), mode="clip") == positions

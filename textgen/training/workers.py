@@ -1,128 +1,121 @@
-"""Several machines that train one network: each has rows of every batch, and their state.
+"""The processes that train one network together: one alone, or those that TF_CONFIG names."""
 
-What crosses between them are sums: of gradients and losses at every step, of what the first
-worker orders the others to do, and, to save it, of the state that each has of its own rows.
-"""
-
-import signal
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import TypeVar
+import json
+import os
+import re
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
-import tensorflow as tf
 from numpy.typing import NDArray
 
-from textgen.cluster import Cluster
 from textgen.errors import TrainingError
-from textgen.training.progress import Reporter
 
-_Nest = TypeVar("_Nest")
-_Result = TypeVar("_Result")
+_Made = TypeVar("_Made")
 
-# What TensorFlow's collectives raise when a worker does not answer any more.
-_LOST = (
-    tf.errors.UnavailableError,
-    tf.errors.AbortedError,
-    tf.errors.CancelledError,
-    tf.errors.DeadlineExceededError,
-)
+_VARIABLE = "TF_CONFIG"
+_ROLES = ("chief", "worker")  # in the order of their ranks
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """The addresses of all workers by rank, and the rank of this process."""
+
+    addresses: tuple[str, ...] = ("",)  # host:port; not needed by one alone
+    rank: int = 0
 
 
 class Workers:
-    """This process among those of its cluster; made before TensorFlow computes anything."""
+    """This process among those that train together; by itself, the only one.
 
-    def __init__(self, cluster: Cluster, quiet: bool = True) -> None:
-        """Wait for the others; raise TrainingError where they cannot be met."""
-        self.alone = len(cluster.addresses) == 1
-        self.is_first = cluster.is_first
-        self.rows = cluster.rows
-        self._strategy: tf.distribute.Strategy | None = None
-        if not self.alone:
-            own = cluster.addresses[cluster.rank]
-            note = f"worker {cluster.rank} of {len(cluster.addresses)} at {own} meets the others"
-            with Reporter(quiet, 0.0) as reporter:
-                reporter.note(note)
-            # One GPU for each worker: a machine with several of them runs several workers.
-            tf.config.set_visible_devices(tf.config.list_physical_devices("GPU")[:1], "GPU")
-            resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
-                tf.train.ClusterSpec({"worker": list(cluster.addresses)}),
-                task_type="worker",
-                task_id=cluster.rank,
-                rpc_layer="grpc",
+    The first worker reads the books, evaluates and writes the run.
+    """
+
+    def __init__(self, cluster: Cluster | None = None) -> None:
+        self.cluster = cluster or Cluster()
+
+    @property
+    def several(self) -> bool:
+        return len(self.cluster.addresses) > 1
+
+    @property
+    def is_first(self) -> bool:
+        return self.cluster.rank == 0
+
+    def rows(self, batch_size: int) -> slice:
+        """Return the rows of a batch, and so the streams, that are this worker's.
+
+        Raises TrainingError if there are fewer rows than workers.
+        """
+        count, rank = len(self.cluster.addresses), self.cluster.rank
+        if batch_size < count:
+            raise TrainingError(
+                f"{batch_size} streams are too few for {count} workers; raise --batch-size"
             )
-            try:
-                with _mortal():
-                    self._strategy = tf.distribute.MultiWorkerMirroredStrategy(resolver)
-            except (RuntimeError, ValueError, tf.errors.OpError) as error:
-                reason = str(error).splitlines()[0]
-                raise TrainingError(
-                    f"worker {cluster.rank} cannot join the others: {reason}"
-                ) from None
-        self._sum_arrays = tf.function(self.sum)
+        return slice(batch_size * rank // count, batch_size * (rank + 1) // count)
 
-    def sum(self, values: _Nest) -> _Nest:
-        """Add up tensors over all workers, inside a graph; all of them must come to it."""
-        if self._strategy is None:
-            return values
+    def sum_parts(self, parts: Any) -> Any:
+        """Add up lists of tensors over all workers, inside a graph.
 
-        def reduce(values: _Nest) -> _Nest:
-            # The identity gives them the device that the reduction asks for.
-            values = tf.nest.map_structure(tf.identity, values)
-            context = tf.distribute.get_replica_context()
-            return context.all_reduce(tf.distribute.ReduceOp.SUM, values)
-
-        return self._strategy.run(reduce, args=(values,))
+        Each list becomes one with the same sum.
+        """
+        return parts
 
     def sum_array(self, array: NDArray[np.float64]) -> NDArray[np.float64]:
         """Add up an array over all workers."""
-        return array if self._strategy is None else self._sum_arrays(tf.constant(array)).numpy()
+        return array
 
     def meet(self) -> None:
-        """Go on when all workers have come here."""
-        self.sum_array(np.zeros(1))
+        """Wait until all workers have called this."""
 
-    def after_the_first(self, do: Callable[[], _Result]) -> _Result:
-        """Do something when the first worker has done it."""
-        with self.watched():
-            if not self.is_first:
-                with _mortal():
-                    self.meet()
-            result = do()
-            if self.is_first:
-                self.meet()
-            return result
+    def after_the_first(self, first: Callable[[], _Made], others: Callable[[], _Made]) -> _Made:
+        """Call `first` in the first worker, and then `others` in the others."""
+        return first()
 
-    @contextmanager
-    def watched(self) -> Iterator[None]:
-        """Raise TrainingError where another worker ends before its time."""
-        try:
-            yield
-        except _LOST:
-            if self._strategy is None:
-                raise
-            raise TrainingError(
-                "another worker has ended; the run stays as it was last saved, go on by "
-                "starting all workers again with --resume"
-            ) from None
+    def watched(self) -> AbstractContextManager[None]:
+        """Raise TrainingError if another worker ends too early."""
+        return nullcontext()
 
 
-@contextmanager
-def _mortal() -> Iterator[None]:
-    """Let signals end the process at once, while it waits and has nothing to save.
-
-    Python's own handlers would not run before the waiting is over; and TensorFlow, when it meets
-    the others, puts a handler of SIGTERM in their place that heeds nothing.
-    """
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    handled = {number: handler for number, handler in before.items() if callable(handler)}
-    if threading.current_thread() is not threading.main_thread():
-        handled = {}
-    for number in handled:
-        signal.signal(number, signal.SIG_DFL)
+def this_cluster() -> Cluster:
+    """Read TF_CONFIG; raise TrainingError if it makes no sense."""
+    text = os.environ.get(_VARIABLE)
+    if not text:
+        return Cluster()
     try:
-        yield
-    finally:
-        for number, handler in handled.items():
-            signal.signal(number, handler)
+        config = json.loads(text)
+        roles, task = config["cluster"], config["task"]
+        if strange := sorted(set(roles) - set(_ROLES)):
+            raise ValueError(f"{strange[0]} is not a role that textgen knows")
+        ranks = [(role, i) for role in _ROLES for i in range(len(roles.get(role, [])))]
+        addresses = tuple(roles[role][i] for role, i in ranks)
+        if not all(map(_is_address, addresses)) or len(set(addresses)) < len(addresses):
+            raise ValueError("the addresses are not distinct and of the form HOST:PORT")
+        return Cluster(addresses, ranks.index((task["type"], int(task["index"]))))
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise TrainingError(
+            f"{_VARIABLE} does not name the workers and which of them this is ({error!r}); "
+            'give {"cluster": {"worker": ["HOST:PORT", ...]}, "task": {"type": "worker", '
+            '"index": N}}'
+        ) from None
+
+
+def connect_workers(quiet: bool = True) -> Workers:
+    """Return this process alone, or connect it with the others that TF_CONFIG names.
+
+    Several workers need TensorFlow, and must connect before it computes anything. Raises
+    TrainingError if they cannot connect.
+    """
+    cluster = this_cluster()
+    if len(cluster.addresses) == 1:
+        return Workers(cluster)
+    from textgen.training.team import Team
+
+    return Team(cluster, quiet)
+
+
+def _is_address(text: Any) -> bool:
+    match = re.fullmatch(r"(?:[^\s:]+|\[\S+\]):(\d{1,5})", text) if isinstance(text, str) else None
+    return match is not None and 0 < int(match[1]) < 1 << 16

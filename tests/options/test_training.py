@@ -1,0 +1,142 @@
+"""The options of training: what is asked for, and what is resolved for a text."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from textgen.errors import OptionError
+from textgen.options.sampling import Temperatures
+from textgen.options.training import TrainingOptions, TrainingSettings
+from textgen.system.processor import has_bfloat16
+
+
+def test_defaults_that_depend_on_the_level() -> None:
+    characters = TrainingOptions().resolve(1000)
+    words = TrainingOptions(level="word", minutes=1).resolve(1000)
+    assert (characters.batch_size, characters.chunk_length, characters.epochs) == (32, 64, 20)
+    assert (words.batch_size, words.chunk_length, words.epochs) == (16, 32, None)
+    assert TrainingOptions(level="word", batch_size=8).streams == 8
+
+
+def test_words_are_tied_where_their_embedding_fits() -> None:
+    def tied(**options: Any) -> tuple[bool, int]:
+        made = TrainingOptions(level="word", **options).resolve(1000).architecture
+        return made.tie, made.embedding
+
+    assert tied() == tied(units=256) == tied(embedding=256) == tied(size="small") == (True, 256)
+    assert tied(embedding=128) == tied(embedding=128, units=256) == (False, 128)
+    assert tied(tie=False) == (False, 64)
+    assert not TrainingOptions().resolve(1000).architecture.tie
+
+
+def test_temperatures_are_checked_when_made() -> None:
+    for values, sliding in (((), False), ((-1.0,), False), ((1.0, 2.0, 3.0), True)):
+        with pytest.raises(ValueError, match="must"):
+            Temperatures(values, sliding)
+
+
+def test_sizes_fit_the_text_unless_given() -> None:
+    def sizes(tokens: int, **options: Any) -> tuple[str, int, float]:
+        made = TrainingOptions(**options).resolve(tokens)
+        (units,) = made.architecture.units
+        return made.size, units, made.dropout
+
+    assert sizes(100_000) == ("small", 256, 0.5)
+    assert sizes(1_000_000) == ("medium", 512, 0.3)
+    assert sizes(100_000_000) == ("large", 1024, 0.2)
+    assert sizes(1_000_000, level="word") == ("small", 256, 0.2)
+    assert sizes(1_000_000, level="word", minutes=60) == ("small", 256, 0.5)
+    assert sizes(3_000_000, level="word") == ("medium", 512, 0.2)
+    assert sizes(1_000_000, minutes=10) == ("medium", 512, 0.3)
+    assert sizes(1_000_000, minutes=11) == ("medium", 512, 0.5)
+    assert sizes(1_000_000, minutes=11, dropout=0.1) == ("medium", 512, 0.1)
+    assert sizes(100_000, size="large") == ("large", 1024, 0.2)
+    assert sizes(100_000, units=77, dropout=0.0) == ("small", 77, 0.0)
+    assert TrainingOptions(tie=True).resolve(1).architecture.embedding == 256
+    assert TrainingOptions(tie=True, units=9).resolve(1).architecture.embedding == 9
+    with pytest.raises(OptionError, match="embedding must equal --units, 9, with --tie"):
+        TrainingOptions(tie=True, units=9, embedding=8)
+
+
+@pytest.mark.parametrize(
+    ("flags", "precision"),
+    [("avx2 avx512_bf16", "bfloat16"), ("amx_bf16", "bfloat16"), ("avx512f bf16", "float32")],
+)
+def test_precision_is_what_the_processor_has(
+    flags: str, precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Path, "read_text", lambda *_: f"model name : x\nflags : fpu {flags}\n")
+    has_bfloat16.cache_clear()
+    assert TrainingOptions().resolve(0).precision == precision
+    assert TrainingOptions(precision="float32").resolve(0).precision == "float32"
+    monkeypatch.undo()
+    has_bfloat16.cache_clear()
+
+
+def test_precision_where_nothing_tells_of_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(*_: Any) -> str:
+        raise FileNotFoundError
+
+    monkeypatch.setattr(Path, "read_text", missing)
+    has_bfloat16.cache_clear()
+    assert TrainingOptions().resolve(0).precision == "float32"
+    monkeypatch.undo()
+    has_bfloat16.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("options", "units"),
+    [
+        ({"units": 9}, (9,)),
+        ({"units": "9"}, (9,)),
+        ({"units": 9, "layers": 3}, (9, 9, 9)),
+        ({"units": "9,4"}, (9, 4)),
+        ({"units": (9, 4), "layers": 2}, (9, 4)),
+        ({"units": [9, 4, 5], "embedding": 5, "tie": True}, (9, 4, 5)),
+        ({"layers": 2}, (256, 256)),
+    ],
+)
+def test_layers_may_have_widths_of_their_own(
+    options: dict[str, Any], units: tuple[int, ...]
+) -> None:
+    assert TrainingOptions(**options).resolve(1000).architecture.units == units
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"units": "9,4", "layers": 3}, "layers must be 2, as --units has"),
+        ({"units": "9,x"}, "units must be a whole number, or one for each layer"),
+        ({"units": ""}, "units must be a whole number"),
+        ({"units": ()}, "units must be a whole number"),
+        ({"units": True}, "units must be a whole number"),
+        ({"units": 9.5}, "units must be a whole number"),
+        ({"units": "9,0"}, "units must be at least 1, not 0"),
+        ({"units": "9,4", "embedding": 9, "tie": True}, "embedding must equal --units, 4"),
+    ],
+)
+def test_widths_that_make_no_sense(options: dict[str, Any], told: str) -> None:
+    with pytest.raises(OptionError, match=told):
+        TrainingOptions(**options)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"units": "9,4", "minutes": 3}, {"level": "word", "seed": 5}, {"csv": "a", "epochs": 2}],
+)
+def test_settings_are_those_that_were_stored(options: dict[str, Any]) -> None:
+    settings = TrainingOptions(**options).resolve(1000)
+    assert TrainingSettings.from_json(settings.to_json(), 99_000_000) == settings
+
+
+def test_what_a_resumed_run_may_change() -> None:
+    settings = TrainingOptions(units="9,4", epochs=3).resolve(1000)
+    assert settings.conflict({"units": [9, 4], "layers": 2, "level": "char", "epochs": 9}) is None
+    assert settings.conflict({"units": 9}) == ("units", "9,4")
+    assert settings.conflict({"layers": 3}) == ("layers", "2")
+    assert settings.conflict({"cell": "gru"}) == ("cell", "lstm")
+    assert settings.conflict({"delimiter": "x"}) == ("delimiter", "None")
+    longer = settings.resumed({"minutes": 5, "patience": 2})
+    assert (longer.minutes, longer.epochs, longer.patience) == (5, None, 2)
+    assert longer.architecture == settings.architecture

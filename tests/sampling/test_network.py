@@ -1,0 +1,103 @@
+"""The NumPy network: its state is a value, and what happens inside can be traced."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from textgen.options.architecture import Architecture
+from textgen.sampling.network import NumpyNetwork
+
+V, B, T = 11, 3, 7
+ARCHITECTURES = [
+    Architecture("lstm", (6, 4), 5, False),
+    Architecture("gru", (6, 4), 5, False),
+    Architecture("gru", (4,), 4, True),
+]
+architectures = pytest.mark.parametrize("architecture", ARCHITECTURES, ids=str)
+RNG = np.random.default_rng(0)
+IDS = RNG.integers(V, size=(T, B))
+
+
+def weights(architecture: Architecture) -> dict[str, np.ndarray]:
+    shapes = architecture.weight_shapes(V).items()
+    return {name: RNG.normal(0, 0.8, shape).astype(np.float32) for name, shape in shapes}
+
+
+def arrays(state: list[tuple[np.ndarray, ...]]) -> list[np.ndarray]:
+    return [part for layer in state for part in layer]
+
+
+@architectures
+def test_rows_are_taken_and_joined(architecture: Architecture) -> None:
+    network = NumpyNetwork(architecture, weights(architecture))
+    _, state = network.forward(IDS, network.zero_state(B))
+    parts = [network.take(state, [row]) for row in range(B)]
+    for ours, theirs in zip(arrays(network.join(parts)), arrays(state), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    twice = network.take(state, [2, 2, 0])
+    logits, _ = network.step(np.array([1, 1, 1]), twice)
+    np.testing.assert_array_equal(logits[0], logits[1])
+    assert not np.array_equal(logits[0], logits[2])
+
+
+@pytest.mark.parametrize("rows", [2, 12, 13, 40])
+@architectures
+def test_rows_that_are_alone_do_not_depend_on_others(architecture: Architecture, rows: int) -> None:
+    network = NumpyNetwork(architecture, weights(architecture))
+    tokens = RNG.integers(V, size=(T, rows))
+    state = network.zero_state(rows)
+    alone = [network.zero_state(1) for _ in range(rows)]
+    for number in range(T):
+        count = rows if number % 2 else rows // 2 + 1
+        logits, state = network.step(tokens[number], state, count)
+        for row in range(count):
+            expected, alone[row] = network.step(tokens[number, row : row + 1], alone[row])
+            np.testing.assert_array_equal(logits[row], expected[0])
+        state = network.take(state, range(count))
+        tokens = tokens[:, :count]
+        rows = count
+
+
+@architectures
+def test_a_trace_is_what_keras_cells_compute(architecture: Architecture) -> None:
+    import keras
+    import tensorflow as tf
+
+    own = weights(architecture)
+    network = NumpyNetwork(architecture, own)
+    _, before = network.forward(IDS, network.zero_state(B))
+    traces, after = network.trace(IDS, network.zero_state(B))
+    for ours, theirs in zip(arrays(after), arrays(before), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-6)
+    inputs = own["embedding"][IDS]
+    for layer, (units, trace) in enumerate(zip(architecture.units, traces, strict=True)):
+        cell: Any = {"lstm": keras.layers.LSTMCell, "gru": keras.layers.GRUCell}[architecture.cell](
+            units
+        )
+        cell.build((B, inputs.shape[-1]))
+        kernel, recurrent_kernel, bias = (
+            own[f"layers.{layer}.{part}"] for part in ("kernel", "recurrent_kernel", "bias")
+        )
+        cell.set_weights([kernel, recurrent_kernel, bias])
+        state = [np.zeros((B, units), np.float32)] * (2 if architecture.cell == "lstm" else 1)
+        for t in range(T):
+            h = state[0]
+            output, state = cell(tf.constant(inputs[t]), state)
+            np.testing.assert_allclose(trace.hidden[t], output, atol=1e-5)
+            if architecture.cell == "lstm":
+                assert trace.memory is not None
+                np.testing.assert_allclose(trace.memory[t], state[1], atol=1e-5)
+                projected = inputs[t] @ kernel + h @ recurrent_kernel + bias
+                gates = dict(zip("ifco", np.split(np.asarray(projected), 4, axis=1), strict=True))
+                gates = {n: np.tanh(g) if n == "c" else tf.sigmoid(g) for n, g in gates.items()}
+            else:
+                assert trace.memory is None
+                x = np.split(inputs[t] @ kernel + bias[0], 3, axis=1)
+                r = np.split(np.asarray(h @ recurrent_kernel + bias[1]), 3, axis=1)
+                gates = {"z": tf.sigmoid(x[0] + r[0]), "r": tf.sigmoid(x[1] + r[1])}
+                gates["h"] = np.tanh(x[2] + gates["r"] * r[2])
+            assert set(trace.gates) == set(gates)
+            for name, gate in gates.items():
+                np.testing.assert_allclose(trace.gates[name][t], gate, atol=1e-5)
+        inputs = trace.hidden

@@ -1,0 +1,74 @@
+"""textgen evaluate, novelty and info: figures of a model, a text or a run."""
+
+import textwrap
+from dataclasses import asdict, replace
+
+import click
+
+import textgen
+from textgen.cli.app import main
+from textgen.cli.output import print_json, table
+from textgen.system.terminal import show
+
+
+@main.command()
+@click.argument("run")
+@click.argument("text")
+@click.option("--encoding", help="Encoding of the text, if it is not UTF-8 or marked.")
+@click.option("--keep-gutenberg", is_flag=True, help="Keep Project Gutenberg's header and license.")
+@click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
+def evaluate(
+    run: str, text: str, encoding: str | None, keep_gutenberg: bool, as_json: bool
+) -> None:
+    """Print how well RUN predicts TEXT, a file or "-".
+
+    TEXT is split into documents as RUN's books were.
+    """
+    from textgen.preprocess.documents import read_documents
+
+    model = textgen.load(run)
+    reading = model.run.settings.reading
+    options = replace(reading, encoding=encoding, keep_gutenberg=keep_gutenberg)
+    result = asdict(model.evaluate(*read_documents(text, options)))
+    if as_json:
+        print_json(result)
+    else:
+        show(table(result))
+
+
+@main.command()
+@click.argument("run")
+@click.argument("text", default="-")
+@click.option("--least", default=20, help="Characters that count as a copy.  [default: 20]")
+@click.option("--most", default=10, help="How many passages to print.  [default: 10]")
+@click.option("--encoding", help="Encoding of the text, if it is not UTF-8 or marked.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+def novelty(
+    run: str, text: str, least: int, most: int, encoding: str | None, as_json: bool
+) -> None:
+    """Print what TEXT, a file or "-", copies word for word from RUN's training text."""
+    from textgen.preprocess.reading import read_text
+
+    found = textgen.load(run).novelty(read_text(text, encoding, True), least, most)
+    if as_json:
+        print_json(asdict(found))
+        return
+    show(f"{found.copied:.1%} of {found.characters:,} characters copied")
+    for passage in found.longest:
+        where = f"{passage.source}, character {passage.source_position:,}"
+        show(f"\n{len(passage.text)} at {passage.position:,}, from {where}")
+        show(textwrap.indent(passage.text, "  ", lambda line: True))
+
+
+@main.command()
+@click.argument("run")
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+def info(run: str, as_json: bool) -> None:
+    """Print what RUN consists of and how well its training went."""
+    from textgen.runs.folder import Run
+
+    described = Run.open(run).describe()
+    if as_json:
+        print_json(described)
+    else:
+        show(table(described))

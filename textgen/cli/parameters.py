@@ -1,0 +1,54 @@
+"""Command-line options made from the options of the library."""
+
+from collections.abc import Callable
+from dataclasses import Field, fields
+from typing import Any, TypeVar
+
+import click
+
+from textgen.options.declare import Options, value_type
+
+_Command = TypeVar("_Command", bound=Callable[..., None])
+
+out = click.option("--out", help="Run folder.  [default: checkpoints/ and the first book's name]")
+force = click.option("--force", is_flag=True, help="Replace an existing run.")
+quiet = click.option("-q", "--quiet", is_flag=True, help="Print no progress and no notes.")
+
+
+def options_of(options: type[Options]) -> Callable[[_Command], _Command]:
+    """Return a decorator that adds an option for each field; those not given are None or ()."""
+
+    def add(command: _Command) -> _Command:
+        every: tuple[Field[Any], ...] = fields(options)  # type: ignore[arg-type]
+        for item in reversed(every):
+            command = _click_option(item)(command)
+        return command
+
+    return add
+
+
+def given(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options that were given; the others have their defaults in the dataclass."""
+    return {name: value for name, value in options.items() if value not in (None, ())}
+
+
+def _click_option(item: Field[Any]) -> Callable[[_Command], _Command]:
+    flag = "--" + item.name.replace("_", "-")
+    names = [flag, item.name]
+    if item.metadata["short"]:
+        names.insert(0, "-" + item.metadata["short"])
+    kind = value_type(item)
+    settings: dict[str, Any] = {"help": item.metadata["help"], "default": None}
+    if kind is bool:
+        settings["is_flag"] = True
+        if item.default is None:
+            names[0] += "/--no-" + flag.removeprefix("--")
+    elif item.metadata["multiple"]:
+        settings |= {"multiple": True, "metavar": "TEXT"}
+    else:
+        choices = item.metadata["choices"]
+        plain = kind if kind in (int, float) else str
+        settings["type"] = click.Choice(choices) if choices else plain
+        if item.default is not None:
+            settings["help"] += f"  [default: {item.default}]"
+    return click.option(*names, **settings)

@@ -1,0 +1,117 @@
+"""textgen sample: generate text."""
+
+import sys
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import click
+
+import textgen
+from textgen.cli.app import main
+from textgen.cli.output import print_json
+from textgen.cli.parameters import given, options_of
+from textgen.errors import OptionError
+from textgen.options.sampling import SamplingOptions
+from textgen.system.terminal import show
+
+if TYPE_CHECKING:
+    from textgen.sampling.generation import Generation
+
+
+@main.command()
+@click.argument("runs", nargs=-1, metavar="[RUN]...")
+@click.option("--weights", help="Shares of several RUNs in the mixture, as 0.7,0.3.")
+@click.option("-n", "--count", default=1, help="Number of texts.  [default: 1]")
+@click.option("-p", "--prompt", default="", help="Text to continue.")
+@click.option("--prompt-file", help='File with the text to continue; "-" is standard input.')
+@click.option("--encoding", help="Encoding of the prompt file, if it is not UTF-8 or marked.")
+@options_of(SamplingOptions)
+@click.option("--seed", type=int, help="Seed that makes the text repeatable.")
+@click.option("--stream/--no-stream", default=True, help="Print tokens as they are drawn.")
+@click.option("--interactive", is_flag=True, help="Write together with the network.")
+@click.option("--json", "as_json", is_flag=True, help="Print the texts as JSON.")
+def sample(
+    runs: tuple[str, ...],
+    weights: str | None,
+    count: int,
+    prompt: str,
+    prompt_file: str | None,
+    encoding: str | None,
+    seed: int | None,
+    stream: bool,
+    interactive: bool,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Generate text with the network of RUN, by default the newest under checkpoints/.
+
+    The probabilities of several RUNs with one vocabulary are mixed.
+    """
+    from textgen.preprocess.reading import read_text
+    from textgen.runs.lifecycle import newest
+    from textgen.sampling.sampler import new_seed
+
+    if prompt and prompt_file:
+        raise OptionError("prompt_file", "cannot be given together with --prompt; choose one")
+    if encoding and not prompt_file:
+        raise OptionError("encoding", "is that of --prompt-file; name one")
+    if interactive:
+        if as_json or count != 1:
+            raise OptionError("interactive", "writes one text, without --json; leave the rest out")
+        if prompt_file == "-" or sys.stdin is None:
+            raise OptionError("interactive", "needs standard input for its commands")
+    if prompt_file:
+        prompt = read_text(prompt_file, encoding)
+    model = textgen.load(*(runs or [newest()]), weights=_numbers("weights", weights))
+    chosen = new_seed() if seed is None else seed
+    if interactive:
+        from textgen.cli.interactive import write
+
+        writer = model.writer(prompt, seed=chosen, **given(options))
+        _show_seed(seed, chosen)
+        write(writer)
+        return
+    texts = model.samples(
+        prompt, count=count, seed=chosen, log_probabilities=as_json, **given(options)
+    )
+    if as_json:
+        _print_as_json(model, prompt, chosen, texts)
+        return
+    if not options["beam"]:  # a beam search draws nothing
+        _show_seed(seed, chosen)
+    for number, text in enumerate(texts):
+        if number:
+            show("\n" + "-" * 40 + "\n")
+        show(prompt, nl=False)
+        for piece in text if stream else ["".join(text)]:
+            show(piece, nl=False)  # flushes
+        show("")
+
+
+def _print_as_json(
+    model: "textgen.Model", prompt: str, seed: int, texts: "Iterable[Generation]"
+) -> None:
+    samples = [
+        {
+            "text": "".join(text),
+            "prompt": prompt,
+            "tokens": text.tokens,
+            "log_probabilities": text.log_probabilities,
+            "finish_reason": text.finish_reason,
+        }
+        for text in texts
+    ]
+    mixed = {"runs": [str(run.path) for run in model.runs]} if len(model.runs) > 1 else {}
+    print_json({"run": str(model.path), **mixed, "seed": seed, "samples": samples})
+
+
+def _show_seed(given: int | None, chosen: int) -> None:
+    if given is None:
+        click.echo(f"seed {chosen}", err=True)
+
+
+def _numbers(name: str, text: str | None) -> list[float] | None:
+    try:
+        return None if text is None else [float(part) for part in text.split(",")]
+    except ValueError:
+        raise OptionError(name, f"must be numbers separated by commas, not {text!r}") from None

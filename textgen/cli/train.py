@@ -1,0 +1,100 @@
+"""textgen train, prepare and fetch: from a book to a trained run."""
+
+from typing import Any
+
+import click
+
+import textgen
+from textgen.cli.app import main
+from textgen.cli.output import print_json
+from textgen.cli.parameters import force, given, options_of, out, quiet
+from textgen.options.reading import ReadingOptions
+from textgen.options.training import TrainingOptions
+from textgen.system.terminal import show
+
+
+@main.command()
+@click.argument("books", nargs=-1, metavar="BOOK...")
+@out
+@click.option("--from", "from_run", help="Run to fine-tune: begin with its weights.")
+@click.option("--vectors", help="File of word2vec or GloVe with the first embeddings of words.")
+@click.option("--resume", is_flag=True, help="Go on where the run was stopped.")
+@force
+@options_of(TrainingOptions)
+@click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
+@quiet
+def train(
+    books: tuple[str, ...],
+    out: str | None,
+    from_run: str | None,
+    vectors: str | None,
+    resume: bool,
+    force: bool,
+    as_json: bool,
+    quiet: bool,
+    **options: Any,
+) -> None:
+    """Train a network on one or several books; "-" is standard input.
+
+    Ctrl-C stops and saves; --resume goes on exactly there.
+    """
+    from textgen.training.workers import Workers, this_cluster
+
+    if not books and not resume:
+        raise click.UsageError("no BOOK to train on; name one, or resume a run with --resume")
+    model = textgen.train(
+        *books,
+        out=out,
+        from_run=from_run,
+        vectors=vectors,
+        resume=resume,
+        force=force,
+        quiet=quiet,
+        **given(options),
+    )
+    if not Workers(this_cluster()).is_first:
+        return
+    if as_json:
+        print_json({"run": str(model.path), **model.run.outcome()})
+    elif not quiet:
+        show(f"{model.path} is trained; now: textgen sample {model.path}", err=True)
+
+
+@main.command()
+@click.argument("books", nargs=-1, required=True, metavar="BOOK...")
+@out
+@force
+@options_of(ReadingOptions)
+@quiet
+def prepare(
+    books: tuple[str, ...], out: str | None, force: bool, quiet: bool, **options: Any
+) -> None:
+    """Read one or several books into a run, to be trained later."""
+    from textgen.runs.folder import Run
+
+    folder = textgen.prepare(*books, out=out, force=force, quiet=quiet, **given(options))
+    if not quiet:
+        found = Run.open(folder)
+        show(
+            f"{folder} is ready for textgen train with the same books and options: "
+            f"{found.tokens:,} tokens ({len(found.tokenizer):,} distinct), "
+            f"{sum(found.documents):,} documents",
+            err=True,
+        )
+
+
+@main.command()
+@click.argument("source", required=False, metavar="NAME|URL")
+@click.option("--folder", default="corpora", help="Where to store it.  [default: corpora]")
+@quiet
+def fetch(source: str | None, folder: str, quiet: bool) -> None:
+    """Download a text into corpora/, by NAME or from its URL; without either, list the names."""
+    if source is None:
+        from textgen.preprocess.fetching import SOURCES
+
+        for name, known in SOURCES.items():
+            show(f"{name:18}{known.size / 1e6:6.1f} MB  {known.license}\n    {known.description}")
+        return
+    path = textgen.fetch(source, folder, quiet)
+    if not quiet:
+        show(f"{path} is there; now: textgen train {path}", err=True)

@@ -1,0 +1,142 @@
+"""Read and write the files of a run.
+
+Every file is written beside its place, flushed to disk and renamed, so a reader finds a whole
+old file or a whole new one. What is read is checked before it is used, and before memory is
+allocated for it, as a run may come from a stranger.
+"""
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tokenize import TokenError
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from textgen.errors import RunError
+from textgen.options.architecture import Shapes
+
+Arrays = dict[str, NDArray[np.float32]]
+
+NEW = ".new"
+"""The end of the name of a file or folder that is being written, until it is renamed."""
+
+_LARGEST_WEIGHT = 1e6  # far beyond what training gives; products of such weights do not overflow
+
+# What the readers of JSON, of NumPy's format and of safetensors raise for a damaged file.
+_DAMAGE = (
+    *(ValueError, TypeError, KeyError, OverflowError, RecursionError),
+    *(SyntaxError, TokenError, SafetensorError),
+)
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Raise RunError for what can go wrong while `path` is read."""
+    try:
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise ValueError("it is not a regular file")  # reading a pipe may never end
+        yield
+    except RunError:
+        raise
+    except OSError as error:
+        raise RunError(f"cannot read {path}: {error.strerror or error}") from None
+    except _DAMAGE as error:
+        problem = " ".join(str(error)[:200].split())
+        raise RunError(f"{path} is damaged: {problem}; restore it or train anew") from None
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Raise RunError for what can go wrong while `path` is written."""
+    try:
+        yield
+    except OSError as error:
+        raise RunError(
+            f"cannot write {path}: {error.strerror or error}; fix that, or choose another --out"
+        ) from None
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Write a whole file beside `path`, flush it to disk and rename it."""
+    new = path.with_name(path.name + NEW)
+    with writing(path):
+        new.unlink(missing_ok=True)  # left by a process that was killed, or a link
+        try:
+            with new.open("xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            new.replace(path)
+            flush_folder(path.parent)
+        finally:
+            new.unlink(missing_ok=True)
+
+
+def write_at(path: Path, data: bytes, size: int) -> int:
+    """Write `data` at byte `size` of a file, dropping what follows; return the new size.
+
+    The file is not written beside its place, as it may be long. No link is followed.
+    """
+    with writing(path), os.fdopen(_open_no_link(path), "ab") as file:
+        if os.fstat(file.fileno()).st_nlink > 1:
+            raise OSError(errno.EMLINK, "it is a link to another file")
+        size = min(size, file.tell())
+        file.truncate(size)
+        return size + file.write(data)
+
+
+def write_arrays(path: Path, arrays: Arrays, metadata: dict[str, str]) -> None:
+    """Write arrays as safetensors."""
+    write_file(path, save(arrays, metadata))
+
+
+def read_arrays(
+    path: Path, shapes: Shapes, metadata: dict[str, str], partial: bool = False
+) -> tuple[Arrays, dict[str, str]]:
+    """Return the float32 arrays of a safetensors file and its metadata.
+
+    Args:
+        shapes: the names and shapes that the arrays must have.
+        metadata: what the file's metadata must not contradict; older runs have less of it.
+        partial: whether some arrays may be missing.
+
+    Raises RunError if the file is damaged or has other arrays.
+    """
+    with reading(path), safe_open(path, "numpy") as file:
+        found_metadata = file.metadata() or {}
+        for name, value in metadata.items():
+            if found_metadata.get(name, value) != value:
+                raise ValueError(f"it belongs to another {name}")
+        found = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+        if set(found) != set(shapes) and not (partial and set(found) < set(shapes)):
+            raise ValueError(f"it lacks or adds {sorted(set(found) ^ set(shapes))[0]}")
+        for name, part in found.items():
+            if tuple(part.get_shape()) != shapes[name] or part.get_dtype() != "F32":
+                raise ValueError(f"{name} is not float32 of shape {shapes[name]}")
+        arrays = {name: file.get_tensor(name) for name in shapes if name in found}
+        if not all((np.abs(array) < _LARGEST_WEIGHT).all() for array in arrays.values()):
+            raise ValueError("it has numbers that are not finite, or far too large")
+        return arrays, found_metadata
+
+
+def flush_folder(path: Path) -> None:
+    """Make a renaming durable, on systems that can flush folders."""
+    if hasattr(os, "O_DIRECTORY"):
+        folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def _open_no_link(path: Path) -> int:
+    """Open a file to append to it, without following a link or waiting for a pipe's reader."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+    for name in ("O_NOFOLLOW", "O_NONBLOCK"):
+        flags |= getattr(os, name, 0)
+    return os.open(path, flags, 0o666)

@@ -1,0 +1,128 @@
+"""One text in the making: its pieces, and where it ends."""
+
+import re
+from collections import deque
+from collections.abc import Callable, Iterator
+
+from textgen.options.sampling import SamplingOptions
+from textgen.preprocess.tokenizers import Tokenizer
+
+_SENTENCE_END = re.compile(r"[.!?…][\"'”’»)\]]*(?=\s|$)|[。！？][」』）]*")
+_TAIL = 8  # characters before what is held that a sentence's end may include
+
+
+class Generation(Iterator[str]):
+    """An iterator over the pieces of a text, as they are drawn.
+
+    Attributes:
+        tokens: how many tokens were drawn so far.
+        log_probabilities: of each token, in nats, by the network alone, before any filter; empty
+            unless requested.
+        finish_reason: None until the text ends. Then "length"; "end" at the end of a document;
+            "stop" before a stop text; "sentence" if `until_sentence` ended it; "novel" if every
+            token left would copy.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        options: SamplingOptions,
+        ahead: str,
+        advance: Callable[[], None] | None = None,
+    ) -> None:
+        """Begin a text.
+
+        Args:
+            ahead: the end of the prompt that the first token begins with.
+            advance: is called when more pieces are needed; None if all are added before.
+        """
+        self._advance = advance if options.length else None
+        self._decode = tokenizer.decoder()
+        self._end = tokenizer.end
+        self._options = options
+        self._holds = bool(options.stop or options.until_sentence)
+        self._limit = options.longest
+        self._ahead = ahead
+        self._pieces: deque[str] = deque()
+        self._held = ""  # text that may still have to be left out
+        self._tail = ""  # the end of the text before that
+        self._earliest = 0  # the first place in what is held where the last sentence may end
+        self.tokens = 0
+        self.log_probabilities: list[float] = []
+        self.finish_reason = None if options.length else "length"
+
+    def __next__(self) -> str:
+        while not self._pieces:
+            if self._advance is None:
+                raise StopIteration
+            self._advance()
+        return self._pieces.popleft()
+
+    def add(self, token: int, log_probability: float | None = None) -> None:
+        """Add the next token, and end the text if it ends there."""
+        piece = self._decode(token)
+        if not self.tokens:
+            piece = piece.removeprefix(self._ahead)
+        self.tokens += 1
+        if log_probability is not None:
+            self.log_probabilities.append(log_probability)
+        if token == self._end:
+            self.end("end")
+            return
+        last = self.tokens >= self._limit
+        if not self._holds:
+            if piece:
+                self._pieces.append(piece)
+            if last:
+                self.end("length")
+            return
+        options, stops = self._options, self._options.stop
+        if self.tokens == options.length:
+            # The space before a word does not belong to the sentence before it.
+            self._earliest = len(self._held) + (piece[:1].isspace() and not piece.isspace())
+        self._held += piece
+        if ends := [at for stop in stops if (at := self._held.find(stop)) >= 0]:
+            self.end("stop", min(ends))
+        elif options.until_sentence and (end := self._sentence_end(last)) is not None:
+            self.end("sentence", end)
+        elif last:
+            self.end("length")
+        else:
+            self._release(len(self._held) - _overhang(self._held, stops))
+
+    def end(self, reason: str, at: int | None = None) -> None:
+        """End the text, with what is held up to `at`, or all of it."""
+        self.finish_reason = reason
+        self._advance = None  # drops the reference to the engine, and so to the network
+        self._release(len(self._held) if at is None else at)
+
+    def _release(self, count: int) -> None:
+        if count:
+            self._pieces.append(self._held[:count])
+            self._tail = (self._tail + self._held[:count])[-_TAIL:]
+            self._held = self._held[count:]
+            self._earliest = max(self._earliest - count, 0)
+
+    def _sentence_end(self, last: bool) -> int | None:
+        """Return where in what is held the text may end; at its very end only if it is the last."""
+        if self.tokens < self._options.length:
+            return None
+        text = self._tail + self._held
+        ends = [match.end() for match in _SENTENCE_END.finditer(text)]
+        ends = [end - len(self._tail) for end in ends if last or end < len(text)]
+        return next((end for end in ends if end >= self._earliest), None)
+
+
+def _overhang(text: str, stops: tuple[str, ...]) -> int:
+    """Return the length of the longest end of `text` that one of `stops` begins with."""
+    if not stops:
+        return 0
+    longest = max(map(len, stops)) - 1
+    return next(
+        (
+            length
+            for length in range(min(longest, len(text)), 0, -1)
+            if any(stop.startswith(text[-length:]) for stop in stops)
+        ),
+        0,
+    )

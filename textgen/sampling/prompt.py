@@ -1,0 +1,81 @@
+"""What a text is generated from: a prompt, and how far a network has read it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from textgen.options.sampling import SamplingOptions
+from textgen.preprocess.tokenizers import Ids, Tokenizer
+from textgen.sampling.filters import Logits
+from textgen.sampling.network import Network
+from textgen.sampling.novel import Guard
+
+_PROMPT_BLOCK = 256  # tokens read at once; bounds the memory that takes
+
+
+class Prompt:
+    """Tokens that a network reads from a zero state before it generates.
+
+    Attributes:
+        ids: the tokens, (tokens,).
+        ahead: the end of the text that is not a token yet; the next token begins with it.
+        text: the text as far as it counts for `novel`.
+        logits: of the next token, (1, V); None until all is read.
+        state: after the tokens read, of one row.
+    """
+
+    def __init__(
+        self, network: Network, tokenizer: Tokenizer, ids: Ids, ahead: str = "", text: str = ""
+    ) -> None:
+        """Begin to read.
+
+        There must be at least one token, unless the vocabulary has an end of documents: the
+        prompt then begins a document.
+        """
+        self.ids = ids
+        self.ahead = ahead
+        self.text = text
+        self.logits: Logits | None = None
+        self.state: Any = network.zero_state(1)
+        self._network = network
+        self._tokens = ids if tokenizer.end is None else np.append(tokenizer.end, ids)
+        self._read = 0
+
+    def read_block(self) -> int:
+        """Read the next block of tokens; return how many.
+
+        The blocks of a prompt are always the same, so that its state is, too.
+        """
+        last = len(self._tokens) - 1
+        stop = min(self._read + _PROMPT_BLOCK, last)
+        block = self._tokens[self._read : stop]
+        if len(block):
+            _, self.state = self._network.forward(block[:, None], self.state)
+        self._read = stop
+        if stop == last:
+            self.logits, self.state = self._network.step(self._tokens[-1:], self.state)
+        return len(block) + (stop == last)
+
+    def read(self) -> tuple[Logits, Any]:
+        """Read to the end; return the logits and the state."""
+        while self.logits is None:
+            self.read_block()
+        return self.logits, self.state
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to generate from a prompt."""
+
+    prompt: Prompt
+    options: SamplingOptions
+    banned: tuple[int, ...] = ()  # tokens that are never generated
+    guard: Guard | None = None  # keeps the text from copying
+    log_probabilities: bool = False  # whether to keep those of the tokens
+    exact: bool = False
+    """Whether the text must not depend on what else is generated at the same time.
+
+    Products of many rows may round the last bit of a logit differently. An exact request is
+    multiplied by itself, which is slower where there are many rows.
+    """

@@ -1,0 +1,133 @@
+"""Rows of the engine that have the same filters, and draw their next tokens together."""
+
+from collections.abc import Hashable, Iterator
+from dataclasses import replace
+from itertools import chain
+
+import numpy as np
+from numpy.typing import NDArray
+
+from textgen.preprocess.tokenizers import Ids, Tokenizer
+from textgen.sampling.filters import Filter, Logits, draw, log_softmax
+from textgen.sampling.generation import Generation
+from textgen.sampling.prompt import Request
+from textgen.sampling.seen import SeenTokens
+
+_NUMBERS_AT_ONCE = 256  # a call for each random number would take as long as all filters
+
+
+class Row:
+    """A text that is drawn with random numbers of its own."""
+
+    def __init__(self, request: Request, text: Generation, rng: np.random.Generator) -> None:
+        self.request = request
+        self.text = text
+        self.rng = rng
+        self.numbers: Iterator[float] = chain.from_iterable(
+            iter(lambda: rng.random(_NUMBERS_AT_ONCE).tolist(), None)
+        )
+        self.tail = "" if request.guard is None else request.guard.tail(request.prompt.text)
+
+    def temperature(self) -> float:
+        options = self.request.options
+        return options.temperature.at(self.text.tokens, options.length)
+
+
+class DrawnRows:
+    """Rows with the same filters; their temperatures, lengths and stop texts may differ."""
+
+    def __init__(self, request: Request, tokenizer: Tokenizer, vocabulary_size: int) -> None:
+        """Begin without rows, for requests with the key of this one."""
+        self.key = self.key_of(request)
+        self.exact = request.exact
+        self._tokenizer = tokenizer
+        self._filter = Filter.of(request.options, request.banned)
+        self._rows: list[Row] = []
+        self._seen: SeenTokens | None = None
+        if self._filter.repetition_penalty != 1:
+            self._seen = SeenTokens(vocabulary_size, request.options.repeat_last_n)
+        self._rows_changed()
+
+    @staticmethod
+    def key_of(request: Request) -> Hashable:
+        """Return a key that is equal for requests whose rows can be drawn together."""
+        filter_ = Filter.of(request.options, request.banned)
+        return filter_, request.options.repeat_last_n, request.exact
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def join(self, row: Row) -> None:
+        self._rows.append(row)
+        if self._seen is not None:
+            self._seen.join(row.request.prompt.ids)
+        self._rows_changed()
+
+    def advance(self, logits: Logits) -> tuple[list[int] | None, Ids]:
+        """Draw the next token of every row by the logits, (B, V).
+
+        Returns the rows that go on, None if all do, and their tokens.
+        """
+        temperature, seen = self._temperature, None if self._seen is None else self._seen.mask
+        if temperature is None:
+            temperature = np.array([[row.temperature()] for row in self._rows])
+        weights = self._filter.weights(logits, temperature, seen)
+        tokens = draw(weights, np.fromiter(map(next, self._numbers), np.float64, len(weights)))
+        if self._guarded:
+            drawn = enumerate(tokens.tolist())
+            tokens = np.array([self._novel(i, token, logits, weights) for i, token in drawn])
+        logs = log_softmax(logits) if self._logs else None
+        going = []
+        for i, (text, token) in enumerate(zip(self._texts, tokens.tolist(), strict=True)):
+            if text.finish_reason is None:
+                text.add(token, None if logs is None else float(logs[i, token]))
+            if text.finish_reason is None:
+                going.append(i)
+        rows = None
+        if len(going) < len(self._rows):
+            rows, tokens = going, tokens[going]
+            self._rows = [self._rows[i] for i in going]
+            self._rows_changed()
+            if self._seen is not None:
+                self._seen.take(going)
+        if self._seen is not None:
+            self._seen.add(tokens)
+        return rows, tokens
+
+    def _rows_changed(self) -> None:
+        rows = self._rows
+        self._texts = [row.text for row in rows]
+        self._numbers = [row.numbers for row in rows]
+        self._logs = any(row.request.log_probabilities for row in rows)
+        self._guarded = any(row.request.guard is not None for row in rows)
+        self._temperature: float | NDArray[np.float64] | None = None  # it changes at every step
+        if all(row.request.options.temperature.is_constant for row in rows):
+            values = {row.temperature() for row in rows}
+            each = np.array([[row.temperature()] for row in rows])
+            self._temperature = values.pop() if len(values) == 1 else each
+
+    def _novel(self, i: int, token: int, logits: Logits, weights: NDArray[np.float64]) -> int:
+        """Draw again until the token copies nothing; end the text if every token would.
+
+        `logits` and `weights`, (B, V), are those of all rows.
+        """
+        row = self._rows[i]
+        prompt, guard = row.request.prompt, row.request.guard
+        if guard is None:
+            return token
+        copying: list[int] = []
+        ahead = "" if row.text.tokens else prompt.ahead
+        own = weights[i]
+        while guard.copies(row.tail, piece := self._tokenizer.spell([token]).removeprefix(ahead)):
+            copying.append(token)
+            own[token] = 0
+            if len(copying) + len(self._filter.banned) == len(own):
+                row.text.end("novel")
+                break
+            if not own.any():  # the filters kept only these
+                without = replace(self._filter, banned=(*self._filter.banned, *copying))
+                seen = None if self._seen is None else self._seen.mask[i]
+                own = without.weights(logits[i], row.temperature(), seen)
+            token = int(draw(own[None], row.rng.random(1))[0])
+        row.tail = guard.tail(row.tail + piece)
+        return token

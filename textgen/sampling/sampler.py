@@ -1,0 +1,229 @@
+"""Generate text with the network of a run, or with several."""
+
+import secrets
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from textgen.errors import OptionError, RunError, VocabularyError
+from textgen.options.declare import check_whole
+from textgen.options.sampling import SamplingOptions
+from textgen.preprocess.tokenizers import Ids
+from textgen.runs.files import Arrays
+from textgen.runs.folder import Run
+from textgen.sampling.engine import Engine
+from textgen.sampling.ensemble import Ensemble
+from textgen.sampling.generation import Generation
+from textgen.sampling.network import Network, NumpyNetwork
+from textgen.sampling.novel import Guard
+from textgen.sampling.prompt import Prompt, Request
+from textgen.sampling.writer import Writer
+
+_TEXTS_AT_ONCE = 64
+_OPENINGS = ("\n\n", "\n", " ")  # in order of preference
+
+
+class Sampler:
+    """Trained networks, ready to generate."""
+
+    def __init__(
+        self,
+        runs: Sequence[Run],
+        weights: Sequence[Arrays] | None = None,
+        shares: Sequence[float] | None = None,
+    ) -> None:
+        """Load the networks of runs that share a vocabulary; their probabilities are mixed.
+
+        Args:
+            weights: of each network; by default the best of its run.
+            shares: of each network in the mixture, in any scale; by default all are equal.
+
+        Raises RunError if a run is damaged, has no weights or another vocabulary, OptionError for
+        shares that make no sense.
+        """
+        self.runs = runs
+        self.run = runs[0]
+        self.tokenizer = self.run.tokenizer
+        for run in runs[1:]:
+            if run.tokenizer.to_json() != self.tokenizer.to_json():
+                raise RunError(
+                    f"the vocabulary of {run.path} is not that of {self.run.path}; only runs "
+                    "with the same vocabulary can be mixed"
+                )
+        networks = [
+            NumpyNetwork(run.settings.architecture, own)
+            for run, own in zip(runs, weights or [run.weights() for run in runs], strict=True)
+        ]
+        shares = _check_shares(runs, shares)
+        self.network: Network = networks[0] if len(runs) == 1 else Ensemble(networks, shares)
+        self._last_guard: Guard | None = None  # kept, as it takes seconds for long texts
+
+    def generate(self, prompt: str = "", *, seed: int | None = None, **options: Any) -> str:
+        """Return text that follows `prompt`, without the prompt.
+
+        Args:
+            seed: the same seed gives the same text; by default it is random.
+            options: those of `textgen sample`: length (in tokens), temperature (a number, several
+                to alternate, or "1.2:0.6"), top_k, top_p, min_p, repetition_penalty,
+                repeat_last_n, ban, novel, stop, until_sentence, beam.
+
+        Raises OptionError for an option outside its limits, VocabularyError for a prompt with
+        characters that are not in the vocabulary.
+        """
+        return "".join(self.stream(prompt, seed=seed, **options))
+
+    def stream(self, prompt: str = "", *, seed: int | None = None, **options: Any) -> Generation:
+        """Like `generate`, but return an iterator over the pieces, as they are drawn."""
+        return next(self.samples(prompt, seed=seed, **options))
+
+    def samples(
+        self,
+        prompt: str = "",
+        *,
+        count: int = 1,
+        seed: int | None = None,
+        log_probabilities: bool = False,
+        **options: Any,
+    ) -> Iterator[Generation]:
+        """Yield `count` texts to be iterated over; each has random numbers of its own.
+
+        So text 3 of 10 is the same as text 3 of 5, except that the products of more than twelve
+        texts may round differently. Up to 64 texts are generated at the same time, in one thread:
+        asking one for its next piece advances the others, too.
+
+        Args:
+            log_probabilities: whether each text keeps those of its tokens.
+
+        Other arguments and errors as for `generate`.
+        """
+        check_whole("count", count, 1)
+        request, seed = self._request(prompt, seed, log_probabilities, options)
+        if request.options.beam is not None:
+            return iter(self._search(request, count))
+
+        def texts() -> Iterator[Generation]:
+            for first in range(0, count, _TEXTS_AT_ONCE):
+                engine = Engine(self.network, self.tokenizer)
+                numbers = range(first, min(first + _TEXTS_AT_ONCE, count))
+                yield from [
+                    engine.join(request, np.random.default_rng([seed, number]))
+                    for number in numbers
+                ]
+
+        return texts()
+
+    def writer(self, prompt: str = "", *, seed: int | None = None, **options: Any) -> Writer:
+        """Return a text to be written token by token, by the network or by the caller.
+
+        Arguments and errors as for `generate`, but without the options that decide where a text
+        ends, or what it must not copy.
+        """
+        request, seed = self._request(prompt, seed, False, options, writing=True)
+        rng = np.random.default_rng([seed, 0])
+        return Writer(self.network, self.tokenizer, request, rng, prompt)
+
+    def _request(
+        self,
+        prompt: str,
+        seed: int | None,
+        log_probabilities: bool,
+        options: dict[str, Any],
+        writing: bool = False,
+    ) -> tuple[Request, int]:
+        """Check what is asked for; return it with the seed."""
+        settings = SamplingOptions(**options)
+        seed = new_seed() if seed is None else seed
+        check_whole("seed", seed, 0)
+        banned = self._banned(settings)
+        if writing:
+            for name in ("stop", "until_sentence", "novel", "beam"):
+                if getattr(settings, name):
+                    raise OptionError(name, "has no meaning in writing together; leave it out")
+            if self.tokenizer.end is not None:
+                banned = (*banned, self.tokenizer.end)
+        ids, ahead = self.tokenizer.encode_prompt(prompt) if prompt else (self._opening(), "")
+        # What `novel` compares: the text itself, unless tokens are bytes.
+        bytewise = self.tokenizer.level == "byte" or not prompt
+        text = self.tokenizer.spell(ids.tolist()) if bytewise else prompt
+        guard = None if settings.novel is None else self._guard(settings.novel)
+        read = Prompt(self.network, self.tokenizer, ids, ahead, text)
+        return Request(read, settings, banned, guard, log_probabilities), seed
+
+    def _search(self, request: Request, count: int) -> list[Generation]:
+        """Return the `count` best texts of a beam search."""
+        options = request.options
+        for name in ("novel", "until_sentence"):
+            if getattr(options, name):
+                raise OptionError(name, "cannot be combined with a beam; leave one out")
+        if options.beam is not None and count > options.beam:
+            raise OptionError("count", f"must be at most the {options.beam} texts of the beam")
+        engine = Engine(self.network, self.tokenizer)
+        beam = engine.search(request)
+        while not beam.finished:
+            engine.step()
+        if count > len(beam.found):
+            raise OptionError(
+                "count", f"must be at most {len(beam.found)}: there are no other texts"
+            )
+        texts = []
+        for found in beam.found[:count]:
+            text = Generation(self.tokenizer, options, request.prompt.ahead)
+            for token, log_probability in zip(found.tokens, found.log_probabilities, strict=True):
+                text.add(token, log_probability)
+            texts.append(text)
+        return texts
+
+    def _guard(self, length: int) -> Guard:
+        if self._last_guard is None or self._last_guard.length != length:
+            spell = self.tokenizer.spell
+            contents = {text for run in self.runs for _, text in run.documents_by_name(spell)}
+            self._last_guard = Guard(sorted(contents), length)
+        return self._last_guard
+
+    def _banned(self, options: SamplingOptions) -> tuple[int, ...]:
+        """Return the tokens never to generate: the unknown one, and those that `ban` names."""
+        banned = set() if self.tokenizer.unknown is None else {self.tokenizer.unknown}
+        for token in options.ban:
+            ids = self.tokenizer.ids_of(token)
+            if not ids:
+                raise OptionError("ban", f"must be a token that the model knows, not {token!r}")
+            banned.update(ids)
+        if len(banned) == len(self.tokenizer):
+            raise OptionError("ban", "leaves no token to draw")
+        return tuple(sorted(banned))
+
+    def _opening(self) -> Ids:
+        """Return what to read if there is no prompt: the start of a paragraph.
+
+        Nothing if documents have a start of their own.
+        """
+        if self.tokenizer.end is not None:
+            return np.empty(0, np.int64)
+        for text in _OPENINGS:
+            try:
+                ids = self.tokenizer.encode(text)
+            except VocabularyError:
+                continue
+            if self.tokenizer.unknown not in ids:
+                return ids
+        return np.array([len(self.tokenizer) - 1])
+
+
+def new_seed() -> int:
+    """Return a random seed."""
+    return secrets.randbits(32)
+
+
+def _check_shares(runs: Sequence[Run], shares: Sequence[float] | None) -> Sequence[float]:
+    if shares is None:
+        return [1.0] * len(runs)
+    try:
+        numbers = [float(share) for share in shares]
+    except (TypeError, ValueError):
+        numbers = []
+    if len(numbers) != len(runs):
+        raise OptionError("weights", f"must be one number for each run, not {shares!r}")
+    if not all(0 <= number < 1e300 for number in numbers) or not any(numbers):
+        raise OptionError("weights", "must be numbers of at least 0, at least one above 0")
+    return numbers

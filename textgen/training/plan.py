@@ -1,0 +1,85 @@
+"""When to evaluate, to save and to stop."""
+
+import time
+from typing import NamedTuple
+
+import numpy as np
+
+from textgen.options.training import TrainingSettings
+from textgen.runs.history import validation_losses
+from textgen.training.recorder import Recorder
+from textgen.training.schedule import Schedule
+from textgen.training.trainer import Trainer
+from textgen.training.workers import Workers
+
+_EVALUATIONS = 20  # at most, evenly over a run
+_EVALUATION_COST = 8  # tokens to train on, at least, for each token evaluated
+
+
+class Orders(NamedTuple):
+    """What all workers do next."""
+
+    learning_rate: float
+    evaluate: bool
+    save: bool
+    stop: bool  # as a signal came
+    finish: bool
+
+
+class Plan:
+    """Decides what to do before each step."""
+
+    def __init__(self, settings: TrainingSettings, trainer: Trainer, recorder: Recorder) -> None:
+        self._settings = settings
+        self._trainer = trainer
+        self._recorder = recorder
+        self._schedule = Schedule(settings, trainer.steps_per_epoch)
+
+    def done(self) -> float:
+        """Return the share of the training that is done, from 0 to 1."""
+        return self._schedule.done(
+            self._trainer.progress.step, self._trainer.seconds(), self._recorder.evaluation_seconds
+        )
+
+    def orders(self, workers: Workers, stop: bool) -> Orders:
+        """Return the orders of the first worker; any worker can ask to stop."""
+        orders = np.zeros(len(Orders._fields))
+        if workers.is_first:
+            finish = self.done() >= 1 or self._has_lost_patience()
+            orders[:] = Orders(
+                learning_rate=self._schedule.learning_rate(
+                    self._trainer.progress.step, self.done()
+                ),
+                evaluate=self._evaluation_is_due() or (finish and not self._is_evaluated()),
+                save=time.monotonic() - self._recorder.saved >= self._settings.save_every,
+                stop=False,
+                finish=finish,
+            )
+        orders[Orders._fields.index("stop")] = stop
+        rate, evaluate, save, stops, finish = workers.sum_array(orders).tolist()
+        return Orders(rate, bool(evaluate), bool(save or stops), bool(stops), bool(finish))
+
+    def _is_evaluated(self) -> bool:
+        """Return whether the present weights have been evaluated."""
+        history = self._recorder.history
+        return bool(history) and history[-1]["step"] == self._trainer.progress.step
+
+    def _evaluation_is_due(self) -> bool:
+        history, settings = self._recorder.history, self._settings
+        step, seconds = (history[-1]["step"], history[-1]["seconds"]) if history else (0, 0.0)
+        done = self.done() - self._schedule.done(step, seconds, 0.0)
+        steps = self._trainer.progress.step - step
+        tokens = steps * settings.batch_size * settings.chunk_length
+        validation = self._recorder.validation
+        cost = validation.predictions if validation else 0
+        return (
+            done >= 1 / _EVALUATIONS
+            and tokens >= _EVALUATION_COST * cost
+            and self.done() < 1 - 0.5 / _EVALUATIONS  # the end has an evaluation of its own
+        )
+
+    def _has_lost_patience(self) -> bool:
+        losses = validation_losses(self._recorder.history)
+        if self._settings.patience is None or not losses:
+            return False
+        return len(losses) - 1 - losses.index(min(losses)) >= self._settings.patience

@@ -1,0 +1,127 @@
+"""What is written to a run during training: evaluations, previews and checkpoints."""
+
+import math
+import textwrap
+import time
+
+from textgen.analysis.evaluation import bits_per_character
+from textgen.options.training import TrainingSettings
+from textgen.preprocess.corpus import Corpus
+from textgen.runs.files import Arrays
+from textgen.runs.folder import Run, TrainingState
+from textgen.runs.history import Evaluations, validation_losses
+from textgen.sampling.sampler import Sampler
+from textgen.training.streams import Streams
+from textgen.training.trainer import Trainer
+
+_VALIDATED = 1 << 20  # tokens of the validation part at most; `textgen evaluate` takes any number
+_VALIDATION_ROW = 4096  # tokens that each row predicts, at least
+_VALIDATION_OVERLAP = 256  # tokens that each row but the first reads before those it predicts
+_PREVIEW_LENGTH = {"char": 240, "byte": 240, "word": 60}  # tokens
+_PREVIEW_DOCUMENTS = 4
+
+
+class Recorder:
+    """Evaluates and saves a run in training."""
+
+    def __init__(self, run: Run, trainer: Trainer) -> None:
+        self._run = run
+        self._trainer = trainer
+        self._settings = run.settings
+        self._progress = trainer.progress
+        validation = trainer.validation
+        self.validation = _validation_streams(validation, run.settings) if len(validation) else None
+        self.saved = time.monotonic()
+        self.evaluation_seconds = 0.0  # of the last evaluation
+
+    @property
+    def history(self) -> Evaluations:
+        return self._progress.history
+
+    def evaluate(self, states: Arrays) -> str:
+        """Evaluate the weights, write a preview, and save everything; return a note about it."""
+        start = time.monotonic()
+        trainer, weights = self._trainer, self._trainer.weights()
+        loss = trainer.stepper.loss(self.validation) if self.validation else None
+        best = loss is None or loss < min(validation_losses(self.history), default=math.inf)
+        self.history.append(
+            {
+                "step": self._progress.step,
+                "epoch": round(trainer.epoch, 4),
+                "seconds": round(trainer.seconds(), 2),
+                "loss": trainer.mean_loss,
+                "validation_loss": loss,
+                "bits_per_character": None if loss is None else self._bits(loss),
+                "tokens_per_second": trainer.tokens_per_second,
+            }
+        )
+        figures = self.figures()
+        text = self._preview(weights)
+        self._progress.loss_total, self._progress.loss_steps = 0.0, 0
+        self._progress.samples_size = self._run.add_sample(
+            f"{figures}\n\n{text}\n\n", self._progress.samples_size
+        )
+        if best:
+            self._run.save_weights(weights)
+        self._run.write_metrics(self.history)
+        self._save(states, weights)
+        self.evaluation_seconds = time.monotonic() - start
+        return f"{figures}\n{textwrap.indent(text, '    ')}\n"
+
+    def save(self, states: Arrays) -> None:
+        """Save what resuming needs, and weights to sample from if there were none."""
+        weights = self._trainer.weights()
+        if not self.history:
+            self._run.save_weights(weights)
+        self._save(states, weights)
+
+    def header(self) -> str:
+        """Return what is trained on what, in one line."""
+        trainer, settings, run = self._trainer, self._settings, self._run
+        start = f"resuming at epoch {trainer.epoch:.2f}" if self._progress.step else "training"
+        documents = f" in {trainer.documents:,} documents" if run.tokenizer.end is not None else ""
+        return (
+            f"{run.path}: {start} on {trainer.tokens:,} tokens ({len(run.tokenizer):,} "
+            f"distinct){documents}, {settings.architecture}, {run.weight_count:,} weights, "
+            f"dropout {settings.dropout:g}, {trainer.stepper.hardware}"
+        )
+
+    def figures(self) -> str:
+        """Return how training stands, in one line."""
+        parts = [f"epoch {self._trainer.epoch:.2f}"]
+        if (loss := self._trainer.mean_loss) is not None:
+            parts.append(f"loss {loss:.3f}")
+        if self.history and (loss := self.history[-1]["validation_loss"]) is not None:
+            parts.append(f"validation {loss:.3f} ({self._bits(loss):.3f} bits/character)")
+        if speed := self._trainer.tokens_per_second:
+            parts.append(f"{speed:,.0f} tokens/s")
+        return ", ".join(parts)
+
+    def _preview(self, weights: Arrays) -> str:
+        """Return a text generated with these weights, or a few documents."""
+        texts = Sampler([self._run], [weights]).samples(
+            count=1 if self._run.tokenizer.end is None else _PREVIEW_DOCUMENTS,
+            seed=self._progress.step,
+            length=_PREVIEW_LENGTH[self._settings.reading.level],
+        )
+        return "\n".join("".join(text) for text in texts)
+
+    def _save(self, states: Arrays, weights: Arrays) -> None:
+        self._progress.seconds = self._trainer.seconds()
+        optimizer = self._trainer.stepper.optimizer_state()
+        self._run.save_training_state(TrainingState(weights, optimizer, states, self._progress))
+        self.saved = time.monotonic()
+
+    def _bits(self, loss: float) -> float:
+        return bits_per_character(loss, self._run.characters_per_token)
+
+
+def _validation_streams(validation: Corpus, settings: TrainingSettings) -> Streams:
+    """Return one stream if the text is short, else several that overlap.
+
+    The loss equals that of one pass over the text to about the fourth digit.
+    """
+    validation = validation.part(0, _VALIDATED)
+    rows = max(1, min(len(validation) // _VALIDATION_ROW, settings.batch_size))
+    overlap = _VALIDATION_OVERLAP if rows > 1 else 0
+    return Streams(validation, rows, settings.chunk_length, overlap)

@@ -1,0 +1,39 @@
+"""Begin a run and train it, alone or together with other workers."""
+
+import shlex
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+
+from textgen.runs.folder import Run
+from textgen.runs.replacement import locked
+from textgen.training.workers import connect_workers
+
+
+def train_run(path: Path, begin: Callable[[], Run], quiet: bool = False) -> Path:
+    """Train the run that `begin` creates or resumes at `path`; return its folder.
+
+    Of several workers only the first one calls `begin`; the others open the run then.
+
+    Raises what `begin` and `fit` raise, RunError if another process trains the run, and
+    KeyboardInterrupt with a message on how to resume.
+    """
+    workers = connect_workers(quiet)
+
+    def first() -> Run:
+        run = begin()
+        if workers.several:
+            run.write_config()  # the others read the settings there
+        return run
+
+    run = workers.after_the_first(first, lambda: Run.open(path))
+    try:
+        with locked(run.path) if workers.is_first else nullcontext():
+            from textgen.training.loop import fit  # TensorFlow takes seconds to import
+
+            fit(run, workers, quiet)
+    except KeyboardInterrupt as interrupt:  # or its subclass for SIGTERM
+        raise type(interrupt)(
+            f"stopped; resume with: textgen train --out {shlex.quote(str(run.path))} --resume"
+        ) from None
+    return run.path

@@ -1,0 +1,155 @@
+"""A network in training: weights, optimizer and carried state, step by step."""
+
+import math
+import time
+from typing import NamedTuple
+
+import numpy as np
+
+from textgen.errors import TrainingError
+from textgen.runs.files import Arrays
+from textgen.runs.folder import Run, TrainingState
+from textgen.runs.history import Progress
+from textgen.training.network import States, TrainingNetwork
+from textgen.training.step import Stepper
+from textgen.training.streams import Streams
+from textgen.training.workers import Workers
+
+# The share of rows whose state is reset before a chunk. States that are carried over a whole book
+# drift away from the zero state that a text starts with. Without these resets a model learns too
+# little of beginnings, and may generate noise after a short prompt. Melis's Language Modelling
+# Benchmarks have the same as `drop_state_probability`.
+_RESET_SHARE = 0.02
+_ORDER_SEED = 1  # separates the random numbers of an epoch's order from those of a step
+_COMPILING_STEPS = 3  # left out of the speed
+
+
+class _Timed(NamedTuple):
+    """Tokens trained on, and the seconds that took."""
+
+    tokens: int = 0
+    seconds: float = 0.0
+
+
+class Trainer:
+    """Trains the network of a run on the chunks of its corpus, from where it was last saved."""
+
+    def __init__(self, run: Run, workers: Workers) -> None:
+        self._run = run
+        self._workers = workers
+        self._settings = settings = run.settings
+        self._corpus, self.validation = run.corpus().split(settings.reading.validation)
+        self._streams = self._streams_of(0)
+        network = TrainingNetwork(settings.architecture, len(run.tokenizer), settings.seed)
+        self.stepper = Stepper(network, settings, workers)
+        self._network = self.stepper.network
+        self._states = self._zero_state()
+        self.progress = Progress()
+        self._network.assign(run.initial_weights())
+        shapes = {name: tuple(slot.shape) for name, slot in self.stepper.slots.items()}
+        if saved := run.training_state(shapes):
+            self._restore(saved)
+        self._steps = 0  # of this process
+        self._timed = _Timed()
+        self._start = time.monotonic() - self.progress.seconds
+
+    @property
+    def tokens(self) -> int:
+        """The number of tokens to train on."""
+        return len(self._corpus)
+
+    @property
+    def documents(self) -> int:
+        """The number of documents to train on."""
+        return len(self._corpus.documents)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return len(self._streams)
+
+    @property
+    def epoch(self) -> float:
+        return self.progress.step / len(self._streams)
+
+    @property
+    def mean_loss(self) -> float | None:
+        """The mean loss of the steps since the last evaluation; None if there were none."""
+        steps = self.progress.loss_steps
+        return self.progress.loss_total / steps if steps else None
+
+    @property
+    def tokens_per_second(self) -> float | None:
+        """The speed of training steps alone, after those that compile."""
+        return self._timed.tokens / self._timed.seconds if self._timed.tokens else None
+
+    def seconds(self) -> float:
+        """Return how long the run has been trained, in all processes."""
+        return time.monotonic() - self._start
+
+    def step(self, learning_rate: float) -> None:
+        """Train on the next chunk of every stream.
+
+        Raises TrainingError if the loss is not finite.
+        """
+        start = time.monotonic()
+        step, settings = self.progress.step, self._settings
+        rng = np.random.default_rng([settings.seed, step])
+        epoch, chunk = divmod(step, len(self._streams))
+        if epoch != self._streams_epoch:
+            self._streams = self._streams_of(epoch)
+        if chunk == 0 or settings.stateless:
+            self._states = self._zero_state()
+        else:
+            rows = rng.random(settings.batch_size) < _RESET_SHARE
+            self._states = self._network.reset_rows(self._states, rows[self.stepper.rows])
+        batch = self._streams[chunk]
+        loss, self._states = self.stepper.train(batch, self._states, learning_rate, rng)
+        self._require_finite(loss)
+        self.progress.step += 1
+        self.progress.loss_total += loss
+        self.progress.loss_steps += 1
+        self._steps += 1
+        if self._steps > _COMPILING_STEPS:
+            tokens, seconds = int(batch.counts.sum()), time.monotonic() - start
+            self._timed = _Timed(self._timed.tokens + tokens, self._timed.seconds + seconds)
+
+    def weights(self) -> Arrays:
+        """Return the present weights; raise TrainingError if they are not finite."""
+        weights = self._network.weights()
+        self._require_finite(sum(float(np.sum(weight)) for weight in weights.values()))
+        return weights
+
+    def states(self) -> Arrays:
+        """Return the state of all rows; all workers must call this."""
+        gathered = {}
+        for name, own in self._network.state_arrays(self._states).items():
+            rows = np.zeros((self._settings.batch_size, own.shape[1]), np.float64)
+            rows[self.stepper.rows] = own
+            gathered[name] = self._workers.sum_array(rows).astype(np.float32)
+        return gathered
+
+    def _restore(self, saved: TrainingState) -> None:
+        self._network.assign(saved.weights)
+        self.stepper.restore(saved.optimizer, saved.progress.step)
+        own = {name: part[self.stepper.rows] for name, part in saved.state.items()}
+        self._states = self._network.states_from(own)
+        self.progress = saved.progress
+
+    def _streams_of(self, epoch: int) -> Streams:
+        """Return the streams of an epoch; each has the documents in an order of its own."""
+        settings, order = self._settings, None
+        if (count := len(self._corpus.documents)) > 1:
+            order = np.random.default_rng([settings.seed, epoch, _ORDER_SEED]).permutation(count)
+        self._streams_epoch = epoch
+        return Streams(self._corpus, settings.batch_size, settings.chunk_length, order=order)
+
+    def _zero_state(self) -> States:
+        return self._network.zero_state(self.stepper.rows.stop - self.stepper.rows.start)
+
+    def _require_finite(self, figure: float) -> None:
+        if not math.isfinite(figure):
+            raise TrainingError(
+                f"the loss or the weights are not finite after {self.progress.step} steps; "
+                f"{self._run.path} is as it was last saved; train anew with a --learning-rate "
+                f"below {self._settings.learning_rate}"
+            )
