@@ -18,7 +18,7 @@ test: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses 2 --dist worksteal
 
 .venv/ready: setup.cfg pyproject.toml
 	$(PYTHON) -m venv .venv

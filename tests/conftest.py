@@ -6,17 +6,19 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 from filelock import FileLock
-from helpers import SMALL, make_book
+from helpers import SMALL, make_book, save_random_weights
 from hypothesis import settings
 
 import textgen
 from textgen.cli import main
 from textgen.model import Model
+from textgen.runs.folder import Run
 
 LEVELS = ("char", "word", "byte")
 
@@ -24,6 +26,10 @@ settings.register_profile("few", deadline=None)
 # pytest --hypothesis-profile=many: thousands of cases, each of which may take 5 s.
 settings.register_profile("many", max_examples=4000, deadline=5000)
 settings.load_profile("few")
+
+# Programs of XLA take 60 % of the time to compile if they are optimised less. The processes of
+# runs/test_faults.py compile theirs as users' processes do.
+os.environ["XLA_FLAGS"] = "--xla_backend_optimization_level=0"
 
 # A shell starts commands in the background with these ignored, and children inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -42,15 +48,30 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Do not wait for the disk, and compile each kind of training step once.
+    """Do not wait for the disk, compile each kind of training step once, and evaluate less often.
 
-    Processes that tests start do both as users' processes do.
+    Processes that tests start do all this as users' processes do.
     """
     monkeypatch.setattr(os, "fsync", lambda _: None)
-    if "textgen.training.trainer" in sys.modules:
+    if "textgen.training.loop" in sys.modules:
         from steppers import shared_stepper
 
         monkeypatch.setattr("textgen.training.trainer.Stepper", shared_stepper)
+        monkeypatch.setattr("textgen.training.plan._EVALUATIONS", 4)
+
+
+@pytest.fixture
+def untrained(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let `textgen.train` save random weights instead of training.
+
+    For tests of what comes before training.
+    """
+
+    def fit(run: Run, *_: object) -> None:
+        run.write_config()
+        save_random_weights(run)
+
+    monkeypatch.setitem(sys.modules, "textgen.training.loop", SimpleNamespace(fit=fit))
 
 
 @pytest.fixture
@@ -84,8 +105,11 @@ def models(once: Callable[[str, Callable[[Path], Any]], Path]) -> dict[str, Mode
 
     def make(folder: Path) -> None:
         (folder / "book.txt").write_text(make_book(), "utf-8")
-        for level in LEVELS:
-            textgen.train(folder / "book.txt", out=folder / level, level=level, epochs=2, **SMALL)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("textgen.training.plan._EVALUATIONS", 4)
+            for level in LEVELS:
+                out = folder / level
+                textgen.train(folder / "book.txt", out=out, level=level, epochs=2, **SMALL)
 
     folder = once("models", make)
     return {level: textgen.load(folder / level) for level in LEVELS}

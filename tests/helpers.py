@@ -37,11 +37,15 @@ def make_book(words: int = 400, seed: int = 0) -> str:
     return "\n".join(lines) + "\n"
 
 
+def save_random_weights(run: Run, seed: int = 0) -> None:
+    rng = np.random.default_rng(seed)
+    shapes = run.weight_shapes.items()
+    run.save_weights({name: rng.normal(0, 0.4, s).astype(np.float32) for name, s in shapes})
+
+
 def fabricate(out: str | Path, *books: str | Path, seed: int = 0, **options: Any) -> Run:
     """Create a run with random weights, for tests that need no training."""
     asked = TrainingOptions(**{name: SMALL[name] for name in SMALL if name != "quiet"} | options)
     run = create(out, books, asked, force=True)
-    rng = np.random.default_rng(seed)
-    shapes = run.weight_shapes.items()
-    run.save_weights({name: rng.normal(0, 0.4, s).astype(np.float32) for name, s in shapes})
+    save_random_weights(run, seed)
     return run

@@ -162,6 +162,7 @@ def trained(**options: object) -> Model:
 def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.mktemp("lines"))
+        patch.setattr("textgen.training.plan._EVALUATIONS", 4)
         return trained(out=Path.cwd() / "run", units=48, epochs=12, learning_rate=0.02)
 
 

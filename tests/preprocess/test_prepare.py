@@ -33,6 +33,7 @@ def never_prepared(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     return lambda: monkeypatch.setattr(lifecycle, "prepare_corpus", fail)
 
 
+@pytest.mark.usefixtures("untrained")
 def test_training_takes_over_what_was_prepared(
     book: Path, never_prepared: Callable[[], None]
 ) -> None:
@@ -49,9 +50,10 @@ def test_training_takes_over_what_was_prepared(
     # The same text may be trained on again, by other networks.
     again = textgen.train(book, level="word", force=True, **TRAINING | {"units": 20})
     assert snapshot(again.path / "corpus") == before
-    textgen.train(book, out=again.path, resume=True, quiet=True)
+    assert textgen.train(book, out=again.path, resume=True, quiet=True).path == again.path
 
 
+@pytest.mark.usefixtures("untrained")
 @pytest.mark.parametrize(
     "change",
     [
@@ -70,6 +72,7 @@ def test_what_was_prepared_otherwise_is_prepared_anew(book: Path, change: dict[s
     assert made.tokenizer.to_json() == fresh.tokenizer.to_json()
 
 
+@pytest.mark.usefixtures("untrained")
 def test_another_text_is_prepared_anew(book: Path) -> None:
     folder = textgen.prepare(book, quiet=True)
     book.write_text(make_book(seed=1), "utf-8")
@@ -78,6 +81,7 @@ def test_another_text_is_prepared_anew(book: Path) -> None:
     assert folder == model.path
 
 
+@pytest.mark.usefixtures("untrained")
 def test_damage_to_what_was_prepared_is_mended(book: Path) -> None:
     folder = textgen.prepare(book, quiet=True)
     before = snapshot(folder / "corpus")
@@ -98,6 +102,7 @@ def test_a_short_book_is_prepared_and_only_then_found_short() -> None:
     assert Run.open(folder).tokens == 9
 
 
+@pytest.mark.usefixtures("untrained")
 def test_a_trained_run_is_not_replaced_by_preparing(book: Path) -> None:
     textgen.train(book, **TRAINING)
     with pytest.raises(RunError, match="is a run already"):
@@ -116,6 +121,7 @@ def test_preparing_knows_only_how_to_read(book: Path) -> None:
             textgen.prepare(source)
 
 
+@pytest.mark.usefixtures("untrained")
 def test_a_text_that_changes_while_it_is_read_is_known_by_what_it_was(
     book: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,6 +3,7 @@
 import errno
 import io
 import itertools
+import json
 import os
 import random
 import resource
@@ -19,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import Result
 from helpers import SMALL, make_book, snapshot
 from safetensors.numpy import load_file
 
@@ -30,13 +32,10 @@ from textgen.runs.history import Progress
 from textgen.runs.lifecycle import create, resume
 from textgen.runs.replacement import locked
 from textgen.training.step import Stepper
+from textgen.training.trainer import Trainer
 
 OPTIONS = TrainingOptions(size="small", batch_size=2, chunk_length=4)
 FLAGS = ["--units=16", "--embedding=8", "--batch-size=4", "--chunk-length=8", "-q"]
-
-
-def command(*arguments: Any) -> list[str]:
-    return [sys.executable, "-m", "textgen", *map(str, arguments)]
 
 
 def weights_of(run: str | Path) -> bytes:
@@ -57,7 +56,9 @@ def start() -> Iterator[Start]:
     with ExitStack() as started:
 
         def start(*arguments: Any) -> "subprocess.Popen[str]":
-            process = subprocess.Popen(command(*arguments), stderr=subprocess.PIPE, text=True)
+            command = [sys.executable, "-m", "textgen", *map(str, arguments)]
+            environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
+            process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
             started.callback(process.communicate)
             started.callback(process.kill)
             return process
@@ -78,10 +79,12 @@ def is_newer(path: Path, before: int) -> bool:
 
 
 def test_a_run_killed_again_and_again_ends_as_if_undisturbed(
-    book: Path, start: Start, request: pytest.FixtureRequest
+    book: Path,
+    start: Start,
+    request: pytest.FixtureRequest,
 ) -> None:
     kills, chance = request.config.getoption("--kills"), random.Random(0)
-    flags = [*FLAGS, "--epochs=40", "--dropout=0.2", "--save-every=0.02"]
+    flags = [*FLAGS, "--epochs=6", "--dropout=0.2", "--save-every=0.02"]
     assert start("train", book, "--out=undisturbed", *flags).wait() == 0
     saved = Path("run/training.safetensors")
     while kills:
@@ -327,32 +330,83 @@ def test_places_that_are_none(book: Path) -> None:
 # Signals
 
 
-@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", -1)])
-def test_signals_save_before_they_end_training(
-    book: Path, start: Start, name: str, code: int
+@pytest.fixture
+def signal_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, int], None]:
+    """Send this process a signal while a given step is computed."""
+    train = Stepper.train
+
+    def at(step: int, number: int) -> None:
+        calls = itertools.count()
+
+        def interrupted(self: Stepper, *arguments: Any) -> Any:
+            if next(calls) == step:
+                os.kill(os.getpid(), number)
+            return train(self, *arguments)
+
+        monkeypatch.setattr(Stepper, "train", interrupted)
+
+    return at
+
+
+def test_a_process_prints_notes_only_and_saves_before_sigterm_ends_it(
+    book: Path, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    process = start("train", book, "--out=run", *FLAGS, "--epochs=100000", "--save-every=3")
+    monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL", raising=False)  # TensorFlow is to be silent
+    flags = [flag for flag in FLAGS if flag != "-q"]
+    process = start("train", book, "--out=run", *flags, "--epochs=100000", "--save-every=3")
     wait_for(process, Path("run/training.safetensors").exists)
     time.sleep(0.3)
     before = in_training(Path("run"))[1].progress.step
-    process.send_signal(getattr(signal, name))
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == code
-    assert in_training(Path("run"))[1].progress.step > before
-    if code > 0:
-        assert errors == "stopped; resume with: textgen train --out run --resume\n"
-
-
-def test_a_signal_before_the_first_step_tells_how_to_go_on(book: Path, start: Start) -> None:
-    create("run", [book], OPTIONS)
-    Path("run/.lock").unlink()
-    process = start("train", "--out=run", "--resume")
-    wait_for(process, Path("run/.lock").exists)
-    time.sleep(0.3)  # TensorFlow takes seconds to import
     process.terminate()
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 143
-    assert errors == "stopped; resume with: textgen train --out run --resume\n"
+    assert in_training(Path("run"))[1].progress.step > before
+    first, last = errors.splitlines()
+    assert first.startswith("run: training on")
+    assert last == "stopped; resume with: textgen train --out run --resume"
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_signals_save_before_they_end_training(
+    book: Path,
+    command: Callable[..., Result],
+    signal_at: Callable[[int, int], None],
+    name: str,
+    code: int,
+) -> None:
+    signal_at(17, getattr(signal, name))
+    result = command("train", book, "--out=run", *FLAGS, "--epochs=3")
+    assert result.exit_code == code
+    assert result.stderr == "stopped; resume with: textgen train --out run --resume\n"
+    assert in_training(Path("run"))[1].progress.step == 18
+    signal_at(-1, 0)
+    result = command("train", book, "--out=run", "--resume", "--json", "-q")
+    assert json.loads(result.stdout)["epochs"] == 3
+
+
+def test_the_end_of_the_terminal_saves_and_then_ends_the_process(
+    book: Path, signal_at: Callable[[int, int], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raised = []
+    monkeypatch.setattr(signal, "raise_signal", raised.append)  # which would end this one
+    signal_at(17, signal.SIGHUP)
+    with pytest.raises(KeyboardInterrupt):
+        textgen.train(book, out="run", epochs=3, **SMALL)
+    assert raised == [signal.SIGHUP]
+    assert in_training(Path("run"))[1].progress.step == 18
+
+
+def test_a_signal_before_the_first_step_tells_how_to_resume(
+    book: Path, command: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: Any) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    create("run", [book], OPTIONS)
+    monkeypatch.setattr(Trainer, "__init__", interrupted)
+    result = command("train", "--out=run", "--resume")
+    assert result.exit_code == 143
+    assert result.stderr == "stopped; resume with: textgen train --out run --resume\n"
 
 
 def test_a_second_signal_does_not_wait(book: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -370,16 +424,18 @@ def test_a_second_signal_does_not_wait(book: Path, monkeypatch: pytest.MonkeyPat
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_a_signal_that_is_ignored_stays_ignored(book: Path, start: Start) -> None:
-    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)  # which children inherit
+def test_a_signal_that_is_ignored_stays_ignored(
+    book: Path, command: Callable[..., Result], signal_at: Callable[[int, int], None]
+) -> None:
+    signal_at(17, signal.SIGTERM)
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
     try:
-        process = start("train", book, "--out=run", *FLAGS, "--epochs=20000", "--save-every=1")
+        result = command("train", book, "--out=run", *FLAGS, "--epochs=1")
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGTERM, before)
-    wait_for(process, Path("run/training.safetensors").exists)
-    process.terminate()
-    time.sleep(1)
-    assert process.poll() is None
+    assert result.exit_code == 0
+    assert Run.open("run").history()[-1]["epoch"] == 1
 
 
 def test_a_signal_in_the_last_evaluation_is_obeyed(
@@ -475,16 +531,14 @@ def test_out_of_file_handles(book: Path, run: Path) -> None:
     assert snapshot(run) == before
 
 
-def test_a_disk_that_is_full(book: Path) -> None:
-    """Trains on a file system of 400 kB of its own, where the system lets a user have one."""
+def test_a_disk_that_is_full(run: Path) -> None:
+    """Resumes on a file system of 400 kB of its own, where the system lets a user have one."""
     script = Path("full.sh")
     script.write_text(
         "mkdir disk && mount -t tmpfs -o size=400k tmpfs disk || exit 77\n"
-        f"{sys.executable} -m textgen train book.txt --out disk/run --epochs 1 {' '.join(FLAGS)}"
-        " || exit 78\n"
-        "cp -r disk/run before\n"
+        "cp -r run disk/run\n"
         "head -c 1M /dev/zero > disk/filler 2> nowhere\n"
-        f"{sys.executable} -m textgen train --out disk/run --resume --epochs 2 -q\n"
+        f"{sys.executable} -m textgen train --out disk/run --resume --epochs 3 -q\n"
         "code=$?\ncp -r disk/run after\nexit $code\n"
     )
     result = subprocess.run(
@@ -495,7 +549,7 @@ def test_a_disk_that_is_full(book: Path) -> None:
     assert result.returncode == 1, result.stderr
     assert len(result.stderr.splitlines()) == 1
     assert "disk/run/config.json: No space left on device" in result.stderr
-    assert snapshot(Path("after")) == snapshot(Path("before"))
+    assert snapshot(Path("after")) == snapshot(run)
     textgen.load("after").generate(length=3)
 
 

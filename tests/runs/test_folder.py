@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import snapshot
+from helpers import SMALL, make_book, snapshot
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
@@ -354,3 +354,12 @@ def test_weights_are_those_of_a_plain_keras_model(model: Model) -> None:
     np.testing.assert_allclose(
         plain(ids[None])[0], network.logits(hidden)[:, 0], rtol=1e-4, atol=1e-4
     )
+
+
+@pytest.mark.usefixtures("untrained")
+def test_a_run_is_named_after_its_first_book(book: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.txt"
+    other.write_text(make_book(seed=1), "utf-8")
+    run = textgen.train(book, other, **SMALL).run
+    assert run.path == Path("checkpoints/book")
+    assert (run.books, run.documents) == ([str(book), str(other)], [1, 1])

@@ -21,6 +21,7 @@ def other_book(extra: str = "Žluťoučký kůň. ") -> str:
     return "other.txt"
 
 
+@pytest.mark.usefixtures("untrained")
 @pytest.mark.parametrize("level", ["char", "word", "byte"])
 def test_known_tokens_keep_their_rows_and_new_ones_begin_as_the_mean(
     level: str, models: dict[str, Model]
@@ -63,6 +64,7 @@ def test_training_goes_on_from_what_the_other_run_knew(book: Path, model: Model)
     assert fresh > tuned + 0.2
 
 
+@pytest.mark.usefixtures("untrained")
 def test_a_book_that_is_fine_tuned_on_may_be_one_of_many_documents(model: Model) -> None:
     Path("lines.txt").write_text("\n".join(["The lamp.", "The goose saw it."] * 60))
     made = textgen.train(
@@ -92,6 +94,7 @@ def test_a_run_that_began_with_weights_resumes_exactly(
         np.testing.assert_array_equal(weight, resumed[name])
 
 
+@pytest.mark.usefixtures("untrained")
 @pytest.mark.parametrize(
     ("options", "told"),
     [
@@ -108,6 +111,7 @@ def test_what_another_run_decides(options: dict[str, object], told: str, model: 
     assert not Path("new").exists()
 
 
+@pytest.mark.usefixtures("untrained")
 def test_a_run_to_begin_from_must_be_one(book: Path) -> None:
     with pytest.raises(RunError, match="is not a run"):
         textgen.train(other_book(), out="new", from_run="nowhere")
@@ -125,6 +129,7 @@ def vectors(header: str = "", **more: list[float]) -> str:
     return "v.txt"
 
 
+@pytest.mark.usefixtures("untrained")
 @pytest.mark.parametrize("header", ["", "4 3\n"])
 def test_words_begin_with_their_vectors(header: str) -> None:
     Path("book.txt").write_text("The lamp saw the lamp. Lamp! lamp? The end.\n" * 30)
@@ -142,6 +147,7 @@ def test_words_begin_with_their_vectors(header: str) -> None:
     assert {tuple(row) for row in embedding} & {tuple(VECTORS["nowhere"])} == set()
 
 
+@pytest.mark.usefixtures("untrained")
 def test_vectors_of_several_words_are_left_out() -> None:
     Path("book.txt").write_text("The lamp saw the lamp. The\n" * 50)
     vectors()
@@ -153,6 +159,7 @@ def test_vectors_of_several_words_are_left_out() -> None:
     assert {(1, 1, 1), (2, 2, 2)}.isdisjoint({tuple(row) for row in embedding})
 
 
+@pytest.mark.usefixtures("untrained")
 def test_a_word_with_capitals_may_have_a_vector_of_its_own() -> None:
     Path("book.txt").write_text("The lamp saw the lamp.\n" * 50)
     options = {"level": "word", "units": 16, "epochs": 0.01, **TRAINING}
@@ -163,6 +170,7 @@ def test_a_word_with_capitals_may_have_a_vector_of_its_own() -> None:
     assert (rows["The"].tolist(), rows[" the"].tolist()) == ([3, 2, 1], [1, 2, 3])
 
 
+@pytest.mark.usefixtures("untrained")
 @pytest.mark.parametrize(
     ("text", "options", "told"),
     [

@@ -7,7 +7,7 @@ from textgen.options.architecture import Architecture
 from textgen.options.training import TrainingOptions
 from textgen.preprocess.corpus import Corpus
 from textgen.sampling.network import NumpyNetwork
-from textgen.training.candidates import LARGEST_FULL_SOFTMAX
+from textgen.training import candidates, step
 from textgen.training.network import TrainingNetwork
 from textgen.training.step import Stepper
 from textgen.training.streams import Batch, Streams
@@ -133,12 +133,11 @@ def test_outputs_are_masked_but_not_the_recurrent_path() -> None:
         np.testing.assert_array_equal(ours, theirs)
 
 
-@pytest.mark.parametrize("architecture", [ARCHITECTURES[0], ARCHITECTURES[2]], ids=str)
-def test_a_step_lowers_the_loss_and_padding_counts_for_nothing(architecture: Architecture) -> None:
+def test_a_step_lowers_the_loss_and_padding_counts_for_nothing() -> None:
     streams = Streams(Corpus(tokens(B * T + 1), np.array([0])), B, T)
     results = []
     for length in (T, T + 7):  # the second pads every batch by seven steps
-        network = made(architecture)
+        network = made(ARCHITECTURES[0])
         steps = stepper(network, length)
         losses = []
         for _ in range(10):
@@ -150,7 +149,7 @@ def test_a_step_lowers_the_loss_and_padding_counts_for_nothing(architecture: Arc
     np.testing.assert_allclose(results[0], results[1], rtol=1e-5)
 
 
-@architectures
+@pytest.mark.parametrize("architecture", [ARCHITECTURES[1], ARCHITECTURES[3]], ids=str)
 def test_keras_layers_do_the_same_as_ours(architecture: Architecture) -> None:
     # They stand in for ours on a GPU; here they run without one.
     ours = made(architecture)
@@ -175,16 +174,23 @@ def test_keras_layers_do_the_same_as_ours(architecture: Architecture) -> None:
     ("cell", "units", "batch_size", "length", "vocabulary", "tie"),
     [
         ("lstm", (32,), 4, 16, 20, False),
-        ("gru", (40, 33), 3, 5, 77, True),
         ("lstm", (1,), 1, 1, 2, False),
-        ("gru", (8,), 6, 9, 300, True),
-        ("gru", (16, 16), 8, 4, LARGEST_FULL_SOFTMAX + 9000, False),
-        ("lstm", (16,), 5, 4, LARGEST_FULL_SOFTMAX + 9000, True),
+        ("gru", (40, 33), 3, 5, 400, True),
+        ("lstm", (16,), 5, 4, 400, False),
     ],
 )
 def test_a_step_in_bfloat16_is_near_one_in_float32(
-    cell: str, units: tuple[int, ...], batch_size: int, length: int, vocabulary: int, tie: bool
+    cell: str,
+    units: tuple[int, ...],
+    batch_size: int,
+    length: int,
+    vocabulary: int,
+    tie: bool,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(step, "LARGEST_FULL_SOFTMAX", 100)  # the last two sample their softmax
+    monkeypatch.setattr(candidates, "_FREQUENT", 60)
+    monkeypatch.setattr(candidates, "_SAMPLED", 100)
     rng = np.random.default_rng(0)
     ids = rng.integers(vocabulary, size=(length + 1, batch_size), dtype=np.int32)
     batch = Batch(ids[:-1], ids[1:], np.ones((length, batch_size), bool), None)

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from helpers import make_book
 import textgen
 from textgen.errors import TrainingError
 from textgen.runs.folder import Run
+from textgen.training.step import Stepper
 from textgen.training.workers import Workers, this_cluster
 
 OPTIONS = {
@@ -27,6 +29,7 @@ OPTIONS = {
     "batch_size": 8,
     "chunk_length": 16,
     "precision": "float32",
+    "epochs": 2,
 }
 SECONDS = 120  # for what takes a few of them
 
@@ -71,7 +74,8 @@ def start() -> Iterator[Start]:
         for rank in range(count):
             task = {"type": "worker", "index": rank}
             config = {"cluster": {"worker": addresses}, "task": task}
-            arguments = json.dumps([books, f"losses{rank}.json", OPTIONS | options])
+            given = options if "resume" in options else OPTIONS | options
+            arguments = json.dumps([books, f"losses{rank}.json", given])
             team.append(
                 subprocess.Popen(
                     [sys.executable, "-c", SCRIPT, arguments],
@@ -99,80 +103,108 @@ def losses(rank: int = 0) -> np.ndarray:
     return np.array(json.loads(Path(f"losses{rank}.json").read_text()))
 
 
-def wait_for(path: Path) -> None:
+def wait_for(ready: Callable[[], bool]) -> None:
     deadline = time.monotonic() + SECONDS
-    while not path.exists():
-        assert time.monotonic() < deadline, f"{path} never came"
+    while not ready():
+        assert time.monotonic() < deadline, "it never came"
         time.sleep(0.02)
+
+
+BOOKS = [f"{number}.txt" for number in range(3)]
+
+
+def write_books() -> list[str]:
+    for number, name in enumerate(BOOKS):
+        Path(name).write_text(make_book(900, seed=number), "utf-8")
+    return BOOKS
 
 
 @pytest.fixture
 def books() -> list[str]:
-    for number in range(3):
-        Path(f"{number}.txt").write_text(make_book(900, seed=number), "utf-8")
-    return [f"{number}.txt" for number in range(3)]
+    return write_books()
 
 
-@pytest.mark.parametrize("count", [2, 3])  # three have rows of two and of three
-def test_workers_train_as_one_process(count: int, books: list[str], start: Start) -> None:
-    assert not any(finish(start(1, *books, out="one", epochs=1, quiet=True)))
-    alone = losses()
-    assert len(alone) >= 50
-    team = start(count, *books, out="team", epochs=1, quiet=True)
-    assert not any(finish(team)), [p.returncode for p in team]
-    for rank in range(count):
-        np.testing.assert_allclose(losses(rank), alone, atol=1e-4)
-    one, together = Run.open("one"), Run.open("team")
-    for name, weight in one.weights().items():
-        np.testing.assert_allclose(together.weights()[name], weight, atol=1e-3)
-    assert [e["step"] for e in one.history()] == [e["step"] for e in together.history()]
-    text = textgen.load("team").generate(length=20, temperature=0)
-    assert text == textgen.load("one").generate(length=20, temperature=0)
+def note_losses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Note the loss of every step in this process, in the list returned."""
+    train, noted = Stepper.train, list[float]()
+
+    def noting(self: Stepper, *arguments: Any) -> Any:
+        loss, states = train(self, *arguments)
+        noted.append(loss)
+        return loss, states
+
+    monkeypatch.setattr(Stepper, "train", noting)
+    return noted
 
 
-@pytest.mark.parametrize("victim", [0, 1])
-def test_a_worker_that_dies_stops_the_others_and_the_run_resumes(
-    victim: int, books: list[str], start: Start
+@pytest.fixture(scope="module")
+def one(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, np.ndarray]:
+    """A run that one process trained, and the loss of each of its steps."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("one"))
+        noted = note_losses(patch)
+        model = textgen.train(*write_books(), out=Path.cwd() / "one", quiet=True, **OPTIONS)
+    assert len(noted) > 100
+    return model.run, np.array(noted)
+
+
+def test_workers_train_as_one_process(
+    books: list[str], start: Start, one: tuple[Run, np.ndarray]
 ) -> None:
-    assert not any(finish(start(1, *books, out="one", epochs=6, quiet=True)))
-    whole = losses()
-    team = start(2, *books, out="team", epochs=6, save_every=0.01)
-    wait_for(Path("team/training.safetensors"))
-    time.sleep(0.2)
-    team[victim].send_signal(signal.SIGKILL)
-    other = team[1 - victim]
-    said = other.communicate(timeout=SECONDS)[1].splitlines()
-    assert other.returncode == 1
-    assert "another worker has ended" in said[-1]
-    assert "--resume" in said[-1]
-    state = Run.open("team").path / "training.safetensors"
-    assert state.exists()
-    team = start(2, out="team", resume=True, quiet=True)
+    run, alone = one
+    team = start(3, *books, out="team", quiet=True)  # which have rows of two and of three
     assert not any(finish(team)), [p.returncode for p in team]
-    rest = losses()
-    assert 0 < len(rest) < len(whole)  # it went on, and not from the beginning
-    np.testing.assert_allclose(rest, whole[-len(rest) :], atol=1e-3)
+    for rank in range(3):
+        np.testing.assert_allclose(losses(rank), alone, atol=1e-3)
+        np.testing.assert_allclose(losses(rank)[:60], alone[:60], atol=1e-4)
+    for ours, theirs in zip(Run.open("team").history(), run.history(), strict=True):
+        assert ours["step"] == theirs["step"]
+        assert ours["validation_loss"] == pytest.approx(theirs["validation_loss"], abs=2e-3)
+
+
+def test_workers_that_die_stop_the_others_and_the_run_resumes(
+    books: list[str], start: Start, one: tuple[Run, np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, alone = one
+    saved = Path("team/training.safetensors")
+    what: dict[str, Any] = {"out": "team", "save_every": 0.01}
+    for victim in (0, 1):
+        before = saved.stat().st_mtime_ns if saved.exists() else 0
+        team = start(2, *([] if before else books), **what)
+        wait_for(lambda before=before: saved.exists() and saved.stat().st_mtime_ns > before)
+        time.sleep(0.1)
+        team[victim].send_signal(signal.SIGKILL)
+        other = team[1 - victim]
+        said = other.communicate(timeout=SECONDS)[1].splitlines()
+        assert other.returncode == 1
+        assert "another worker has ended" in said[-1]
+        assert "--resume" in said[-1]
+        what["resume"] = True
+    rest = note_losses(monkeypatch)
+    textgen.train(out="team", resume=True, quiet=True)  # what two saved, one goes on with
+    assert 0 < len(rest) < len(alone)  # it went on, and not from the beginning
+    np.testing.assert_allclose(rest, alone[-len(rest) :], atol=2e-3)
 
 
 def test_one_that_is_told_to_end_stops_and_saves_all(books: list[str], start: Start) -> None:
     team = start(2, *books, out="team", epochs=200, save_every=0.01)
-    wait_for(Path("team/training.safetensors"))
+    wait_for(Path("team/training.safetensors").exists)
     team[1].send_signal(signal.SIGINT)
     said = finish(team)
     assert all("resume with: textgen train --out team --resume" in text for text in said)
-    (alone,) = start(1, out="team", resume=True, epochs=0.01, quiet=True)
-    assert finish([alone]) == [""]  # what two workers saved, one goes on with
+    before = Path("team/training.safetensors").stat().st_mtime_ns
+    textgen.train(out="team", resume=True, epochs=0.01, quiet=True)
+    assert Path("team/training.safetensors").stat().st_mtime_ns > before
 
 
 def test_one_that_waits_for_the_first_obeys_as_well(start: Start) -> None:
     os.mkfifo("book.txt")
     first, second = start(2, "book.txt", out="team", quiet=True)
-    with Path("book.txt").open("w") as book:  # when the first one has opened it, too
+    with Path("book.txt").open("w"):  # when the first one has opened it, too
         time.sleep(2)
         second.send_signal(signal.SIGTERM)
         assert second.wait(timeout=SECONDS) == -signal.SIGTERM  # while the first reads
-        book.write(make_book(900))
-    assert "another worker has ended" in first.communicate(timeout=SECONDS)[1]
+        assert first.poll() is None
 
 
 def test_one_that_waits_for_others_to_come_ends_when_told(start: Start) -> None:

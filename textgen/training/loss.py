@@ -34,7 +34,7 @@ def cross_entropy(
 
     @tf.custom_gradient
     def run(hidden: Tensor, kernel: Tensor, bias: Tensor) -> tuple[Tensor, ...]:
-        rows, size = len(hidden), len(bias)
+        rows, size = hidden.shape[0], bias.shape[0]
         blocks = _block_count(rows, size)
         transposed = tf.transpose(kernel)
         forward, back = (transposed, kernel) if tied else (kernel, transposed)

@@ -121,7 +121,7 @@ class TrainingNetwork:
         by_keras = self.on_gpu and resets is None
         keep = None if resets is None else tf.cast(~resets, tf.float32)[:, :, None]
         # A small vocabulary is projected as a whole, and the projections are looked up.
-        table = not by_keras and len(embedding) <= tokens.shape[0] * tokens.shape[1]
+        table = not by_keras and embedding.shape[0] <= tokens.shape[0] * tokens.shape[1]
         hidden = embedding if table else tf.gather(embedding, tokens)
         states_after = []
         for layer, state in enumerate(states):

@@ -59,9 +59,11 @@ class Stepper:
         self._optimizers = [keras.optimizers.AdamW(weight_decay=decay) for _ in self._shares]
         for optimizer, names in zip(self._optimizers, self._shares, strict=True):
             optimizer.build([network.variables[name] for name in names])
-        compiled = partial(tf.function, jit_compile=not self._on_gpu)  # XLA cannot call cuDNN
-        self._train = tf.function(self._train_on)
-        self._evaluate = tf.function(self._evaluate_on)
+        # Converting the code by AutoGraph takes seconds, and it has nothing to convert.
+        graph = partial(tf.function, autograph=False)
+        compiled = partial(graph, jit_compile=not self._on_gpu)  # XLA cannot call cuDNN
+        self._train = graph(self._train_on)
+        self._evaluate = graph(self._evaluate_on)
         self._gradients = compiled(self._gradients_of)
         self._total_loss = compiled(self._total_loss_of)
         self._mean = compiled(_mean)

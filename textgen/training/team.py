@@ -53,7 +53,7 @@ class Team(Workers):
         except (RuntimeError, ValueError, tf.errors.OpError) as error:
             reason = str(error).splitlines()[0]
             raise TrainingError(f"worker {rank} cannot connect to the others: {reason}") from None
-        self._sum_tensor = tf.function(self._sum)
+        self._sum_tensor = tf.function(self._sum, autograph=False)
 
     def sum_parts(self, parts: Any) -> Any:
         names = list(parts)
