@@ -18,7 +18,7 @@ def test_values_and_gradients(precision: tf.DType, n: int, k: int, m: int) -> No
     rng = np.random.default_rng(n * k * m)
     a, b, d = (rng.normal(size=s).astype(np.float32) for s in ((2, n, k), (k, m), (2, n, m)))
 
-    @tf.function(jit_compile=True)
+    @tf.function(jit_compile=True, autograph=False)
     def run(a: tf.Tensor, b: tf.Tensor) -> tuple[tf.Tensor, list[tf.Tensor]]:
         with tf.GradientTape() as tape:
             tape.watch([a, b])
@@ -45,7 +45,7 @@ def test_looking_up_is_a_gather(precision: tf.DType) -> None:
     table, d = rng.normal(size=(5, 8)), rng.normal(size=(7, 3, 8))
     ids = rng.integers(5, size=(7, 3), dtype=np.int32)
 
-    @tf.function(jit_compile=True)
+    @tf.function(jit_compile=True, autograph=False)
     def run(table: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         with tf.GradientTape() as tape:
             tape.watch(table)

@@ -1,6 +1,5 @@
 """Texts from the web: some by name, checked by their SHA-256, and any by its address."""
 
-import hashlib
 import os
 import re
 import shlex
@@ -19,6 +18,7 @@ from zipfile import ZipFile
 
 from textgen import __version__
 from textgen.errors import FetchError
+from textgen.preprocess.reading import sha256_of
 from textgen.system.terminal import byte_bar
 
 CORPORA = Path("corpora")
@@ -210,7 +210,7 @@ def _download(url: str, part: Path, quiet: bool) -> str:
             file.truncate(0)  # before the origin changes, so that the two never disagree
             _origin(part).write_text(f"{url}\n{_validator(response)}", "utf-8")
         file.seek(0)
-        digest = hashlib.file_digest(file, "sha256")
+        digest = sha256_of(file)
         if isinstance(response, HTTPResponse):  # else 416: there is nothing left to ask for
             done = file.tell()
             total = None if response.length is None else done + response.length

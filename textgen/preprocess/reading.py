@@ -122,9 +122,17 @@ def fingerprint(source: str | Path) -> str | None:
         if source == "-" or not Path(source).is_file():
             return None
         with Path(source).open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+            return sha256_of(file).hexdigest()
     except (OSError, ValueError):  # reading it as a book reports the error
         return None
+
+
+def sha256_of(file: BinaryIO) -> "hashlib._Hash":
+    """Hash what is left of a file."""
+    sha = hashlib.sha256()
+    while data := file.read(_BYTES_AT_ONCE):
+        sha.update(data)
+    return sha
 
 
 @contextmanager
