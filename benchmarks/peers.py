@@ -69,6 +69,7 @@ class Textgen:
             batch_size=sizes.batch_size,
             chunk_length=sizes.chunk_length,
             precision=precision,
+            dropout=0.0,  # the peers have none
         ).resolve(len(ids))
         documents = np.arange(0, len(ids), document_length or len(ids))
         order = np.random.default_rng(0).permutation(len(documents)) if document_length else None
