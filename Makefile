@@ -1,5 +1,5 @@
-# make demo: train a minute on the book that comes along and write at three temperatures.
-# make test: lint, check types, run the tests. Both set up .venv from nothing.
+# make demo: train for a minute on the bundled book and generate text at three temperatures.
+# make test: lint, check types and run the tests. Both create .venv if it is missing.
 
 PYTHON ?= python3
 BIN := .venv/bin

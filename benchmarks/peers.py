@@ -1,7 +1,7 @@
-"""What textgen is compared with: the same network in PyTorch and in Keras, as their users write it.
+"""The peers of textgen: the same network in PyTorch and in Keras, written as their users would.
 
-Each trainer here and in textgen has the same form: made with a text's ids and the sizes, it has
-`steps(count)`, which trains on the next chunks and returns the seconds they took.
+All trainers have the same interface: they take the ids of a text, sizes and a precision, and
+`steps(count)` trains on the next chunks and returns the seconds that took.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ Ids = NDArray[np.int32]
 
 @dataclass(frozen=True)
 class Sizes:
-    """Of a network, and of what it is fed at once."""
+    """The sizes of a network and of its batches."""
 
     layers: int
     units: int
@@ -29,17 +29,17 @@ class Sizes:
     embedding: int = 64
 
     def operations(self) -> float:
-        """Multiplications and additions a token costs in training, in matrix products.
+        """Return the multiplications and additions per token of the matrix products in training.
 
-        Forward once, backward twice; looking up an embedding costs none, so the first layer's
-        inputs are left out.
+        The backward pass needs twice as many as the forward pass. The first layer's inputs are
+        left out, because looking up an embedding needs none.
         """
         recurrent = 4 * self.units * self.units * (2 * self.layers - 1)
         return 6.0 * (recurrent + self.units * self.vocabulary)
 
 
 def chunks(ids: Ids, sizes: Sizes) -> Iterator[tuple[Ids, Ids]]:
-    """Contiguous aligned chunks, inputs and targets, each (B, T), for ever."""
+    """Yield contiguous aligned chunks of inputs and targets, each (B, T), without end."""
     length = (len(ids) - 1) // sizes.batch_size
     inputs = ids[: length * sizes.batch_size].reshape(sizes.batch_size, length)
     targets = ids[1 : length * sizes.batch_size + 1].reshape(sizes.batch_size, length)
@@ -55,7 +55,7 @@ class Textgen:
     def __init__(
         self, ids: Ids, sizes: Sizes, precision: str, document_length: int | None = None
     ) -> None:
-        """With a `document_length` in tokens the text is cut into documents, and they shuffled."""
+        """Cut the text into documents of `document_length` tokens, if given, and shuffle them."""
         from textgen.options.training import TrainingOptions
         from textgen.preprocess.corpus import Corpus
         from textgen.training.network import TrainingNetwork
@@ -92,7 +92,7 @@ class Textgen:
 
 
 class Torch:
-    """`nn.LSTM` with state carried over truncated backpropagation, Adam fused."""
+    """`nn.LSTM` with truncated backpropagation, the state carried, and fused Adam."""
 
     def __init__(self, ids: Ids, sizes: Sizes, precision: str) -> None:
         import torch
@@ -137,7 +137,7 @@ class Torch:
         return time.perf_counter() - start
 
     def validation_loss(self, ids: Ids) -> float:
-        """Over 16 streams, state carried."""
+        """Return the mean loss over 16 streams, with the state carried."""
         sizes = replace(self._sizes, batch_size=16)
         count = (len(ids) - 1) // 16 // sizes.chunk_length
         state, losses = None, []
@@ -154,7 +154,7 @@ class Keras:
     def __init__(self, ids: Ids, sizes: Sizes, precision: str) -> None:
         import keras
 
-        del precision  # float32
+        del precision  # always float32
         keras.utils.set_random_seed(0)
         self._chunks = chunks(ids, sizes)
         self._sizes = sizes
@@ -183,7 +183,7 @@ class Keras:
         return time.perf_counter() - start
 
     def validation_loss(self, ids: Ids) -> float:
-        """Over as many streams as a batch has rows, state carried."""
+        """Return the mean loss over as many streams as a batch has rows, with the state carried."""
         for layer in self._recurrent:
             layer.reset_state()
         count = (len(ids) - 1) // self._sizes.batch_size // self._sizes.chunk_length

@@ -1,10 +1,10 @@
-"""Loss against wall-clock time, textgen and its peers: python benchmarks/quality.py BOOK
+"""Compare the loss of textgen and its peers over time: python benchmarks/quality.py BOOK
 
-Each trains alone, one after the other, for the same minutes on the same part of the book, and
-is asked now and then for its loss over the held-out rest, streamed with state carried; that
-time does not count. textgen runs as its users run it, with all defaults; the peers have its
-layers, units, batch and chunk, and a constant learning rate of 0.002. Writes a CSV and a PNG.
-The peers need the extra `benchmarks`.
+Contenders train one after the other, for the same number of minutes on the same part of the
+book. Their validation loss over the rest is computed at intervals, with the state carried; that
+time does not count. textgen runs with all defaults. The peers have its layers, units, batch size
+and chunk length, and a constant learning rate of 0.002. Writes a CSV and a PNG. The peers need
+the extra `benchmarks`.
 """
 
 import csv
@@ -45,9 +45,9 @@ def peer_curve(trainer: Any, validation: Ids, minutes: float) -> Iterator[tuple[
 
 @click.command()
 @click.argument("book")
-@click.option("--minutes", default=5.0, help="Of training, for each.")
+@click.option("--minutes", default=5.0, help="Minutes of training for each contender.")
 @click.option("--peer", "peers", multiple=True, type=click.Choice(list(TRAINERS)))
-@click.option("--out", default="benchmarks/quality", help="Of the CSV and the PNG, no suffix.")
+@click.option("--out", default="benchmarks/quality", help="Path of the CSV and PNG, no suffix.")
 def main(book: str, minutes: float, peers: tuple[str, ...], out: str) -> None:
     curve, settings = textgen_curve(book, minutes)
     network = settings.architecture

@@ -1,8 +1,8 @@
-"""Sampling speed of textgen and its peers, and how far it is from the bare products.
+"""Compare the sampling speed of textgen, its peers and the bare matrix products.
 
 python benchmarks/sample.py [--rounds N]
 
-The networks are untrained; speed does not depend on that. All contenders draw each token at
+The networks are untrained, which does not affect speed. All contenders draw each token at
 temperature 0.8 and feed it back. The floor is the matrix products of one step and nothing else.
 """
 
@@ -59,7 +59,7 @@ class Textgen:
 
 
 class Floor:
-    """The matrix products of one step, each alone, of one array with the weights in it."""
+    """The matrix products of one step: one for each layer, and one for the output."""
 
     def __init__(self, layers: int, units: int, streams: int) -> None:
         rng = np.random.default_rng(0)
@@ -110,7 +110,7 @@ class Torch:
 
 
 class Keras:
-    """What the two ways below share: a network of Keras's cells and a state."""
+    """Base class: a network of Keras's cells, and its state."""
 
     def __init__(self, layers: int, units: int, streams: int) -> None:
         import keras
@@ -146,7 +146,7 @@ class KerasPredict(Keras):
 
 
 class TensorFlow(Keras):
-    """One compiled `tf.function` a token, drawing included."""
+    """One call of a compiled `tf.function` for each token, which also draws it."""
 
     def __init__(self, layers: int, units: int, streams: int) -> None:
         super().__init__(layers, units, streams)
@@ -156,7 +156,7 @@ class TensorFlow(Keras):
         def step(tokens: Any, states: Any, seed: Any) -> tuple[Any, Any]:
             logits, *states = self._model([tokens, *states])
             noise = tf.random.stateless_uniform(tf.shape(logits), seed, 1e-30)
-            # The largest of logits with Gumbel noise is a draw from their softmax.
+            # The argmax of logits plus Gumbel noise is a draw from their softmax.
             return tf.argmax(logits / 0.8 - tf.math.log(-tf.math.log(noise)), -1, tf.int32), states
 
         self._step = step
@@ -177,7 +177,7 @@ class TensorFlow(Keras):
 
 
 def speeds(layers: int, units: int, streams: int, rounds: int) -> dict[str, float]:
-    """Tokens a second of each contender."""
+    """Return tokens per second of each contender."""
     sizes = (layers, units, streams)
     makers = {
         "textgen": (Textgen, sizes),
@@ -195,7 +195,7 @@ def speeds(layers: int, units: int, streams: int, rounds: int) -> dict[str, floa
 
 
 def first_character(layers: int, units: int, times: int) -> float:
-    """Median seconds from the start of `textgen sample` to the first byte of its text."""
+    """Return the median seconds from the start of `textgen sample` to its first byte of text."""
     program = [sys.executable, "-m", "textgen"]
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"
@@ -215,7 +215,7 @@ def first_character(layers: int, units: int, times: int) -> float:
 
 
 @click.command()
-@click.option("--rounds", default=7, help="Turns of each contender that count.")
+@click.option("--rounds", default=7, help="Measured turns of each contender.")
 def main(rounds: int) -> None:
     print(f"first character of a 2x256 run after {first_character(2, 256, 3 * rounds):.2f} s")
     for streams in (1, 64):

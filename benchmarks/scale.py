@@ -1,8 +1,8 @@
-"""What size costs: long corpora, many documents, many workers: python benchmarks/scale.py BOOK
+"""Measure long corpora, many documents and many workers: python benchmarks/scale.py BOOK
 
-Corpora of each size are the book again and again, every copy with words of its own. Preparing and
-training are whole commands, started as a user would; their memory is their own and their
-children's together, without the pages of files that the system lends them while it has room.
+A corpus repeats the book up to its size, with new words in every copy. Preparing and training run
+as whole commands. Their memory use includes that of their children, but not pages of files, which
+the system can take back when it needs them.
 """
 
 import json
@@ -26,7 +26,7 @@ from textgen.options.training import TrainingOptions
 from textgen.preprocess.reading import read_text
 
 _TEXTGEN = [sys.executable, "-m", "textgen"]
-_DOCUMENTS = (None, 1000, 100, 11)  # tokens; a line of ten characters and its end are 11
+_DOCUMENTS = (None, 1000, 100, 11)  # tokens; 11 are a line of ten characters and its end
 
 
 def _descendants(pid: int) -> Iterator[int]:
@@ -40,7 +40,7 @@ def _descendants(pid: int) -> Iterator[int]:
 
 
 def _megabytes(pid: int) -> float:
-    """Memory of a process and its children that no file backs."""
+    """Return the memory use of a process and its descendants, without pages of files."""
     total = 0
     for one in _descendants(pid):
         try:
@@ -52,9 +52,9 @@ def _megabytes(pid: int) -> float:
 
 
 def run(*commands: list[str], configs: Sequence[object] = ()) -> tuple[float, float, str]:
-    """Run commands side by side; return seconds, the first one's peak MB and its output.
+    """Run commands at the same time; return seconds, and peak MB and output of the first.
 
-    With `configs`, a TF_CONFIG for each, each has a core of its own as long as there are enough.
+    `configs` has a TF_CONFIG for each. Each then has its own core, as long as there are enough.
     """
     cores, environments = sorted(os.sched_getaffinity(0)), [{}] * len(commands)
     if configs:
@@ -81,7 +81,7 @@ def run(*commands: list[str], configs: Sequence[object] = ()) -> tuple[float, fl
 
 
 def write_corpus(text: str, path: Path, megabytes: float) -> None:
-    """Write so many MB: the text, then 3,000 words a MB that were not there before, and so on."""
+    """Write a corpus: copies of the text, each followed by 3,000 new words per MB."""
     left, copy, new = int(megabytes * 1e6), 0, int(len(text) * 3000 / 1e6)
     with path.open("wb") as file:
         while left:
@@ -162,10 +162,10 @@ def workers(text: str, counts: list[int], folder: Path) -> None:
 
 @click.command()
 @click.argument("book")
-@click.option("--megabytes", default="1,10,100,1000", help="Sizes of the corpora.")
-@click.option("--workers", "counts", default="1,2,3", help="Numbers of workers, side by side.")
-@click.option("--rounds", default=5, help="Turns of documents and one book that count.")
-@click.option("--folder", default=None, help="Where the corpora are to lie for the time.")
+@click.option("--megabytes", default="1,10,100,1000", help="Corpus sizes in MB, comma-separated.")
+@click.option("--workers", "counts", default="1,2,3", help="Numbers of workers, comma-separated.")
+@click.option("--rounds", default=5, help="Measured turns of each document length.")
+@click.option("--folder", default=None, help="Folder for the temporary corpora.")
 def main(book: str, megabytes: str, counts: str, rounds: int, folder: str | None) -> None:
     text = read_text(book)
     with tempfile.TemporaryDirectory(dir=folder) as place:

@@ -1,9 +1,8 @@
-"""Training speed of textgen and its peers on a book: python benchmarks/train.py BOOK
+"""Compare the training speed of textgen and its peers: python benchmarks/train.py BOOK
 
-Each contender lives in a process of its own and waits while another is measured. They take
-turns for several rounds; the table shows medians, and ratios of the medians. With --words the
-tokens are words and the softmax is over a large vocabulary. The peers need the extra
-`benchmarks`.
+Each contender runs in its own process and waits while another is measured. They take turns for
+several rounds; the table shows medians, and ratios of the medians. With --words the tokens are
+words and the softmax is over a large vocabulary. The peers need the extra `benchmarks`.
 """
 
 import sys
@@ -18,11 +17,11 @@ from turns import alternate
 from textgen.preprocess.reading import read_text
 
 CHARACTERS = [(1, 128, 32), (1, 256, 32), (1, 512, 32), (2, 256, 64), (2, 512, 64)]
-_STEP_TOKENS = 1 << 17  # a turn trains on about this many tokens of the smallest network
+_STEP_TOKENS = 1 << 17  # approximate tokens per turn of the smallest network
 
 
 class Ceiling:
-    """Large matrix products, 2048 x 2048, in the precision textgen chooses; not training at all."""
+    """Matrix products of 2048 x 2048 in textgen's default precision, without any training."""
 
     SIZE = 2048
 
@@ -48,7 +47,7 @@ class Ceiling:
 def measure(
     names: list[str], ids: Ids, sizes: Sizes, rounds: int
 ) -> dict[str, tuple[float, float]]:
-    """Tokens a second (for the ceiling: operations) and peak MB of each contender."""
+    """Return tokens per second (operations for the ceiling) and peak MB of each contender."""
     tokens = sizes.batch_size * sizes.chunk_length
     steps = max(
         5,
@@ -68,8 +67,8 @@ def measure(
 
 @click.command()
 @click.argument("book")
-@click.option("--rounds", default=7, help="Turns of each contender that count.")
-@click.option("--words", is_flag=True, help="Words, and a vocabulary of 20,000.")
+@click.option("--rounds", default=7, help="Measured turns of each contender.")
+@click.option("--words", is_flag=True, help="Train on words, with a vocabulary of 20,000.")
 def main(book: str, rounds: int, words: bool) -> None:
     from textgen.preprocess.tokenizers import word_splitter
 
@@ -84,7 +83,7 @@ def main(book: str, rounds: int, words: bool) -> None:
         rank[counts] = np.arange(len(counts))
         vocabulary = 20_000
         if len(kinds) < vocabulary:
-            sys.exit(f"{book} has {len(kinds):,} words only")
+            sys.exit(f"{book} has only {len(kinds):,} distinct words; use a longer book")
         ids = np.minimum(rank[ids], vocabulary - 1).astype(np.int32)
         settings = [
             Sizes(1, 256, 16, vocabulary, chunk_length=32, embedding=128),

@@ -1,4 +1,4 @@
-"""Contenders that take turns: what is timed beside each other compares, also on a busy machine."""
+"""Time contenders in turns, so that their times are comparable even on a busy machine."""
 
 import resource
 import time
@@ -13,11 +13,11 @@ Maker = tuple[Callable[..., Any], tuple[Any, ...]]
 def alternate(
     makers: dict[str, Maker], counts: int | dict[str, int], rounds: int
 ) -> dict[str, tuple[list[float], float]]:
-    """Return for each contender the seconds of each of its turns, and its peak memory in MB.
+    """Return the seconds of each turn of each contender, and its peak memory in MB.
 
-    A contender is what its maker returns when called with its arguments, in a process of its
-    own: it has `steps(count)`, which returns the seconds they took. It waits while another is
-    measured. The first turn, in which things are compiled, does not count.
+    Each contender runs in its own process, and waits while another is measured. Its maker is
+    called with its arguments and returns an object whose method `steps(count)` returns the
+    seconds that the steps took. The first turn includes compilation and does not count.
     """
     context = get_context("spawn")
     pipes: dict[str, Connection] = {}

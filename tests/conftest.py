@@ -1,5 +1,6 @@
-"""Fixtures that several tests share: a small book, and models trained on it."""
+"""Shared fixtures: a small book, and models trained on it."""
 
+import itertools
 import os
 import shutil
 import signal
@@ -27,11 +28,11 @@ settings.register_profile("few", deadline=None)
 settings.register_profile("many", max_examples=4000, deadline=5000)
 settings.load_profile("few")
 
-# Programs of XLA take 60 % of the time to compile if they are optimised less. The processes of
-# runs/test_faults.py compile theirs as users' processes do.
+# Without optimisation, XLA compiles in 60 % of the time. The processes that runs/test_faults.py
+# starts keep the default.
 os.environ["XLA_FLAGS"] = "--xla_backend_optimization_level=0"
 
-# A shell starts commands in the background with these ignored, and children inherit that.
+# A background command of a shell ignores these signals, and its children inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
@@ -50,7 +51,7 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
     """Do not wait for the disk, compile each kind of training step once, and evaluate less often.
 
-    Processes that tests start do all this as users' processes do.
+    This does not affect processes that tests start.
     """
     monkeypatch.setattr(os, "fsync", lambda _: None)
     if "textgen.training.loop" in sys.modules:
@@ -62,10 +63,7 @@ def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def untrained(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let `textgen.train` save random weights instead of training.
-
-    For tests of what comes before training.
-    """
+    """Make `textgen.train` save random weights instead of training, for tests of the rest."""
 
     def fit(run: Run, *_: object) -> None:
         run.write_config()
@@ -101,7 +99,7 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[P
 
 @pytest.fixture(scope="session")
 def models(once: Callable[[str, Callable[[Path], Any]], Path]) -> dict[str, Model]:
-    """A small trained model for each level."""
+    """Return a small trained model for each level."""
 
     def make(folder: Path) -> None:
         (folder / "book.txt").write_text(make_book(), "utf-8")
@@ -122,7 +120,7 @@ def model(models: dict[str, Model]) -> Model:
 
 @pytest.fixture
 def run(model: Model) -> Path:
-    """A copy of a trained run, to be changed."""
+    """Return a copy of a trained run that a test may change."""
     return Path(shutil.copytree(model.path, "run"))
 
 
@@ -132,3 +130,23 @@ def command() -> Callable[..., Result]:
     return lambda *arguments, **settings: CliRunner().invoke(
         main, [str(a) for a in arguments], **settings
     )
+
+
+@pytest.fixture
+def signal_at(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Send this process a signal, by default Ctrl-C's, while a given training step is computed."""
+    from textgen.training.step import Stepper
+
+    train = Stepper.train
+
+    def at(step: int, number: int = signal.SIGINT) -> None:
+        calls = itertools.count()
+
+        def interrupted(self: Stepper, *arguments: Any) -> Any:
+            if next(calls) == step:
+                os.kill(os.getpid(), number)
+            return train(self, *arguments)
+
+        monkeypatch.setattr(Stepper, "train", interrupted)
+
+    return at

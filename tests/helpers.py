@@ -1,4 +1,4 @@
-"""Helpers that several tests share: small books and small networks."""
+"""Shared helpers: small books and small networks."""
 
 from pathlib import Path
 from typing import Any
@@ -21,13 +21,18 @@ SMALL = {
 
 
 def snapshot(folder: Path) -> dict[str, bytes]:
-    """What the files of a run hold; its lock holds nothing."""
+    """Return the content of every file in a folder except the lock."""
     files = (p for p in sorted(folder.rglob("*")) if p.is_file() and p.name != ".lock")
     return {str(p.relative_to(folder)): p.read_bytes() for p in files}
 
 
+def weights_of(run: str | Path) -> bytes:
+    """Return the bytes of the best weights."""
+    return (Path(run) / "model.safetensors").read_bytes()
+
+
 def make_book(words: int = 400, seed: int = 0) -> str:
-    """A text with words, capitals, quotation marks and paragraphs."""
+    """Return a text with words, capitals, quotation marks and paragraphs."""
     rng = np.random.default_rng(seed)
     nouns = ["lamp", "ferry", "goose", "storm", "café"]
     lines = []

@@ -1,4 +1,4 @@
-"""Compiled training steps that tests share: compiling takes seconds, resetting next to nothing."""
+"""Share compiled training steps between tests, because compiling takes seconds."""
 
 from typing import Any
 
@@ -29,7 +29,7 @@ def shared_stepper(
         _steppers[key] = Stepper(network, settings, workers)
         return _steppers[key]
     stepper = _steppers[key]
-    stepper._settings = settings  # what is not compiled may differ
+    stepper._settings = settings  # settings outside `key` are not compiled in
     stepper.network.assign(network.weights())
     zeros = {name: np.zeros(slot.shape, np.float32) for name, slot in stepper.slots.items()}
     stepper.restore(zeros, 0)

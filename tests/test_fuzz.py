@@ -1,4 +1,4 @@
-"""Anything goes in; a result or an error of one line comes out, soon and in little memory.
+"""Fuzzing: any input gives a result or an error of one line, fast and with little memory.
 
 Each test tries few cases; `pytest --hypothesis-profile=many tests/test_fuzz.py` tries thousands.
 """
@@ -33,7 +33,7 @@ fractions = st.floats(0, 1, exclude_max=True)
 
 @pytest.fixture(scope="module", autouse=True)
 def _little_memory(models: dict[str, Model]) -> Iterator[None]:
-    """Of a process that does nothing else; after other tests its memory is also theirs."""
+    """Check the peak memory use; run this module alone, as other tests add to it."""
 
     def most() -> int:
         return KIB * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -99,7 +99,7 @@ def damages(draw: st.DrawFn) -> list[tuple[str, str, float, Any]]:
 
 
 def changed(data: Any, way: list[float], value: Any) -> Any:
-    """Put `value` in place of something inside JSON data, found by going down `way`."""
+    """Replace the item of JSON data that `way` leads to by `value`."""
     if isinstance(data, str) and data.startswith("{"):  # JSON in JSON: the progress
         return json.dumps(changed(json.loads(data), way, value))
     if not way or not isinstance(data, dict | list) or not data:
@@ -246,7 +246,7 @@ SLOW = {"--length", "-l", "--count", "-n", "--beam", "--help", "--interactive"}
 def test_options(models: dict[str, Model], data: st.DataObject, name: str, level: str) -> None:
     arguments = [name]
     if name == "train":
-        Path("book.txt").write_text("x")  # so that no training begins
+        Path("book.txt").write_text("x")  # too short to train on
         arguments += ["book.txt"]
     else:
         arguments += [str(models[level].path)]

@@ -1,4 +1,4 @@
-"""The library: what a user calls."""
+"""The library, as a user calls it."""
 
 import gc
 import weakref
@@ -36,7 +36,7 @@ def test_without_a_seed_texts_differ(model: Model) -> None:
 
 
 def test_the_prompt_sets_the_state(model: Model) -> None:
-    # Greedy text after a prompt is what follows it in greedy text after half of the prompt.
+    # Greedy text continues in the same way if its beginning is part of the prompt.
     whole = model.generate("The ", length=30, temperature=0)
     rest = model.generate("The " + whole[:10], length=20, temperature=0)
     assert whole[10:] == rest
@@ -157,7 +157,7 @@ def test_training_options_outside_their_limits(book: Path) -> None:
         ({"validation": 1.0}, "validation must be below 1"),
         ({"learning_rate": 0.0}, "learning_rate must be above 0"),
         ({"epochs": 1, "minutes": 1}, "minutes cannot be given together"),
-        ({"patience": 2, "validation": 0}, "patience needs a part to validate on"),
+        ({"patience": 2, "validation": 0}, "patience needs validation data"),
     ):
         with pytest.raises(OptionError, match=message):
             textgen.train(book, **options)

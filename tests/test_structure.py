@@ -1,4 +1,4 @@
-"""The way the parts may depend on each other, and documents that stay true."""
+"""The structure of the package: which modules may import which, and unique names."""
 
 import ast
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "textgen"
 
-# A module may import those to the right of it, and its own kind.
+# A module may import modules of its own group and of the groups below it.
 ORDER = [
     ("textgen.cli", "textgen.__main__"),
     ("textgen.model",),
@@ -48,7 +48,7 @@ def rank(module: str) -> int | None:
 def test_imports_point_one_way(module: str) -> None:
     here = rank(module)
     if here is None:
-        assert module == "textgen"  # the front door
+        assert module == "textgen"
         return
     for other in imports(modules()[module]):
         there = rank(other)

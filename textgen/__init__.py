@@ -57,27 +57,27 @@ def train(
     quiet: bool = False,
     **options: Any,
 ) -> "Model":
-    """Train a network on one or several books, each a document, and return the model.
+    """Train a network on one or more books and return the model.
 
     Args:
-        books: paths, or "-" for standard input. Not needed to resume.
+        books: paths, or "-" for standard input. Each is a document. Not needed to resume.
         out: the run folder; by default `checkpoints/` and the name of the first book.
-        from_run: a run to fine-tune: its weights are the first ones. The network has its size,
-            and its vocabulary is extended by what the books add to it.
-        vectors: a text file of word2vec or GloVe with the first embeddings of words.
-        resume: go on where the run in `out` was stopped. Only epochs, minutes, patience,
-            precision and save_every can then be changed.
+        from_run: a run to fine-tune. Training starts from its weights, with its architecture.
+            The vocabulary is extended by the new tokens of the books.
+        vectors: a text file of word vectors (word2vec or GloVe) that initialize the embeddings.
+        resume: resume the run in `out` where it stopped. Only epochs, minutes, patience,
+            precision and save_every can be changed.
         force: replace an existing run.
         quiet: write nothing to standard error.
-        options: those of `textgen train`; `textgen.options.training.TrainingOptions` lists them.
+        options: as for `textgen train`; `textgen.options.training.TrainingOptions` lists them.
 
     Raises:
         BookError: a book cannot be read, or is too short.
         OptionError: an option is outside its limits.
         RunError: the run folder exists, is in use by another process, is damaged, or cannot be
             written.
-        TrainingError: the loss is no longer finite, or memory is short.
-        KeyboardInterrupt: on Ctrl-C, with the run saved.
+        TrainingError: the loss is not finite, memory runs out, or another worker fails.
+        KeyboardInterrupt: on Ctrl-C, after saving the run.
     """
     from textgen.options.training import TrainingOptions
     from textgen.runs import lifecycle
@@ -86,7 +86,7 @@ def train(
     from textgen.training.session import train_run
 
     if resume and (from_run is not None or vectors is not None):
-        raise OptionError("resume", "goes on with the run's own weights; leave out the others")
+        raise OptionError("resume", "uses the run's own weights; leave out --from and --vectors")
     if not resume and not books:
         raise BookError("no book to train on; name one, or resume a run")
     path = lifecycle.default_folder(books) if out is None else Path(out)
@@ -108,11 +108,11 @@ def prepare(
     quiet: bool = False,
     **options: Any,
 ) -> Path:
-    """Read books into a run folder, where `train` finds them ready; return the folder.
+    """Read books into a run folder, ready for `train`, and return the folder.
 
-    `options` are those of `textgen prepare`: the ones of `train` that decide how books are read.
-    `train` uses what is prepared if it is called with the same books and options, and reads the
-    books again if not. Other arguments and errors are those of `train`.
+    `options` are the options of `train` that decide how books are read. `train` uses the
+    prepared corpus if it is called with the same books and options; otherwise it reads the books
+    again. Other arguments and errors are those of `train`.
     """
     from dataclasses import fields
 
@@ -122,7 +122,7 @@ def prepare(
     if not books:
         raise BookError("no book to prepare; name one")
     for name in sorted(options.keys() - {item.name for item in fields(ReadingOptions)}):
-        raise OptionError(name, "has no meaning in preparing; leave it out")
+        raise OptionError(name, "is not an option of prepare; leave it out")
     path = lifecycle.default_folder(books) if out is None else Path(out)
     return lifecycle.prepare(path, books, ReadingOptions(**options), force, quiet).path
 
@@ -131,7 +131,7 @@ def fetch(source: str, folder: str | Path = "corpora", quiet: bool = False) -> P
     """Download a text into a folder, by its name or address; return the file.
 
     `textgen.preprocess.fetching.SOURCES` lists the names. A partial download is resumed. Raises
-    FetchError if the text cannot be downloaded whole, or is there already.
+    FetchError if the download fails or is incomplete, or if the file exists.
     """
     from textgen.preprocess import fetching
 
@@ -141,10 +141,11 @@ def fetch(source: str, folder: str | Path = "corpora", quiet: bool = False) -> P
 def load(*runs: str | Path, weights: Sequence[float] | None = None) -> "Model":
     """Return the model in a run folder, with its best weights.
 
-    If several runs share a vocabulary, their probabilities are mixed: in equal shares, or in
-    proportion to `weights`.
+    Several runs form an ensemble: their probabilities are averaged, equally or in proportion to
+    `weights`. They must have the same vocabulary.
 
-    Raises RunError if a run does not exist or is damaged, OptionError for the weights.
+    Raises RunError if a run does not exist, is damaged or has another vocabulary, OptionError
+    for invalid weights.
     """
     from textgen.model import Model
     from textgen.runs.folder import Run
@@ -155,7 +156,7 @@ def load(*runs: str | Path, weights: Sequence[float] | None = None) -> "Model":
 
 
 def __getattr__(name: str) -> Any:
-    """Import what needs NumPy only when it is used."""
+    """Import the classes that need NumPy on first use."""
     if name == "Model":
         from textgen.model import Model
 

@@ -37,7 +37,7 @@ class OptionError(TextgenError, ValueError):
 
 
 class TrainingError(TextgenError):
-    """Training cannot go on."""
+    """Training that cannot continue, for example because the loss is not finite."""
 
 
 class FetchError(TextgenError):

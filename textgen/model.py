@@ -1,4 +1,4 @@
-"""The model that the library returns: generate text, and measure texts."""
+"""The model that the library returns: generate, evaluate and compare texts."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from textgen.sampling.sampler import Sampler
 
 
 class Model(Sampler):
-    """A trained model, as `textgen.load` and `textgen.train` return it."""
+    """A trained model, returned by `textgen.load` and `textgen.train`."""
 
     @property
     def path(self) -> Path:
@@ -17,10 +17,10 @@ class Model(Sampler):
         return self.run.path
 
     def evaluate(self, *texts: str) -> Evaluation:
-        """Return how well the model predicts texts, each a document of its own.
+        """Return how well the model predicts texts: loss, perplexity and bits per character.
 
-        Raises VocabularyError for characters that are not in the vocabulary, BookError if there
-        is nothing to predict.
+        Each text is a document. Raises VocabularyError for characters that are not in the
+        vocabulary, BookError if there is nothing to predict.
         """
         return evaluate(self.network, self.tokenizer, texts)
 
@@ -28,8 +28,8 @@ class Model(Sampler):
         """Return how much of `text` is copied from the training text.
 
         Args:
-            least: the length, in characters, from which a passage counts as copied.
-            most: how many of the longest passages to return.
+            least: the minimum length of a copied passage, in characters.
+            most: the maximum number of passages to return, longest first.
 
         Raises RunError if the run has no corpus to compare with.
         """

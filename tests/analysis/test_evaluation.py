@@ -1,4 +1,4 @@
-"""Loss, perplexity and bits per character against an independent computation."""
+"""Loss, perplexity and bits per character, compared with an independent computation."""
 
 import math
 from itertools import pairwise

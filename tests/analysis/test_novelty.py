@@ -1,4 +1,4 @@
-"""What of a text stands in others: against a search of every stretch, and by the command."""
+"""Copied passages, compared with a brute-force search, and the `novelty` command."""
 
 import json
 from collections.abc import Callable
@@ -54,7 +54,7 @@ def test_no_more_passages_than_asked_for() -> None:
 
 
 def test_a_repetitive_text_takes_no_longer() -> None:
-    # Quadratic ways of searching would take hours.
+    # A quadratic search would take hours.
     found = find_copies("a" * 100_000, [("book", "a" * 100_000 + "b")])
     assert (found.copied, len(found.longest[0].text)) == (1.0, 100_000)
 

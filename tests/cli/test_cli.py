@@ -1,4 +1,4 @@
-"""The command line as a user meets it: output, errors, exit codes."""
+"""The command line: output, errors, exit codes."""
 
 import errno
 import io
@@ -28,11 +28,11 @@ FLAGS = ["--units=16", "--embedding=8", "--batch-size=4", "--chunk-length=8"]
 
 
 def one_line(result: Result, code: int) -> str:
-    """The error told, which is one line, of a command that printed nothing else."""
+    """Return the error of a command, which is one line and its only output."""
     assert result.exit_code == code, result.output
     assert result.stdout == ""
     lines = result.stderr.strip().splitlines()
-    if lines[0].startswith("Usage:"):  # click's own errors have two lines before it
+    if lines[0].startswith("Usage:"):  # click prints the usage before the error
         assert code == 2
         lines = lines[3:]
     assert len(lines) == 1, result.stderr
@@ -141,7 +141,7 @@ def test_a_book_from_standard_input(book: Path, command: Command) -> None:
         ("train none.txt", 1, "there is no file none.txt"),
         ("train .", 1, ". is a folder"),
         ("train empty.txt", 1, "empty.txt is empty"),
-        ("train one.txt", 1, "0 of 1 tokens to train on are too few"),
+        ("train one.txt", 1, "the training part, 0 of 1 tokens, is too short"),
         ("train latin.txt", 1, "byte 0xe9 at offset 3 is not utf-8"),
         ("train book.txt --batch-size 500", 1, "lower --batch-size to"),
         ("train book.txt --out /dev/null/run", 1, "cannot write /dev/null/run"),
@@ -161,8 +161,8 @@ def test_a_book_from_standard_input(book: Path, command: Command) -> None:
         ("sample book.txt", 1, "book.txt is not a run"),
         ("sample run -t -1", 2, "--temperature must be at least 0, not '-1'"),
         ("sample run -t nan", 2, "--temperature must be a number, or several"),
-        ("sample run -t hot", 2, "or several as 0.5,1.0 or 1.2:0.6, not 'hot'"),
-        ("sample run -t 1:2:3", 2, "--temperature must slide between two numbers, as 1.2:0.6"),
+        ("sample run -t hot", 2, "or several such as 0.5,1.0 or 1.2:0.6, not 'hot'"),
+        ("sample run -t 1:2:3", 2, "--temperature must be two numbers to slide between"),
         ("sample run -t 0.5,-1", 2, "--temperature must be at least 0, not '0.5,-1'"),
         ("sample run --top-p 0", 2, "--top-p must be above 0"),
         ("sample run --novel 1", 2, "--novel must be at least 2"),
@@ -176,10 +176,10 @@ def test_a_book_from_standard_input(book: Path, command: Command) -> None:
         ("sample run --beam 2 --novel 9", 2, "--novel cannot be combined with a beam"),
         ("sample run run --weights 1", 2, "--weights must be one number for each run"),
         ("sample run run --weights a,b", 2, "--weights must be numbers separated by commas"),
-        ("sample run --encoding latin-1", 2, "--encoding is that of --prompt-file; name one"),
+        ("sample run --encoding latin-1", 2, "--encoding applies to --prompt-file only; give one"),
         ("sample run --interactive --prompt-file -", 2, "--interactive needs standard input"),
-        ("sample run --interactive --json", 2, "--interactive writes one text, without --json"),
-        ("sample run --interactive --stop x", 2, "--stop has no meaning in writing together"),
+        ("sample run --interactive --json", 2, "--interactive cannot be combined with --json"),
+        ("sample run --interactive --stop x", 2, "--stop is not used in interactive writing"),
         ("novelty run none.txt", 1, "there is no file none.txt"),
         ("novelty run book.txt --least 0", 2, "--least must be a whole number, at least 1"),
         ("novelty run book.txt --most -1", 2, "--most must be a whole number, at least 0"),
@@ -191,7 +191,7 @@ def test_a_book_from_standard_input(book: Path, command: Command) -> None:
         ("sample run --prompt-file latin.txt", 1, "such as --encoding latin-1"),
         (f"sample {'a' * 300}", 1, "File name too long"),
         (f"train book.txt --out {'a' * 300}", 1, "File name too long"),
-        ("train book.txt --batch-size 4 --validation 0.0005", 1, "nothing to validate on"),
+        ("train book.txt --batch-size 4 --validation 0.0005", 1, "too few to validate on"),
         ("sample damaged", 1, "damaged/model.safetensors is damaged"),
         ("evaluate run none.txt", 1, "there is no file none.txt"),
         ("evaluate run empty.txt", 1, "nothing to predict"),
@@ -261,7 +261,7 @@ def test_help_and_sampling_start_without_tensorflow(models: dict[str, Model]) ->
         seconds = time.monotonic() - start
         assert result.returncode == 0, result.stderr
         assert "imported []" in result.stderr
-        assert seconds < 3  # generous: 0.1 and 0.25 on a quiet machine
+        assert seconds < 3  # generous: 0.1 s and 0.25 s on an idle machine
 
 
 def test_importing_the_library_imports_nothing_heavy() -> None:
@@ -290,7 +290,7 @@ def test_an_encoding_that_lacks_a_character_shows_a_question_mark(model: Model) 
 
 @pytest.mark.parametrize("level", ["char", "word", "byte"])
 def test_half_a_character_in_a_prompt(level: str, models: dict[str, Model]) -> None:
-    # What Python makes of a byte in the command line that is no UTF-8.
+    # Python decodes a byte of the command line that is not UTF-8 to a lone surrogate.
     result = run("sample", models[level].path, "-p", "a \udcff", "-l", "3", "--seed", "1")
     assert (result.returncode == 0) == (level != "char")
     if level == "char":

@@ -47,7 +47,7 @@ def test_the_interactive_mode_in_a_terminal(model: Model) -> None:
     shown = ""
 
     def answer(line: str) -> str:
-        """Wait until the program asks, and answer; return what it showed since the last time."""
+        """Wait for a prompt and answer it; return the output since the last prompt."""
         nonlocal shown
         while not shown.endswith("> "):
             shown += os.read(ours, 4096).decode()

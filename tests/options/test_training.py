@@ -1,4 +1,4 @@
-"""The options of training: what is asked for, and what is resolved for a text."""
+"""Training options, and the settings resolved from them for a text."""
 
 from pathlib import Path
 from typing import Any
@@ -106,7 +106,7 @@ def test_layers_may_have_widths_of_their_own(
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ({"units": "9,4", "layers": 3}, "layers must be 2, as --units has"),
+        ({"units": "9,4", "layers": 3}, "layers must be 2 to match --units"),
         ({"units": "9,x"}, "units must be a whole number, or one for each layer"),
         ({"units": ""}, "units must be a whole number"),
         ({"units": ()}, "units must be a whole number"),

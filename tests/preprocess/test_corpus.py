@@ -1,4 +1,4 @@
-"""Books to ids on disk."""
+"""Convert books to ids on disk."""
 
 import itertools
 from pathlib import Path
@@ -46,7 +46,7 @@ STRETCHES = st.lists(st.tuples(st.lists(TEXTS, min_size=1, max_size=3), st.boole
 
 
 def tokens_of(stretches: list[Stretch], level: str) -> list[str | Boundary]:
-    """All tokens of stretches, each split on its own."""
+    """Return all tokens of stretches, each split on its own."""
     blocks = [split_tokens(stretch, level) for stretch in stretches]
     for block in blocks:
         assert (
@@ -155,7 +155,7 @@ def test_bits_per_character_of_words_need_their_lengths() -> None:
     text = "aa bbbb aa bbbb aa bbbb aa cccccccc dddddddd"
     _, found, characters = prepared(text, level="word", validation=0.25)
     assert len(found) == 9
-    assert characters == pytest.approx((3 + 9 + 9) / 3)  # unknown words count in full
+    assert characters == pytest.approx((3 + 9 + 9) / 3)  # all characters of unknown words count
 
 
 @pytest.mark.parametrize("level", ["char", "word", "byte"])
@@ -166,7 +166,7 @@ def test_blank_books_are_books(level: str) -> None:
 
 
 def test_validation_needs_something_to_predict() -> None:
-    with pytest.raises(BookError, match="nothing to validate on"):
+    with pytest.raises(BookError, match="too few to validate on"):
         prepared("abcdefgh" * 9, validation=0.01)
 
 

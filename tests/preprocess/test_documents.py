@@ -1,4 +1,4 @@
-"""Files of many documents: how they are told apart, trained on and written."""
+"""Files of many documents: split them, train on them, generate them."""
 
 import csv
 import json
@@ -28,7 +28,7 @@ LINES = [f"The {a} saw the {b}." for a in NAMES for b in NAMES] * 12
 
 @pytest.fixture(params=[3, 1 << 20])
 def _blocks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Read in blocks so small that delimiters lie across them, and in large ones."""
+    """Read in blocks so small that delimiters cross their borders, and in large ones."""
     monkeypatch.setattr(reading, "_BYTES_AT_ONCE", request.param)
     monkeypatch.setattr(documents, "_STRETCH_LENGTH", request.param)
 
@@ -189,7 +189,7 @@ def test_beams_and_writers_know_the_end(model: Model) -> None:
     assert {"".join(best), "".join(second)} <= set(LINES)
     assert best.finish_reason == "end"
     writer = model.writer("The goose saw the lamp.")
-    assert all(likely.text for likely in writer.likeliest(9))  # which has none to go on after it
+    assert all(likely.text for likely in writer.likeliest(9))  # the end is never offered
     writer.draw()
     assert len(writer.added) == 1
 
@@ -211,7 +211,7 @@ def test_the_history_tells_the_loss_of_documents(model: Model) -> None:
     held_out = [model.tokenizer.decode(d) for d in np.split(corpus.ids, corpus.documents[1:])]
     found = model.evaluate(*held_out[first:]).loss
     best = min(entry["validation_loss"] for entry in model.run.history())
-    assert found == pytest.approx(best, rel=0.1)  # but for a part of one document
+    assert found == pytest.approx(best, rel=0.1)  # one document is evaluated in part only
 
 
 def test_novelty_names_the_document_and_joins_none(model: Model) -> None:
@@ -243,7 +243,7 @@ def test_training_on_documents_is_repeatable_and_resumes_exactly() -> None:
 def test_a_resumed_run_wants_its_documents(other: dict[str, str]) -> None:
     trained(out="run", epochs=0.2)
     Path("lines.txt").write_text("\n".join(LINES[::-1]), "utf-8")
-    with pytest.raises((BookError, OptionError), match=r"not what run was begun with|delimiter"):
+    with pytest.raises((BookError, OptionError), match=r"run was not created from|delimiter"):
         textgen.train("lines.txt", out="run", resume=True, quiet=True, **other)
 
 

@@ -1,4 +1,4 @@
-"""Texts from the web, from a server in this process that can misbehave."""
+"""Download texts from a server in this process that can misbehave."""
 
 import hashlib
 import io
@@ -35,21 +35,21 @@ HALF = len(TEXT) // 2
 
 @dataclass
 class Page:
-    """What the server has at an address, and how it behaves."""
+    """The content of an address, and how the server behaves there."""
 
     body: bytes = TEXT
     etag: str | None = None
     modified: str | None = "Mon, 01 Jan 2024 00:00:00 GMT"
     status: int = 200
     location: str | None = None
-    ranges: bool = True  # heeds Range
-    if_range: bool = True  # heeds If-Range
-    shift: int = 0  # answers for another place than was asked for
-    length: int | None = None  # to lie about
+    ranges: bool = True  # supports Range
+    if_range: bool = True  # supports If-Range
+    shift: int = 0  # added to the start in Content-Range
+    length: int | None = None  # a false Content-Length
     chunked: bool = False
-    first: Callable[[], object] | None = None  # is called before anything is sent
-    stop: int | None = None  # sends so many bytes of the body, then
-    then: threading.Event | None = None  # waits for this, and goes away
+    first: Callable[[], object] | None = None  # called before anything is sent
+    stop: int | None = None  # number of bytes of the body to send
+    then: threading.Event | None = None  # wait for this before closing the connection
 
 
 @dataclass
@@ -114,7 +114,7 @@ class Handler(BaseHTTPRequestHandler):
             page.then.wait(30)
 
     def _start(self, page: Page) -> int | None:
-        """Where the part begins that is asked for, if one is to be sent."""
+        """Return the start of the requested range; None to send the whole body."""
         asked = re.fullmatch(r"bytes=(\d+)-", self.headers["Range"] or "")
         same = self.headers["If-Range"] in (None, page.etag or page.modified)
         return int(asked[1]) if asked and page.ranges and (same or not page.if_range) else None
@@ -146,7 +146,7 @@ def site(server: Site, monkeypatch: pytest.MonkeyPatch) -> Site:
 
 @pytest.fixture
 def page(site: Site) -> Page:
-    """What is at /a.txt."""
+    """The page at /a.txt."""
     site.pages["/a.txt"] = Page()
     return site.pages["/a.txt"]
 
@@ -154,15 +154,15 @@ def page(site: Site) -> Page:
 def name(
     monkeypatch: pytest.MonkeyPatch, url: str, data: bytes = TEXT, member: str | None = None
 ) -> None:
-    """Give the name `known` to what is at `url`, which is expected to be `data`."""
+    """Add the source `known`, with the expected content `data` at `url`."""
     digest = hashlib.sha256(data).hexdigest()
     monkeypatch.setitem(SOURCES, "known", Source(url, digest, len(data), "", "", member))
 
 
 def break_off(page: Page, url: str, at: int = HALF) -> None:
-    """Fetch a page so far and no further."""
+    """Interrupt the download of a page after `at` bytes."""
     page.stop = at
-    with pytest.raises(FetchError, match=r"broke off.*; go on with: textgen fetch"):
+    with pytest.raises(FetchError, match=r"was interrupted.*; resume with: textgen fetch"):
         fetch(url)
     page.stop = None
 
@@ -210,7 +210,7 @@ def test_a_member_of_a_zip_archive(site: Site, monkeypatch: pytest.MonkeyPatch) 
     assert fetch("known") == Path("corpora/known.txt")
     assert found() == {"known.txt": TEXT}
     assert [path.name for path in Path().iterdir()] == ["corpora"]
-    assert fetch(site.at("a.zip")).read_bytes() == packed.getvalue()  # as it is
+    assert fetch(site.at("a.zip")).read_bytes() == packed.getvalue()  # unchanged
 
 
 @pytest.mark.parametrize(
@@ -268,7 +268,7 @@ def test_no_standard_error(site: Site, page: Page, monkeypatch: pytest.MonkeyPat
     assert fetch(site.at("a.txt")).read_bytes() == TEXT
 
 
-# Going on
+# Resume
 
 
 @pytest.mark.parametrize("etag", [None, '"1"'])
@@ -335,7 +335,7 @@ def test_a_part_of_another_address(site: Site, page: Page) -> None:
 
 
 def test_a_part_that_is_whole(site: Site, page: Page) -> None:
-    page.length = len(TEXT) + 1  # so it seems to have broken off
+    page.length = len(TEXT) + 1  # so the download seems interrupted
     break_off(page, site.at("a.txt"), len(TEXT))
     page.length = None
     assert fetch(site.at("a.txt")).read_bytes() == TEXT
@@ -402,7 +402,7 @@ def test_ctrl_c_keeps_the_part(site: Site, page: Page) -> None:
     with pytest.raises(KeyboardInterrupt) as stopped:
         fetch(url)
     page.then.set()
-    assert str(stopped.value) == f"stopped; go on with: textgen fetch {url}"
+    assert str(stopped.value) == f"stopped; resume with: textgen fetch {url}"
     kept = Path("corpora/a.txt.part").read_bytes()
     assert kept
     assert TEXT.startswith(kept)
@@ -451,13 +451,13 @@ def test_a_process_that_is_killed(site: Site, page: Page) -> None:
     assert found() == {"a.txt": TEXT}
 
 
-# What goes wrong
+# Failures
 
 
 def test_a_wrong_sum(site: Site, page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
     url = site.at("a.txt")
     name(monkeypatch, url, OTHER)
-    with pytest.raises(FetchError, match=f"changed it.*unchecked: textgen fetch {url}$"):
+    with pytest.raises(FetchError, match=f"SHA-256 of known.*unchecked with: textgen fetch {url}$"):
         fetch("known")
     assert found() == {}
     page.body = OTHER
@@ -472,7 +472,7 @@ def test_nothing_is_overwritten(
     Path("corpora").mkdir()
     file = Path("corpora", "known.txt" if source == "known" else "a.txt")
     file.write_text("mine")
-    with pytest.raises(FetchError, match=f"{file} is there already; remove it"):
+    with pytest.raises(FetchError, match=f"{file} exists already; remove it"):
         fetch(source if source == "known" else site.at("a.txt"))
     assert found() == {file.name: b"mine"}
     assert not site.asked
@@ -480,7 +480,7 @@ def test_nothing_is_overwritten(
 
 def test_a_file_that_comes_meanwhile_is_not_overwritten(site: Site, page: Page) -> None:
     page.first = lambda: Path("corpora/a.txt").write_text("mine")
-    with pytest.raises(FetchError, match="is there already"):
+    with pytest.raises(FetchError, match="exists already"):
         fetch(site.at("a.txt"))
     assert Path("corpora/a.txt").read_text() == "mine"
 
@@ -492,15 +492,15 @@ def test_a_file_that_comes_meanwhile_is_not_overwritten(site: Site, page: Page) 
         ("nothing-like-it", "no text named 'nothing-like-it'; give one of tiny-shakespeare, "),
         ("www.example.org/a.txt", "begins with https://"),
         ("", "begins with https://"),
-        ("file:///etc/hostname", "no address to fetch from"),
-        ("ftp://127.0.0.1/a.txt", "no address to fetch from"),
-        ("data:text/plain,abc", "no address to fetch from"),
-        ("http:a.txt", "no address to fetch from"),
-        ("https://[a.txt", "no address to fetch from"),
+        ("file:///etc/hostname", "not a web address"),
+        ("ftp://127.0.0.1/a.txt", "not a web address"),
+        ("data:text/plain,abc", "not a web address"),
+        ("http:a.txt", "not a web address"),
+        ("https://[a.txt", "not a web address"),
         ("http://127.0.0.1:port/a.txt", "cannot reach"),
-        ("http://127.0.0.1", "names no file"),
-        ("http://127.0.0.1/..", "names no file"),
-        ("http://127.0.0.1/%2E%2E%2F", "names no file"),
+        ("http://127.0.0.1", "does not name a file"),
+        ("http://127.0.0.1/..", "does not name a file"),
+        ("http://127.0.0.1/%2E%2E%2F", "does not name a file"),
     ],
 )
 def test_what_is_neither_name_nor_address(source: str, message: str) -> None:
@@ -560,7 +560,7 @@ def test_a_server_that_falls_silent(
 ) -> None:
     monkeypatch.setattr(FETCHING, "_TIMEOUT", 0.2)
     page.then, page.stop = threading.Event(), HALF
-    with pytest.raises(FetchError, match="broke off: timed out; go on with"):
+    with pytest.raises(FetchError, match="was interrupted: timed out; resume with"):
         fetch(site.at("a.txt"))
     page.then.set()
 

@@ -1,4 +1,4 @@
-"""Books prepared ahead of training, on all cores, and used again where they are the same."""
+"""Prepare books ahead of training, on all cores, and reuse the ids of unchanged books."""
 
 import os
 import signal
@@ -25,7 +25,7 @@ TRAINING = SMALL | {"epochs": 0.1}
 
 @pytest.fixture
 def never_prepared(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
-    """From when it is called on, preparing a book fails."""
+    """Return a function that makes preparing a book fail from then on."""
 
     def fail(*_: Any) -> None:
         raise AssertionError("prepared again")
@@ -47,7 +47,7 @@ def test_training_takes_over_what_was_prepared(
     assert snapshot(model.path / "corpus") == before
     settings = model.run.settings
     assert (settings.reading.level, settings.architecture.units) == ("word", (16,))
-    # The same text may be trained on again, by other networks.
+    # Training another network on the same text reuses the ids, too.
     again = textgen.train(book, level="word", force=True, **TRAINING | {"units": 20})
     assert snapshot(again.path / "corpus") == before
     assert textgen.train(book, out=again.path, resume=True, quiet=True).path == again.path
@@ -94,7 +94,7 @@ def test_damage_to_what_was_prepared_is_mended(book: Path) -> None:
 def test_a_short_book_is_prepared_and_only_then_found_short() -> None:
     Path("short.txt").write_text("The lamp.")
     folder = textgen.prepare("short.txt", quiet=True)
-    with pytest.raises(RunError, match="is prepared, not begun"):
+    with pytest.raises(RunError, match="is prepared but not trained"):
         textgen.train(out=folder, resume=True, units=32, quiet=True)
     for options in ({}, {"resume": True}):
         with pytest.raises(BookError, match="lower --batch-size"):
@@ -111,7 +111,7 @@ def test_a_trained_run_is_not_replaced_by_preparing(book: Path) -> None:
 
 
 def test_preparing_knows_only_how_to_read(book: Path) -> None:
-    with pytest.raises(OptionError, match="units has no meaning in preparing"):
+    with pytest.raises(OptionError, match="units is not an option of prepare"):
         textgen.prepare(book, units=3)
     with pytest.raises(BookError, match="name one"):
         textgen.prepare()

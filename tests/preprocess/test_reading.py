@@ -1,4 +1,4 @@
-"""From bytes to text: what books look like on disk."""
+"""Read the text of books: encodings, line ends, Project Gutenberg, unreadable files."""
 
 import os
 import threading

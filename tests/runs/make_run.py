@@ -1,7 +1,7 @@
 """Make a small run with the installed textgen: python tests/runs/make_run.py FOLDER
 
-The runs in `formats` were made with it, each by the last textgen that wrote its format. Whenever
-the format changes, make one with the last version before.
+It made the runs in `formats`, each with the last textgen that wrote the format. When the format
+changes, make a run with the last version before the change.
 """
 
 import json

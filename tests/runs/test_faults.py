@@ -1,4 +1,4 @@
-"""Nothing is lost: processes killed, writes that fail, disks that are full, two at a time."""
+"""Crash safety: killed processes, signals, failed writes, full disks, concurrent processes."""
 
 import errno
 import io
@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import Result
-from helpers import SMALL, make_book, snapshot
+from helpers import SMALL, make_book, snapshot, weights_of
 from safetensors.numpy import load_file
 
 import textgen
@@ -38,12 +38,8 @@ OPTIONS = TrainingOptions(size="small", batch_size=2, chunk_length=4)
 FLAGS = ["--units=16", "--embedding=8", "--batch-size=4", "--chunk-length=8", "-q"]
 
 
-def weights_of(run: str | Path) -> bytes:
-    return (Path(run) / "model.safetensors").read_bytes()
-
-
 def model_book(run: Path) -> str:
-    """The book that a run was trained on."""
+    """Return the book that a run was trained on."""
     return Run.open(run).books[0]
 
 
@@ -118,13 +114,14 @@ def test_a_run_killed_again_and_again_ends_as_if_undisturbed(
 
 
 class Killed(BaseException):
-    """Ends the work, and with it everything that would tidy up."""
+    """Simulates SIGKILL: no clean-up code has an effect afterwards."""
 
 
 class Files:
-    """The calls that change files. Call number `last` fails or is the last; a write, half done.
+    """Injects `fault` into call number `last` of those that change files.
 
-    With KeyboardInterrupt it is done, and the signal that came meanwhile is raised.
+    A write fails when half of it is done. After Killed, all later calls fail, too. With
+    KeyboardInterrupt, a call other than a write is done before the signal is raised.
     """
 
     _CALLS = ("open", "fsync", "rename", "replace", "unlink", "mkdir", "rmdir")
@@ -144,7 +141,7 @@ class Files:
         monkeypatch.setattr(io, "open", open_)
 
     def step(self) -> bool:
-        """Count a call; return whether it is to fail."""
+        """Count a call; return whether it must fail."""
         self.calls += 1
         gone = isinstance(self._fault, Killed) and self.calls > self._last
         if gone:
@@ -204,7 +201,7 @@ faults = pytest.mark.parametrize(
 
 @contextmanager
 def cut(last: int, fault: BaseException) -> Iterator[Files]:
-    """Let call number `last` of those that change files fail, with the error that is told."""
+    """Inject `fault` into call number `last` of those that change files."""
     with (
         pytest.MonkeyPatch.context() as patch,
         suppress(Killed, KeyboardInterrupt, RunError, BookError),
@@ -213,7 +210,7 @@ def cut(last: int, fault: BaseException) -> Iterator[Files]:
 
 
 def in_training(run: Path) -> tuple[dict[str, tuple[int, ...]], TrainingState]:
-    """The shapes of the optimizer's slots, and what was saved for resuming."""
+    """Return the shapes of the optimizer's slots, and the last checkpoint."""
     arrays = load_file(run / "training.safetensors")
     slots = {n.partition("/")[2]: a.shape for n, a in arrays.items() if n.startswith("optimizer/")}
     state = Run.open(run).training_state(slots)
@@ -245,11 +242,11 @@ def test_a_save_that_is_cut_short_leaves_the_old_or_the_new(
         assert weights_of(run) == before or all((weights[n] == changed[n]).all() for n in changed)
         expected = {old.progress.step: old.weights, 99: changed}[state.progress.step]
         assert all((state.weights[n] == expected[n]).all() for n in expected)
-        if files.calls < last:  # all was done
+        if files.calls < last:  # no call failed
             assert state.progress.step == 99
             break
         textgen.load(run).generate(length=3)
-        Run.open(run).save_training_state(new)  # what is left is in nobody's way
+        Run.open(run).save_training_state(new)  # despite leftover files
         assert in_training(run)[1].progress.step == 99
     assert last > 15
 
@@ -330,28 +327,10 @@ def test_places_that_are_none(book: Path) -> None:
 # Signals
 
 
-@pytest.fixture
-def signal_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, int], None]:
-    """Send this process a signal while a given step is computed."""
-    train = Stepper.train
-
-    def at(step: int, number: int) -> None:
-        calls = itertools.count()
-
-        def interrupted(self: Stepper, *arguments: Any) -> Any:
-            if next(calls) == step:
-                os.kill(os.getpid(), number)
-            return train(self, *arguments)
-
-        monkeypatch.setattr(Stepper, "train", interrupted)
-
-    return at
-
-
 def test_a_process_prints_notes_only_and_saves_before_sigterm_ends_it(
     book: Path, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL", raising=False)  # TensorFlow is to be silent
+    monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL", raising=False)  # textgen must silence TensorFlow
     flags = [flag for flag in FLAGS if flag != "-q"]
     process = start("train", book, "--out=run", *flags, "--epochs=100000", "--save-every=3")
     wait_for(process, Path("run/training.safetensors").exists)
@@ -370,7 +349,7 @@ def test_a_process_prints_notes_only_and_saves_before_sigterm_ends_it(
 def test_signals_save_before_they_end_training(
     book: Path,
     command: Callable[..., Result],
-    signal_at: Callable[[int, int], None],
+    signal_at: Callable[..., None],
     name: str,
     code: int,
 ) -> None:
@@ -379,16 +358,16 @@ def test_signals_save_before_they_end_training(
     assert result.exit_code == code
     assert result.stderr == "stopped; resume with: textgen train --out run --resume\n"
     assert in_training(Path("run"))[1].progress.step == 18
-    signal_at(-1, 0)
+    signal_at(-1)
     result = command("train", book, "--out=run", "--resume", "--json", "-q")
     assert json.loads(result.stdout)["epochs"] == 3
 
 
 def test_the_end_of_the_terminal_saves_and_then_ends_the_process(
-    book: Path, signal_at: Callable[[int, int], None], monkeypatch: pytest.MonkeyPatch
+    book: Path, signal_at: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     raised = []
-    monkeypatch.setattr(signal, "raise_signal", raised.append)  # which would end this one
+    monkeypatch.setattr(signal, "raise_signal", raised.append)  # a real one would end pytest
     signal_at(17, signal.SIGHUP)
     with pytest.raises(KeyboardInterrupt):
         textgen.train(book, out="run", epochs=3, **SMALL)
@@ -425,7 +404,7 @@ def test_a_second_signal_does_not_wait(book: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_a_signal_that_is_ignored_stays_ignored(
-    book: Path, command: Callable[..., Result], signal_at: Callable[[int, int], None]
+    book: Path, command: Callable[..., Result], signal_at: Callable[..., None]
 ) -> None:
     signal_at(17, signal.SIGTERM)
     before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -453,7 +432,7 @@ def test_a_signal_in_the_last_evaluation_is_obeyed(
     assert textgen.load("run").generate(length=3)
 
 
-# Two at a time
+# Concurrent processes
 
 
 def test_two_trainings_cannot_share_a_run(book: Path, run: Path) -> None:
@@ -477,10 +456,10 @@ def test_two_trainings_cannot_share_a_run(book: Path, run: Path) -> None:
     with pytest.raises(RunError, match="run is being trained by another process"):
         create(run, [book], OPTIONS, force=True)
     assert snapshot(run) == before
-    assert textgen.load(run).generate(length=3)  # to read it is allowed
+    assert textgen.load(run).generate(length=3)  # reading needs no lock
     holder.kill()
     holder.communicate()
-    textgen.train(out=run, resume=True, quiet=True)  # a dead one's lock is no lock
+    textgen.train(out=run, resume=True, quiet=True)  # a killed process frees its lock
 
 
 def test_two_beginnings_of_one_run(book: Path) -> None:
@@ -532,7 +511,7 @@ def test_out_of_file_handles(book: Path, run: Path) -> None:
 
 
 def test_a_disk_that_is_full(run: Path) -> None:
-    """Resumes on a file system of 400 kB of its own, where the system lets a user have one."""
+    """Resume on a file system of 400 kB; skip if the user may not mount one."""
     script = Path("full.sh")
     script.write_text(
         "mkdir disk && mount -t tmpfs -o size=400k tmpfs disk || exit 77\n"
@@ -545,7 +524,7 @@ def test_a_disk_that_is_full(run: Path) -> None:
         ["unshare", "-rm", "sh", "full.sh"], capture_output=True, text=True, check=False
     )
     if result.returncode == 77 or "unshare" in result.stderr:
-        pytest.skip("no file system of one's own here")
+        pytest.skip("this user may not mount a file system")
     assert result.returncode == 1, result.stderr
     assert len(result.stderr.splitlines()) == 1
     assert "disk/run/config.json: No space left on device" in result.stderr
@@ -553,13 +532,13 @@ def test_a_disk_that_is_full(run: Path) -> None:
     textgen.load("after").generate(length=3)
 
 
-# A corpus that is another
+# A different corpus
 
 
 def test_a_corpus_that_was_changed(run: Path) -> None:
     ids = np.load(run / "corpus/ids.npy")
     ids[[7, 8]] = ids[[8, 7]]
     np.save(run / "corpus/ids.npy", ids)
-    with pytest.raises(RunError, match="not the one that this run was begun with"):
+    with pytest.raises(RunError, match="not the corpus that this run was created with"):
         textgen.train(out=run, resume=True, epochs=3, quiet=True)
     textgen.load(run).generate(length=3)

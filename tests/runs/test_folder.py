@@ -1,4 +1,4 @@
-"""Run folders: written whole, read with suspicion."""
+"""Run folders: atomic writes, and checks of damaged files."""
 
 import json
 import os
@@ -110,12 +110,12 @@ def poison(path: Path, value: float = np.nan) -> None:
         ("model.safetensors", lambda p: p.write_bytes(b"\xff" * 500), "damaged"),
         ("model.safetensors", lambda p: p.write_bytes(b""), "damaged"),
         ("model.safetensors", reshape, "output.bias is not float32 of shape"),
-        ("model.safetensors", drop, "lacks or adds"),
+        ("model.safetensors", drop, "is missing or unexpected"),
         ("model.safetensors", retype, "not float32"),
         ("model.safetensors", poison, "not finite"),
         ("model.safetensors", lambda p: poison(p, 3e38), "far too large"),
         ("config.json", lambda p: p.write_text(p.read_text().replace("16", "1e999")), "damaged"),
-        ("config.json", lambda p: edit(p, lambda c: c.update(tokens=-3)), "no length"),
+        ("config.json", lambda p: edit(p, lambda c: c.update(tokens=-3)), "out of range"),
         ("model.safetensors", lambda p: p.unlink(), "no trained weights yet"),
     ],
 )
@@ -159,7 +159,7 @@ def test_damage_to_what_resuming_needs(
         textgen.train(out=run, resume=True, epochs=3, quiet=True)
     assert snapshot(run) == before
     assert "\n" not in str(error.value)
-    textgen.load(run).generate(length=3)  # writing needs none of it
+    textgen.load(run).generate(length=3)  # sampling needs none of these files
 
 
 def test_weights_belong_to_their_vocabulary(run: Path, models: dict[str, Model]) -> None:
@@ -226,7 +226,7 @@ def test_what_may_never_end_is_not_read(run: Path, name: str) -> None:
 def test_what_may_never_end_is_not_trained_on(run: Path, name: str) -> None:
     (run / "corpus" / name).unlink()
     os.mkfifo(run / "corpus" / name)
-    with pytest.raises(RunError, match="not both there as files"):
+    with pytest.raises(RunError, match="is missing or is not a file"):
         textgen.train(out=run, resume=True, epochs=3, quiet=True)
 
 

@@ -1,4 +1,4 @@
-"""Runs that older releases made are read, and resumed."""
+"""Load and resume runs of older formats."""
 
 import json
 import shutil
@@ -50,5 +50,5 @@ def test_several_books_of_format_1_have_no_end_and_are_not_resumed() -> None:
     (old / "config.json").write_text(json.dumps(config | {"books": ["one.txt", "other.txt"]}))
     np.save(old / "corpus/documents.npy", np.array([0, 400]))
     assert textgen.load(old).generate(length=3)
-    with pytest.raises(RunError, match="whose vocabulary has no end of a document; train anew"):
+    with pytest.raises(RunError, match="without an end-of-document token; train a new run"):
         textgen.train(out=old, resume=True, epochs=31, quiet=True)

@@ -1,4 +1,4 @@
-"""Weights to begin with: of another run, and of pretrained vectors."""
+"""Initial weights: fine-tuning another run, and pretrained word vectors."""
 
 import os
 from pathlib import Path
@@ -72,7 +72,7 @@ def test_a_book_that_is_fine_tuned_on_may_be_one_of_many_documents(model: Model)
     )
     assert made.tokenizer.end == len(made.tokenizer) - 1
     again = textgen.train(other_book(), out="one", from_run="lines", epochs=0.1, **TRAINING)
-    assert again.tokenizer.end is not None  # what a vocabulary has, it keeps
+    assert again.tokenizer.end is not None  # the vocabulary keeps its end token
     assert again.run.documents == [1]
 
 
@@ -101,8 +101,8 @@ def test_a_run_that_began_with_weights_resumes_exactly(
         ({"units": 8}, "units is 16 in .*; leave it out"),
         ({"level": "word"}, "level is char"),
         ({"vectors": "v.txt"}, "cannot be given together with --from"),
-        ({"resume": True}, "goes on with the run's own weights"),
-        ({"size": "small"}, "size is that of"),
+        ({"resume": True}, "uses the run's own weights"),
+        ({"size": "small"}, "size is taken from"),
     ],
 )
 def test_what_another_run_decides(options: dict[str, object], told: str, model: Model) -> None:

@@ -1,4 +1,4 @@
-"""The generation loop with networks whose next token is known: exact strings."""
+"""The generation loop, with networks whose next token is known: expected strings are exact."""
 
 from collections.abc import Sequence
 from itertools import pairwise, product
@@ -28,7 +28,7 @@ ALPHABET = CharacterTokenizer("abcdefghijklmnopqrstuvwxyz")
 
 
 class Next:
-    """A network that always expects the id after the last one; it counts its calls."""
+    """A network that always expects the id after the last one; it records its calls."""
 
     def __init__(self, vocabulary: int = 26) -> None:
         self.vocabulary = vocabulary
@@ -39,7 +39,7 @@ class Next:
         return 0
 
     def take(self, state: int, rows: list[int]) -> int:
-        assert rows == [0]  # one text, which never leaves before its end
+        assert rows == [0]  # there is one text, which stays until it ends
         return state
 
     def join(self, states: list[int]) -> int:
@@ -75,7 +75,7 @@ class Script(Next):
 def request(
     network: Any, tokenizer: Tokenizer, prompt: str, ahead: str = "", **options: Any
 ) -> Request:
-    """A request for what follows a prompt; the unknown token is banned."""
+    """Return a request to continue a prompt, with the unknown token banned."""
     ids = tokenizer.encode(prompt)
     banned = options.pop("banned", () if tokenizer.unknown is None else (tokenizer.unknown,))
     asked = {name: options.pop(name) for name in ("guard", "exact") if name in options}
@@ -109,15 +109,15 @@ def test_the_alphabet() -> None:
     text = generation(network, prompt="xyz", length=8)
     assert list(text) == list("abcdefgh")
     assert (text.tokens, text.finish_reason) == (8, "length")
-    # The prompt goes through in one piece but for its last token, then each token once, the
-    # last never.
+    # The prompt is read as one block except for its last token. Then each token drawn is read
+    # once, except for the last.
     assert network.calls == [[23, 24], [25], *([i] for i in range(7))]
 
 
 def test_no_length_no_text() -> None:
     text = generation(Next(), length=0)
     assert list(text) == []
-    assert list(text) == []  # an iterator that is used up
+    assert list(text) == []  # the iterator stays exhausted
     assert (text.tokens, text.finish_reason) == (0, "length")
 
 
@@ -133,7 +133,7 @@ def test_a_likely_token_is_drawn_at_any_moderate_temperature(temperature: float)
         (("b",), ""),
         (("k", "fgh"), "bcde"),
         (("xyzz",), "bcdefghijk"),
-        (("jkl",), "bcdefghijk"),  # begun at the end, but not completed
+        (("jkl",), "bcdefghijk"),  # starts at the end, but is not completed
     ],
 )
 def test_stops_across_token_borders(stop: tuple[str, ...], expected: str) -> None:
@@ -252,7 +252,7 @@ def test_texts_written_side_by_side_are_those_written_alone() -> None:
 
 
 def numpy_network(cell: str = "lstm", units: tuple[int, ...] = (24, 16)) -> NumpyNetwork:
-    """A network with random weights, large enough for its logits to differ."""
+    """Return a network with random weights, large enough for its logits to differ."""
     architecture = Architecture(cell, units, 8, False)
     rng = np.random.default_rng(1)
     shapes = architecture.weight_shapes(len(ALPHABET)).items()
@@ -261,7 +261,7 @@ def numpy_network(cell: str = "lstm", units: tuple[int, ...] = (24, 16)) -> Nump
 
 
 def various_requests(network: NumpyNetwork, count: int, exact: bool) -> list[Request]:
-    """Requests that differ in prompt, length and every option."""
+    """Return requests that differ in prompt, length and every option."""
     rng, every = np.random.default_rng(2), []
     for number in range(count):
         prompt = "".join(rng.choice(list(ALPHABET.vocabulary), size=1 + 37 * (number % 20)))
@@ -294,7 +294,7 @@ def test_64_requests_alone_and_together_give_the_same_texts(cell: str) -> None:
     together = []
     for number, asked in enumerate(various_requests(network, 64, exact=True)):
         together.append(engine.join(asked, rng(number)))
-        # Others, which need not be exact, and are at another place in their texts.
+        # Inexact requests, at other positions in their texts, share the batch.
         engine.join(various_requests(network, number % 5 + 1, exact=False)[-1], rng(number))
         for _ in range(number % 4):
             engine.step()
@@ -315,7 +315,7 @@ def test_texts_join_and_leave_between_steps() -> None:
     begun = next(first) + next(first)
     second, third = join(1, top_k=3), join(2, length=2)
     found = [begun + "".join(first), "".join(second), "".join(third)]
-    # Prompts are steps of one row. Two tokens of the first text, then three rows for two steps.
+    # A prompt is read in a step of one row. All three texts then share a step.
     assert network.steps[:2] == [1, 1]
     assert sorted(network.steps)[-1] == 3
     expected = [
@@ -356,7 +356,7 @@ def test_a_long_prompt_does_not_hold_others_up() -> None:
     before = short.tokens
     assert before < 10
     next(long)
-    assert before + 10 < short.tokens < 40  # 4,000 tokens are 16 blocks, one of them a step
+    assert before + 10 < short.tokens < 40  # 4,000 tokens are 16 blocks, read one per step
 
 
 def test_a_beam_is_searched_beside_other_texts() -> None:
@@ -398,7 +398,7 @@ def test_log_probabilities_are_the_networks_own() -> None:
     [(None, "bcdaaaaa"), (3, "bcdabcda"), (1, "babababa"), (99, "bcdaaaaa")],
 )
 def test_the_repetition_penalty_sees_so_many_tokens_back(last: int | None, expected: str) -> None:
-    # All are equally likely but those seen; of the likeliest the first is taken.
+    # All tokens not seen are equally likely; of these the lowest id is drawn.
     (text,) = texts(
         Bigrams(np.ones((4, 4))),
         [0],
@@ -415,11 +415,11 @@ def test_the_repetition_penalty_sees_so_many_tokens_back(last: int | None, expec
     ("text", "length", "expected", "reason"),
     [
         ("abc. dab. cab.", 2, "abc.", "sentence"),
-        ("abc. dab. cab.", 4, "abc.", "sentence"),  # just finished at the length
+        ("abc. dab. cab.", 4, "abc.", "sentence"),  # ends exactly at the length
         ("abc. dab. cab.", 5, "abc.", "sentence"),
         ("abc. dab. cab.", 6, "abc. dab.", "sentence"),
-        ("ab.cd. d", 3, "ab.cd.", "sentence"),  # a point inside a word ends nothing
-        ("abcdabcd. ", 3, "abcdab", "length"),  # at most as long again
+        ("ab.cd. d", 3, "ab.cd.", "sentence"),  # a period inside a word ends no sentence
+        ("abcdabcd. ", 3, "abcdab", "length"),  # at most twice the length
         ("abcd", 2, "abcd", "length"),
     ],
 )
@@ -469,7 +469,7 @@ def test_a_guard_knows_every_stretch(known: list[str], text: str, piece: str, le
 def test_what_would_copy_is_not_drawn() -> None:
     tokenizer, book = CharacterTokenizer("abcd"), "abcabcabcabd"
     network = Bigrams(np.log(np.full((4, 4), 0.02) + np.roll(np.eye(4), 1, axis=1)))
-    for top_k in (None, 1):  # with top-k 1 all that is left after the filters may be banned
+    for top_k in (None, 1):  # with top-k 1 the only token left may be a copy
         options = {"length": 200, "temperature": 1, "top_k": top_k, "guard": Guard([book], 4)}
         (text,) = texts(network, [0], tokenizer, "a", **options)
         written = "a" + "".join(text)
@@ -487,7 +487,7 @@ def test_a_text_ends_where_everything_would_copy() -> None:
 
 
 def test_the_guard_sees_the_space_that_a_prompt_ends_with() -> None:
-    # After "The " comes " lamp" or, as it stands, "."; either way the space is there once.
+    # The token after "The " is " lamp" or "."; either way the text has the space once.
     words = WordTokenizer(["The", " lamp", "."])
     network = Bigrams(np.zeros((4, 4)))
     for banned, expected in (((0, 1), "lamp"), ((0, 1, 2), "")):
@@ -498,7 +498,7 @@ def test_the_guard_sees_the_space_that_a_prompt_ends_with() -> None:
 
 
 def exhaustive(table: np.ndarray, length: int, temperature: float) -> list[tuple[int, ...]]:
-    """All texts from token 0, the likeliest first."""
+    """Return all texts that follow token 0, likeliest first."""
     scaled = np.exp(table / temperature)
     logs = np.log(scaled / scaled.sum(axis=1, keepdims=True))
 
@@ -543,7 +543,7 @@ def test_a_beam_ends_at_a_stop_that_begins_in_the_prompt() -> None:
 
     followed = found(length=2, stop=(" lamp", "lamp"))
     assert {text.ended for text in followed if text.tokens[0] == 2} == {True}
-    # The space before it is the prompt's.
+    # The space before the word belongs to the prompt.
     assert not any(text.ended for text in found(length=1, stop=(" lamp",)))
 
 
@@ -559,7 +559,7 @@ def test_beams_end_at_stops_and_never_hold_what_is_banned() -> None:
 
 
 def test_a_seed_gives_the_same_text_everywhere() -> None:
-    # Written down once: what a seed draws may depend neither on platform nor on versions.
+    # Recorded texts: the draws of a seed must not depend on the platform or on versions.
     tokenizer = CharacterTokenizer("abcd")
     network = Bigrams(np.log([[1, 2, 3, 4], [4, 1, 2, 3], [3, 4, 1, 2], [2, 3, 4, 1.0]]))
     found = ["".join(t) for t in texts(network, range(2), tokenizer, length=40, temperature=1)]

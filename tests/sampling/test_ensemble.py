@@ -1,4 +1,4 @@
-"""Several runs that generate together."""
+"""Ensembles: several runs that generate together."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +17,7 @@ from textgen.sampling.network import NumpyNetwork
 
 @pytest.fixture(scope="session")
 def pair(models: dict[str, Model], tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Two runs of one vocabulary and different weights."""
+    """Return two runs with the same vocabulary and different weights."""
     path = models["char"].path
     other = tmp_path_factory.mktemp("pair") / "other"
     return [path, fabricate(other, path.parent / "book.txt", units=(12, 9)).path]

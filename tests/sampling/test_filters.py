@@ -1,4 +1,4 @@
-"""Every filter against distributions worked out by hand."""
+"""Every filter, compared with distributions computed by hand."""
 
 from typing import Any
 
@@ -44,7 +44,7 @@ def test_softmax() -> None:
 
 
 def test_temperature() -> None:
-    # p ** 2 over its sum, 0.30; the square root over its sum
+    # 0.5 squares the probabilities, which then sum to 0.30; 2 takes their square roots.
     np.testing.assert_allclose(
         softmax(apply_temperature(LOGITS, 0.5)), np.array([1, 16, 4, 9]) / 30
     )
@@ -115,7 +115,7 @@ def test_repetition_penalty() -> None:
     seen = np.array([True, True, False, False])
     np.testing.assert_array_equal(repetition_penalty(logits, seen, 2), [1, -4, 1, -1])
     np.testing.assert_array_equal(repetition_penalty(logits, ~seen & seen, 2), logits)
-    np.testing.assert_array_equal(logits, [2, -2, 1, -1])  # filters leave what they get
+    np.testing.assert_array_equal(logits, [2, -2, 1, -1])  # filters do not modify their input
 
 
 @pytest.mark.parametrize("options", [{"top_k": 2}, {"top_p": 0.5}, {"min_p": 0.5}, {"top_p": 1.0}])
@@ -125,9 +125,9 @@ def test_one_token_left_stays(options: dict[str, float]) -> None:
 
 
 def test_the_order_of_the_filters() -> None:
-    # Token 1 is banned. The penalty halves log-probabilities' distance for none: they are
-    # negative, so seen token 3 gets log(0.3) * 2 = log(0.09). Temperature 0.5 squares:
-    # 0.01, 0.04, 0.0081; top-k 2 keeps tokens 2 and 0, and top-p 0.7 token 2 alone.
+    # Token 1 is banned. The logits are negative, so the penalty multiplies that of token 3, the
+    # only one seen: log(0.3) * 2 = log(0.09). Temperature 0.5 squares the probabilities: 0.01,
+    # 0.04, 0.0081. Top-k 2 keeps tokens 2 and 0. Top-p 0.7 keeps token 2 alone.
     options = {"temperature": 0.5, "repetition_penalty": 2.0, "top_k": 2}
     masks = {"banned": (1,), "seen": IDS == 3}
     found = distribution(LOGITS, SamplingOptions(**options), **masks)
@@ -150,7 +150,7 @@ LOGIT_ROWS = arrays(np.float64, (3, 6), elements=st.sampled_from([-3.0, -1.0, 0.
 
 
 def likeliest(row: np.ndarray) -> list[int]:
-    """All tokens, the likeliest first, of tied ones the lower."""
+    """Return all tokens, likeliest first; of tied tokens, the lower id comes first."""
     return sorted(range(len(row)), key=lambda token: (-row[token], token))
 
 
@@ -214,9 +214,9 @@ def test_temperatures_take_turns_or_slide() -> None:
     slide = SamplingOptions(temperature="1.2:0.6").temperature
     np.testing.assert_allclose([slide.at(i, 4) for i in range(4)], [1.2, 1.0, 0.8, 0.6])
     assert slide.at(0, 1) == 1.2
-    assert slide.at(9, 4) == pytest.approx(0.6)  # where a text outgrows its length
+    assert slide.at(9, 4) == pytest.approx(0.6)  # beyond the length
     assert SamplingOptions(temperature=0.7).temperature.at(99, 100) == 0.7
-    # Position 1 of "0,1" is drawn at 1, position 0 greedily.
+    # With "0,1", position 0 is greedy and position 1 has temperature 1.
     options = SamplingOptions(temperature="0,1")
     np.testing.assert_array_equal(distribution(LOGITS, options, 0), [0, 1, 0, 0])
     np.testing.assert_allclose(distribution(LOGITS, options, 1), PROBABILITIES / 0.4)

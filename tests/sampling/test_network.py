@@ -1,4 +1,4 @@
-"""The NumPy network: its state is a value, and what happens inside can be traced."""
+"""The NumPy network: its state is a value, and its activations can be traced."""
 
 from typing import Any
 

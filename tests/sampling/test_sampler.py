@@ -1,4 +1,4 @@
-"""What a sampler never generates, and the likeliest texts."""
+"""The sampler: novel text, banned tokens and beam search."""
 
 import shutil
 

@@ -1,4 +1,4 @@
-"""A writer: a text that a user and a network write together."""
+"""Interactive writing: a text that a user and a network write together."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ def test_drawing_token_by_token_is_generating(models: dict[str, Model]) -> None:
         for _ in range(20):
             writer.draw()
         expected = model.generate("The lamp ", seed=5, length=20, **options)
-        assert writer.added.startswith(expected)  # but for half a character of bytes
+        assert writer.added.startswith(expected)  # it may end in part of a character
         assert writer.text == "The lamp " + writer.added
 
 

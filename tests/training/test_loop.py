@@ -1,10 +1,8 @@
-"""The training loop: what state is worth, and runs that stop, go on and are looked at."""
+"""The training loop: carried state, stopping and resuming, evaluation and early stopping."""
 
 import itertools
 import json
-import os
 import re
-import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
-from helpers import SMALL, make_book
+from helpers import SMALL, make_book, snapshot, weights_of
 
 import textgen
 from textgen.errors import BookError, OptionError, RunError, TrainingError
@@ -29,42 +27,17 @@ from textgen.training.trainer import Trainer
 from textgen.training.workers import Workers
 
 
-def files(folder: Path) -> dict[str, bytes]:
-    return {p.name: p.read_bytes() for p in folder.iterdir() if p.is_file()}
-
-
 def trained(book: Path, out: str, **options: Any) -> Path:
     return textgen.train(book, out=out, **SMALL | {"epochs": 3} | options).path
-
-
-def weights_of(run: Path) -> bytes:
-    return (run / "model.safetensors").read_bytes()
-
-
-@pytest.fixture
-def interrupt_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-    """Press Ctrl-C while a given step is computed."""
-    train = Stepper.train
-
-    def at(step: int) -> None:
-        calls = iter(range(10**6))
-
-        def interrupted(self: Stepper, *arguments: Any) -> Any:
-            if next(calls) == step:
-                os.kill(os.getpid(), signal.SIGINT)
-            return train(self, *arguments)
-
-        monkeypatch.setattr(Stepper, "train", interrupted)
-
-    return at
 
 
 def test_state_reaches_further_back_than_a_chunk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Every line ends with the letter it began with, 4 steps back, and that step lies in another
-    # chunk for every line. The first of a line's 6 characters cannot be known, so that the best
-    # loss is ln(4) / 6 = 0.23; without the state the last one cannot be known either: 0.46.
+    # Every line ends with its first letter, 4 steps back. The first of a line's 6 characters is
+    # unpredictable, so the best loss is ln(4) / 6 = 0.23. Without the state, the best loss on the
+    # validation part is (3 ln(4) + 2 ln(2)) / 12 = 0.46: for every second line the letter is in
+    # another chunk, and a letter that starts a chunk may be the first or the last of its line.
     monkeypatch.setattr(plan, "_EVALUATIONS", 2)
     letters = np.random.default_rng(0).choice(list("abcd"), 1000)
     book = tmp_path / "far.txt"
@@ -96,18 +69,18 @@ def test_state_reaches_further_back_than_a_chunk(
     ],
 )
 def test_a_run_that_was_stopped_ends_with_the_same_weights(
-    book: Path, step: int, options: dict[str, Any], interrupt_at: Callable[[int], None]
+    book: Path, step: int, options: dict[str, Any], signal_at: Callable[..., None]
 ) -> None:
     options = {"layers": 2, "dropout": 0.2, "seed": 5, **options}
     undisturbed = trained(book, "undisturbed", **options)
-    interrupt_at(step)
+    signal_at(step)
     with pytest.raises(KeyboardInterrupt, match=r"resume with: .* --out stopped --resume"):
         trained(book, "stopped", **options)
-    assert textgen.load("stopped").generate(length=3)  # something to look at already
-    interrupt_at(30)  # and once more
+    assert textgen.load("stopped").generate(length=3)  # before the first evaluation
+    signal_at(30)
     with pytest.raises(KeyboardInterrupt):
         textgen.train(out="stopped", resume=True, quiet=True)
-    interrupt_at(-1)
+    signal_at(-1)
     textgen.train(out="stopped", resume=True, quiet=True)
     assert weights_of(Path("stopped")) == weights_of(undisturbed)
     whole, parts = Run.open(undisturbed).history(), Run.open("stopped").history()
@@ -117,23 +90,23 @@ def test_a_run_that_was_stopped_ends_with_the_same_weights(
 
 
 def test_a_run_goes_on_from_what_was_saved_if_it_died_later(
-    book: Path, interrupt_at: Callable[[int], None]
+    book: Path, signal_at: Callable[..., None]
 ) -> None:
     undisturbed = trained(book, "undisturbed")
-    interrupt_at(20)
+    signal_at(20)
     with pytest.raises(KeyboardInterrupt):
         trained(book, "died")
-    saved = files(Path("died"))
-    interrupt_at(40)
+    saved = snapshot(Path("died"))
+    signal_at(40)
     with pytest.raises(KeyboardInterrupt):
         textgen.train(out="died", resume=True, quiet=True)
     Path("died/training.safetensors").write_bytes(saved["training.safetensors"])
-    interrupt_at(-1)
+    signal_at(-1)
     textgen.train(out="died", resume=True, quiet=True)
     assert weights_of(Path("died")) == weights_of(undisturbed)
     samples = [(run / "samples.txt").read_text("utf-8") for run in (undisturbed, Path("died"))]
     whole, again = (re.sub(r", [\d,]+ tokens/s", "", text) for text in samples)
-    assert whole == again  # nothing stands there twice
+    assert whole == again  # no sample is written twice
 
 
 def test_evaluating_leaves_training_as_it_was(book: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,7 +149,7 @@ def test_validation_in_rows_is_that_of_one_pass(tmp_path: Path) -> None:
 
 def test_the_best_weights_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
-    book = tmp_path / "noise.txt"  # nothing to learn: the longer, the worse
+    book = tmp_path / "noise.txt"  # nothing to learn, so longer training only overfits
     book.write_text("".join(rng.choice(list("abcdefgh"), 1500)))
     monkeypatch.setattr(plan, "_EVALUATIONS", 12)
     options = SMALL | {"units": 64, "chunk_length": 16}
@@ -193,7 +166,7 @@ def test_the_best_weights_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_minutes_are_kept(book: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    seconds = itertools.count(step=0.002)  # a clock that moves whenever it is looked at
+    seconds = itertools.count(step=0.002)  # a clock that advances at every call
     monkeypatch.setattr(time, "monotonic", lambda: next(seconds))
     history = Run.open(trained(book, "run", epochs=None, minutes=0.1)).history()
     assert 5.5 < history[-1]["seconds"] < 6.02
@@ -232,16 +205,16 @@ def test_a_finished_run_can_be_trained_further(book: Path) -> None:
 
 def test_what_may_not_change_on_resume(book: Path, tmp_path: Path) -> None:
     run = trained(book, "run", epochs=1)
-    before = files(run)
-    with pytest.raises(OptionError, match="units was 16"):
+    before = snapshot(run)
+    with pytest.raises(OptionError, match="units is 16 in run and cannot change"):
         textgen.train(out=run, resume=True, units=17)
     with pytest.raises(RunError, match="is not a run"):
         textgen.train(out="nowhere", resume=True)
     other = tmp_path / "other.txt"
     other.write_text(make_book(seed=1), "utf-8")
-    with pytest.raises(BookError, match="not what run was begun with"):
+    with pytest.raises(BookError, match="run was not created from"):
         textgen.train(other, out=run, resume=True)
-    assert files(run) == before
+    assert snapshot(run) == before
     book.unlink()
     textgen.train(out=run, resume=True, units=16, quiet=True)
 
@@ -256,7 +229,7 @@ def test_a_loss_that_is_no_number_stops_training(
     book: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = trained(book, "run", epochs=1)
-    before = files(run)
+    before = snapshot(run)
     train = Stepper.train
 
     def infinite(network: TrainingNetwork) -> dict[str, np.ndarray]:
@@ -271,7 +244,7 @@ def test_a_loss_that_is_no_number_stops_training(
             patch.setattr(owner, name, replacement)
             with pytest.raises(TrainingError, match="--learning-rate below"):
                 textgen.train(out=run, resume=True, epochs=2, quiet=True)
-    after = files(run)
+    after = snapshot(run)
     assert after["model.safetensors"] == before["model.safetensors"]
     assert after["training.safetensors"] == before["training.safetensors"]
 

@@ -1,4 +1,4 @@
-"""The loss against TensorFlow's own, whole and in blocks, and over a part of the vocabulary."""
+"""The loss against TensorFlow's, whole and in blocks, and the candidates of sampled softmax."""
 
 import numpy as np
 import pytest

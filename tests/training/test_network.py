@@ -1,4 +1,4 @@
-"""The network that is trained: state carried, rows apart, the same in NumPy and in Keras."""
+"""The network in training: carried state, independent rows, equality with NumPy and Keras."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ architectures = pytest.mark.parametrize("architecture", ARCHITECTURES, ids=str)
 
 def made(architecture: Architecture, vocabulary: int = V) -> TrainingNetwork:
     network = TrainingNetwork(architecture, vocabulary, seed=3)
-    rng = np.random.default_rng(0)  # biases that matter
+    rng = np.random.default_rng(0)  # nonzero biases, so that their errors would show
     network.assign({n: w + rng.normal(0, 0.3, w.shape) for n, w in network.weights().items()})
     return network
 
@@ -79,7 +79,7 @@ def test_documents_packed_into_streams_are_read_as_if_alone(architecture: Archit
         parts.append(logits)
     counts = np.concatenate([batch.counts for batch in streams]).T
     packed = np.concatenate(parts).swapaxes(0, 1)[counts]  # row after row
-    borders = set(np.flatnonzero(counts.ravel())[::67])  # where a row begins, inside a document
+    borders = set(np.flatnonzero(counts.ravel())[::67])  # first places of the rows
     stops, place, compared = np.append(starts[1:], 199), 0, 0
     for number in order:
         document = ids[starts[number] : stops[number]]
@@ -89,7 +89,7 @@ def test_documents_packed_into_streams_are_read_as_if_alone(architecture: Archit
             np.testing.assert_allclose(found, alone[:, 0], atol=1e-5)
             compared += 1
         place += len(document)
-    assert compared == 5  # the two others are cut by the borders between the three rows
+    assert compared == 5  # the borders between the three rows cut the two others
 
 
 @pytest.mark.parametrize("vocabulary", [V, 5000])
@@ -151,7 +151,7 @@ def test_a_step_lowers_the_loss_and_padding_counts_for_nothing() -> None:
 
 @pytest.mark.parametrize("architecture", [ARCHITECTURES[1], ARCHITECTURES[3]], ids=str)
 def test_keras_layers_do_the_same_as_ours(architecture: Architecture) -> None:
-    # They stand in for ours on a GPU; here they run without one.
+    # On a GPU they replace ours; here they run on the processor.
     ours = made(architecture)
     theirs = TrainingNetwork(architecture, V, on_gpu=True)
     theirs.assign(ours.weights())

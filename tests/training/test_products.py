@@ -26,8 +26,8 @@ def test_values_and_gradients(precision: tf.DType, n: int, k: int, m: int) -> No
         return outputs, tape.gradient(outputs, [a, b], d)
 
     outputs, (da, db) = run(tf.constant(a), tf.constant(b))
-    # bfloat16 keeps 8 bits, so that a factor is off by 1 / 512 at most; so are the terms and their
-    # sum where they are so few that XLA multiplies element by element.
+    # bfloat16 keeps 8 bits, so rounding changes each of the two factors by 1 / 512 at most. XLA
+    # multiplies small matrices element by element, and then rounds the terms and the sum, too.
     relative = 1e-6 if precision == tf.float32 else 4.03 / 512
     over_rows = "tnk,tnm->km"
     for ours, theirs, size in (

@@ -44,7 +44,7 @@ def ours(cell: str, w: dict[str, tf.Tensor], keep: tf.Tensor | None = None) -> l
 def keras_layer(cell: str, w: dict[str, tf.Tensor]) -> list[tf.Tensor]:
     layer = {"lstm": keras.layers.LSTMCell, "gru": keras.layers.GRUCell}[cell](U, dtype="float64")
     layer.build((B, INPUTS))
-    # The layer computes with the given tensors, so that their gradients can be asked for.
+    # The layer computes with the given tensors, so that a tape can watch them.
     for variable in ("kernel", "recurrent_kernel", "bias"):
         object.__setattr__(layer, variable, w[variable])
     state = [w["h"], w["c"]] if cell == "lstm" else [w["h"]]
@@ -58,7 +58,7 @@ def keras_layer(cell: str, w: dict[str, tf.Tensor]) -> list[tf.Tensor]:
 def loss_and_gradients(
     function: Callable[[dict[str, tf.Tensor]], list[tf.Tensor]], w: dict[str, tf.Tensor]
 ) -> tuple[float, dict[str, NDArray[np.float64]]]:
-    """A loss on which every output and every part of the last state has its own weight."""
+    """Return a loss in which every output and last state has its own weight, and its gradients."""
     rng = np.random.default_rng(1)
     with tf.GradientTape() as tape:
         tape.watch(w)

@@ -64,7 +64,7 @@ def test_an_overlap_warms_up_without_predicting_twice(
 
 
 def in_documents(lengths: list[int]) -> Corpus:
-    """Documents of a token 0, their end, and then tokens that tell where they stand."""
+    """Return a corpus whose documents begin with end token 0; other ids equal their positions."""
     starts = np.cumsum([0, *(1 + n for n in lengths)])
     ids = np.arange(starts[-1] + 1)
     ids[starts] = 0
@@ -86,12 +86,12 @@ def test_documents_follow_each_other_in_any_order(
     )
     documents = np.split(whole.ids[:-1], whole.documents[1:])
     np.testing.assert_array_equal(inputs[counts], np.concatenate([documents[i] for i in order]))
-    # Every token is followed by the next of its document, and the last one by the end.
+    # The target is the next token of the same document, or the end token.
     np.testing.assert_array_equal(
         targets[counts], np.concatenate([np.append(documents[i][1:], 0) for i in order])
     )
     assert streams.predictions == counts.sum() == len(whole) - 1
-    # No step is lost where a document ends: only a last step may be short of rows.
+    # The ends of documents waste no steps: only the last step may have unused rows.
     assert sum(len(batch.inputs) for batch in batches) == -(-streams.predictions // batch_size)
 
 
@@ -132,6 +132,6 @@ def test_a_part_that_begins_inside_a_document() -> None:
 def test_a_document_that_is_cut_is_not_ended() -> None:
     part = in_documents([9, 9, 9]).part(0, 25)
     (batch,) = Streams(part, 1, 40, order=np.array([2, 0, 1]))
-    # What would follow its last token belongs to another part.
+    # The cut document has no target after its last token: that token is in another part.
     assert batch.inputs.ravel().tolist() == [0, *range(21, 24), 0, *range(1, 10), 0, *range(11, 20)]
     assert batch.targets.ravel().tolist() == [*range(21, 25), *range(1, 10), 0, *range(11, 20), 0]

@@ -1,4 +1,4 @@
-"""Several workers on this machine train as one process does."""
+"""Distributed training: several workers on this machine train as one process does."""
 
 import json
 import os
@@ -31,9 +31,9 @@ OPTIONS = {
     "precision": "float32",
     "epochs": 2,
 }
-SECONDS = 120  # for what takes a few of them
+SECONDS = 120  # time limit for steps that usually take a few seconds
 
-# Trains as textgen.train does, and notes the loss of every step.
+# Runs textgen.train and records the loss of every step.
 SCRIPT = """
 import json, signal, sys
 from pathlib import Path
@@ -62,7 +62,7 @@ Start = Callable[..., list[subprocess.Popen[str]]]
 
 @pytest.fixture
 def start() -> Iterator[Start]:
-    """Start a team of workers; none of them outlives the test."""
+    """Start a team of workers that do not outlive the test."""
     processes: list[subprocess.Popen[str]] = []
 
     def start(count: int, *books: str, **options: object) -> list[subprocess.Popen[str]]:
@@ -95,7 +95,7 @@ def start() -> Iterator[Start]:
 
 
 def finish(team: list[subprocess.Popen[str]]) -> list[str]:
-    """Wait for all; return what they said."""
+    """Wait for all workers; return what each wrote to standard error."""
     return [process.communicate(timeout=SECONDS)[1] for process in team]
 
 
@@ -106,7 +106,7 @@ def losses(rank: int = 0) -> np.ndarray:
 def wait_for(ready: Callable[[], bool]) -> None:
     deadline = time.monotonic() + SECONDS
     while not ready():
-        assert time.monotonic() < deadline, "it never came"
+        assert time.monotonic() < deadline, "timed out"
         time.sleep(0.02)
 
 
@@ -125,7 +125,7 @@ def books() -> list[str]:
 
 
 def note_losses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Note the loss of every step in this process, in the list returned."""
+    """Record the loss of every step in this process in the list returned."""
     train, noted = Stepper.train, list[float]()
 
     def noting(self: Stepper, *arguments: Any) -> Any:
@@ -139,7 +139,7 @@ def note_losses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 @pytest.fixture(scope="module")
 def one(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, np.ndarray]:
-    """A run that one process trained, and the loss of each of its steps."""
+    """Return a run that one process trained, and the loss of each of its steps."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.mktemp("one"))
         noted = note_losses(patch)
@@ -152,7 +152,7 @@ def test_workers_train_as_one_process(
     books: list[str], start: Start, one: tuple[Run, np.ndarray]
 ) -> None:
     run, alone = one
-    team = start(3, *books, out="team", quiet=True)  # which have rows of two and of three
+    team = start(3, *books, out="team", quiet=True)  # with two or three rows each
     assert not any(finish(team)), [p.returncode for p in team]
     for rank in range(3):
         np.testing.assert_allclose(losses(rank), alone, atol=1e-3)
@@ -181,8 +181,8 @@ def test_workers_that_die_stop_the_others_and_the_run_resumes(
         assert "--resume" in said[-1]
         what["resume"] = True
     rest = note_losses(monkeypatch)
-    textgen.train(out="team", resume=True, quiet=True)  # what two saved, one goes on with
-    assert 0 < len(rest) < len(alone)  # it went on, and not from the beginning
+    textgen.train(out="team", resume=True, quiet=True)  # one process resumes the run of two
+    assert 0 < len(rest) < len(alone)
     np.testing.assert_allclose(rest, alone[-len(rest) :], atol=2e-3)
 
 
@@ -200,10 +200,10 @@ def test_one_that_is_told_to_end_stops_and_saves_all(books: list[str], start: St
 def test_one_that_waits_for_the_first_obeys_as_well(start: Start) -> None:
     os.mkfifo("book.txt")
     first, second = start(2, "book.txt", out="team", quiet=True)
-    with Path("book.txt").open("w"):  # when the first one has opened it, too
+    with Path("book.txt").open("w"):  # blocks until the first worker opens the pipe
         time.sleep(2)
         second.send_signal(signal.SIGTERM)
-        assert second.wait(timeout=SECONDS) == -signal.SIGTERM  # while the first reads
+        assert second.wait(timeout=SECONDS) == -signal.SIGTERM
         assert first.poll() is None
 
 
@@ -242,7 +242,7 @@ def test_a_first_worker_that_cannot_begin_keeps_none_waiting(start: Start) -> No
 )
 def test_a_cluster_that_makes_no_sense(config: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TF_CONFIG", config)
-    with pytest.raises(TrainingError, match="TF_CONFIG does not name the workers"):
+    with pytest.raises(TrainingError, match="TF_CONFIG is invalid"):
         this_cluster()
 
 

@@ -1,1 +1,1 @@
-"""What a model makes of a text, as numbers."""
+"""Measure texts with a model: evaluation and novelty."""

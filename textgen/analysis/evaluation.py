@@ -11,16 +11,16 @@ from textgen.preprocess.tokenizers import Ids, Tokenizer
 from textgen.sampling.filters import log_softmax
 from textgen.sampling.network import Network
 
-_STEPS_AT_ONCE = 256  # bounds the memory that logits take
+_STEPS_AT_ONCE = 256  # bounds the memory use of the logits
 
 
 @dataclass(frozen=True)
 class Evaluation:
     """How well a model predicts texts.
 
-    `tokens` are those predicted: all but the first of each text. If the vocabulary has an end of
-    documents, the first token and the end of each text are predicted, too. `characters` are those
-    of the tokens predicted.
+    `tokens` is the number of predicted tokens: all but the first of each text. If the vocabulary
+    has an end-of-document token, the first token and the end of each text are predicted, too.
+    `characters` is the number of characters in the predicted tokens.
     """
 
     loss: float  # nats per token
@@ -31,7 +31,7 @@ class Evaluation:
 
 
 def evaluate(network: Network, tokenizer: Tokenizer, texts: Iterable[str]) -> Evaluation:
-    """Predict the tokens of each text, as one stream from a zero state.
+    """Evaluate a network on each text, from a zero state.
 
     Raises VocabularyError for characters that are not in the vocabulary, BookError if there is
     nothing to predict.
@@ -48,7 +48,7 @@ def evaluate(network: Network, tokenizer: Tokenizer, texts: Iterable[str]) -> Ev
         total += _loss(network, ids)
         tokens += max(len(ids) - 1, 0)
     if tokens < 1 or characters < 1:
-        raise BookError(f"a text of {given} characters leaves nothing to predict; give more")
+        raise BookError(f"a text of {given} characters leaves nothing to predict; give more text")
     loss = total / tokens
     bits = bits_per_character(loss, characters / tokens)
     perplexity = math.exp(min(loss, 700.0))  # e ** 710 is too large for a float
@@ -56,7 +56,7 @@ def evaluate(network: Network, tokenizer: Tokenizer, texts: Iterable[str]) -> Ev
 
 
 def _loss(network: Network, ids: Ids) -> float:
-    """Return the loss of all tokens but the first, summed."""
+    """Return the summed loss of all tokens but the first, in nats."""
     states = network.zero_state(1)
     total = 0.0
     for start in range(0, len(ids) - 1, _STEPS_AT_ONCE):

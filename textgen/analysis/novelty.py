@@ -8,12 +8,12 @@ from numpy.typing import NDArray
 
 from textgen.preprocess.tokenizers import utf8
 
-_AFTER, _BETWEEN = b"\xfe", b"\xff"  # are not in UTF-8, so no match lies across them
+_AFTER, _BETWEEN = b"\xfe", b"\xff"  # never occur in UTF-8, so no match spans them
 
 
 @dataclass(frozen=True)
 class Passage:
-    """A passage of a text that a source has, too; positions are in characters."""
+    """A passage of a text that also occurs in a source. Positions are in characters."""
 
     text: str
     position: int
@@ -23,7 +23,7 @@ class Passage:
 
 @dataclass(frozen=True)
 class Novelty:
-    """What is copied: a share of the characters, and the longest passages, the longest first."""
+    """The share of characters that are copied, and the longest copied passages, longest first."""
 
     characters: int
     copied: float
@@ -33,23 +33,24 @@ class Novelty:
 def find_copies(
     text: str, sources: Sequence[tuple[str, str]], least: int = 20, most: int = 10
 ) -> Novelty:
-    """Find the passages of `text` that one of `sources`, (name, text) each, has word for word.
+    """Find the passages of `text` that occur verbatim in one of `sources`, (name, text) each.
 
     Args:
-        least: the length, in characters, from which a passage counts as copied.
-        most: how many of the longest passages to return; they do not overlap.
+        least: the minimum length of a copied passage, in characters.
+        most: the maximum number of passages to return, longest first; they do not overlap.
 
-    Takes time and memory linear in the length of all texts together: a suffix array (Manber and
-    Myers, 1990) and the longest common prefixes of neighbouring suffixes (Kasai et al., 2001).
+    Memory use is linear, and time almost linear, in the total length of all texts. The method
+    is a suffix array (Manber and Myers, 1990) with the longest common prefixes of neighbouring
+    suffixes (Kasai et al., 2001).
     """
     encoded = utf8(text)
     corpus = [(name, utf8(content)) for name, content in sources]
     lengths, places = _longest_matches(encoded, _BETWEEN.join(content for _, content in corpus))
-    # Both are in bytes; convert them to characters.
+    # Matches start at every byte. Keep those at characters, with lengths in characters.
     starts = _starts(encoded)
     ends = np.flatnonzero(starts) + lengths[starts]
     index = np.concatenate([[0], np.cumsum(starts)])
-    cut = np.append(~starts, False)[ends]  # only a part of the last character matches
+    cut = np.append(~starts, False)[ends]  # the match ends inside a character
     lengths = index[ends] - cut - np.arange(len(text))
     places = places[starts]
 
@@ -65,7 +66,8 @@ def find_copies(
         if len(longest) == most:
             break
         stop = start + lengths[start]
-        if not taken[start] and not taken[stop - 1]:  # those taken are at least as long
+        # Passages taken before are not shorter, so checking both ends finds every overlap.
+        if not taken[start] and not taken[stop - 1]:
             taken[start:stop] = True
             longest.append((int(start), int(stop)))
     return Novelty(
@@ -79,7 +81,7 @@ def find_copies(
 
 
 def _longest_matches(text: bytes, corpus: bytes) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the longest match in `corpus` from each byte of `text` on: its length and place."""
+    """Return the length and place of the longest match in `corpus` at each byte of `text`."""
     from pydivsufsort import divsufsort, kasai  # takes 0.1 s to import
 
     size = len(text)
@@ -88,11 +90,11 @@ def _longest_matches(text: bytes, corpus: bytes) -> tuple[NDArray[np.int64], NDA
     # The length of the prefix that each suffix shares with the one before it.
     common = np.concatenate([[0], kasai(joined, order)[:-1]]).astype(np.int64)
     lengths, places = np.zeros(size, np.int64), np.zeros(size, np.int64)
-    # In the order of the suffixes, the best match is the nearest suffix of the corpus on one side.
+    # In sorted order, the best match is the nearest suffix of the corpus, before or after.
     for suffixes, shared in ((order, common), (order[::-1], np.append(common[1:], 0)[::-1])):
         theirs = suffixes > size
-        # The minimum of what is shared since the last suffix of the corpus. It starts anew for
-        # each stretch between such suffixes, as each is moved below the one before.
+        # The length shared with the last suffix of the corpus is a running minimum. Moving each
+        # stretch between such suffixes below the one before restarts the minimum.
         stretch = np.cumsum(np.concatenate([[False], theirs[:-1]])) * -(len(joined) + 1)
         least = np.minimum.accumulate(shared + stretch) - stretch
         last = np.maximum.accumulate(np.where(theirs, np.arange(len(joined)), -1))
@@ -104,7 +106,7 @@ def _longest_matches(text: bytes, corpus: bytes) -> tuple[NDArray[np.int64], NDA
 
 
 def _place(position: int, corpus: Sequence[tuple[str, bytes]]) -> tuple[str, int]:
-    """Return the name of the source at a byte of all of them, and the character in it."""
+    """Return the name of the source at a byte of the joined corpus, and the character in it."""
     for name, content in corpus:
         if position < len(content):
             return name, int(_starts(content[:position]).sum())
@@ -113,5 +115,5 @@ def _place(position: int, corpus: Sequence[tuple[str, bytes]]) -> tuple[str, int
 
 
 def _starts(encoded: bytes) -> NDArray[np.bool_]:
-    """Return whether a character begins at each byte of UTF-8."""
+    """Return whether each byte of UTF-8 starts a character."""
     return np.frombuffer(encoded, np.uint8) & 0xC0 != 0x80

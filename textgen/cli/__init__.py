@@ -1,4 +1,4 @@
-"""The command line: each command is a thin twin of one library call."""
+"""The command line: each command wraps one library call."""
 
 from textgen.cli import measure, sample, train  # noqa: F401 - they add their commands to main
 from textgen.cli.app import main

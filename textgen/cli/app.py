@@ -14,9 +14,9 @@ from textgen.system.terminal import one_line
 
 
 class _Commands(click.Group):
-    """Prints an error in one line, and exits with a code.
+    """A command group that prints an error in one line and exits with a code.
 
-    1 for an error, 2 for wrong usage, 130 for Ctrl-C, 143 for SIGTERM.
+    The code is 1 for an error, 2 for wrong usage, 130 for Ctrl-C, 143 for SIGTERM.
     """
 
     def main(self, *args: Any, **settings: Any) -> Any:
@@ -36,7 +36,7 @@ class _Commands(click.Group):
             raise click.ClickException(one_line(str(error))) from None
         except OSError as error:
             if error.errno == errno.EPIPE:
-                raise  # click exits quietly if the reader of a pipe has gone
+                raise  # click exits quietly on a broken pipe
             raise click.ClickException(one_line(_message(error))) from None
         except MemoryError:
             raise click.ClickException("there is not enough memory for this") from None

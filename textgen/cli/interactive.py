@@ -1,4 +1,4 @@
-"""Write with a model in a terminal: see the likeliest next tokens, pick, type, go back."""
+"""Interactive mode: see the likeliest next tokens; pick, type, draw and undo."""
 
 from pathlib import Path
 
@@ -14,14 +14,14 @@ _HELP = """\
   1-9        append that token
   Enter      let the model draw one
   +N         let the model draw N
-  -N         go N steps back (- alone: one)
+  -N         undo N steps (- alone: one)
   =TEXT      append a TEXT of your own
   :w FILE    save the text
   :q         quit; the text is printed"""
 
 
 def write(writer: Writer) -> None:
-    """Obey commands until the end; then print the text to standard output."""
+    """Run commands until :q or the end of input, then print the text to standard output."""
     click.echo(_HELP, err=True)
     try:
         while True:
@@ -84,7 +84,7 @@ def _obey(writer: Writer, command: str) -> str | None:
 
 
 def _named(likely: Likely) -> str:
-    """Return a token as it is, in quotation marks if its borders cannot be seen."""
+    """Return the text of a token, in quotation marks if it contains white space."""
     if likely.text == "\N{REPLACEMENT CHARACTER}":  # a part of a character
         return f"\\x{likely.token:02x}"
     if any(map(str.isspace, likely.text)):

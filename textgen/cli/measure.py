@@ -14,7 +14,7 @@ from textgen.system.terminal import show
 @main.command()
 @click.argument("run")
 @click.argument("text")
-@click.option("--encoding", help="Encoding of the text, if it is not UTF-8 or marked.")
+@click.option("--encoding", help="Encoding of the text.  [default: UTF-8, or by byte-order mark]")
 @click.option("--keep-gutenberg", is_flag=True, help="Keep Project Gutenberg's header and license.")
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
 def evaluate(
@@ -39,9 +39,9 @@ def evaluate(
 @main.command()
 @click.argument("run")
 @click.argument("text", default="-")
-@click.option("--least", default=20, help="Characters that count as a copy.  [default: 20]")
-@click.option("--most", default=10, help="How many passages to print.  [default: 10]")
-@click.option("--encoding", help="Encoding of the text, if it is not UTF-8 or marked.")
+@click.option("--least", default=20, help="Shortest copied passage, in characters.  [default: 20]")
+@click.option("--most", default=10, help="Number of passages to print.  [default: 10]")
+@click.option("--encoding", help="Encoding of the text.  [default: UTF-8, or by byte-order mark]")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def novelty(
     run: str, text: str, least: int, most: int, encoding: str | None, as_json: bool
@@ -64,7 +64,7 @@ def novelty(
 @click.argument("run")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 def info(run: str, as_json: bool) -> None:
-    """Print what RUN consists of and how well its training went."""
+    """Print the sizes, options and training results of RUN."""
     from textgen.runs.folder import Run
 
     described = Run.open(run).describe()

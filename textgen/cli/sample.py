@@ -20,15 +20,17 @@ if TYPE_CHECKING:
 
 @main.command()
 @click.argument("runs", nargs=-1, metavar="[RUN]...")
-@click.option("--weights", help="Shares of several RUNs in the mixture, as 0.7,0.3.")
+@click.option("--weights", help="Shares of several RUNs in the mixture, such as 0.7,0.3.")
 @click.option("-n", "--count", default=1, help="Number of texts.  [default: 1]")
 @click.option("-p", "--prompt", default="", help="Text to continue.")
 @click.option("--prompt-file", help='File with the text to continue; "-" is standard input.')
-@click.option("--encoding", help="Encoding of the prompt file, if it is not UTF-8 or marked.")
+@click.option(
+    "--encoding", help="Encoding of the prompt file.  [default: UTF-8, or by byte-order mark]"
+)
 @options_of(SamplingOptions)
 @click.option("--seed", type=int, help="Seed that makes the text repeatable.")
 @click.option("--stream/--no-stream", default=True, help="Print tokens as they are drawn.")
-@click.option("--interactive", is_flag=True, help="Write together with the network.")
+@click.option("--interactive", is_flag=True, help="Write with the network, token by token.")
 @click.option("--json", "as_json", is_flag=True, help="Print the texts as JSON.")
 def sample(
     runs: tuple[str, ...],
@@ -45,7 +47,7 @@ def sample(
 ) -> None:
     """Generate text with the network of RUN, by default the newest under checkpoints/.
 
-    The probabilities of several RUNs with one vocabulary are mixed.
+    Several RUNs form an ensemble: their probabilities are mixed. They need the same vocabulary.
     """
     from textgen.preprocess.reading import read_text
     from textgen.runs.lifecycle import newest
@@ -54,10 +56,10 @@ def sample(
     if prompt and prompt_file:
         raise OptionError("prompt_file", "cannot be given together with --prompt; choose one")
     if encoding and not prompt_file:
-        raise OptionError("encoding", "is that of --prompt-file; name one")
+        raise OptionError("encoding", "applies to --prompt-file only; give one")
     if interactive:
         if as_json or count != 1:
-            raise OptionError("interactive", "writes one text, without --json; leave the rest out")
+            raise OptionError("interactive", "cannot be combined with --json or --count; omit them")
         if prompt_file == "-" or sys.stdin is None:
             raise OptionError("interactive", "needs standard input for its commands")
     if prompt_file:

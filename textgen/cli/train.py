@@ -16,9 +16,9 @@ from textgen.system.terminal import show
 @main.command()
 @click.argument("books", nargs=-1, metavar="BOOK...")
 @out
-@click.option("--from", "from_run", help="Run to fine-tune: begin with its weights.")
-@click.option("--vectors", help="File of word2vec or GloVe with the first embeddings of words.")
-@click.option("--resume", is_flag=True, help="Go on where the run was stopped.")
+@click.option("--from", "from_run", help="Run to fine-tune: training starts from its weights.")
+@click.option("--vectors", help="word2vec or GloVe file to initialize the embeddings of words.")
+@click.option("--resume", is_flag=True, help="Continue the training of the run in --out.")
 @force
 @options_of(TrainingOptions)
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
@@ -36,7 +36,7 @@ def train(
 ) -> None:
     """Train a network on one or several books; "-" is standard input.
 
-    Ctrl-C stops and saves; --resume goes on exactly there.
+    Ctrl-C saves a checkpoint and stops; --resume continues exactly from there.
     """
     from textgen.training.workers import Workers, this_cluster
 
@@ -69,7 +69,7 @@ def train(
 def prepare(
     books: tuple[str, ...], out: str | None, force: bool, quiet: bool, **options: Any
 ) -> None:
-    """Read one or several books into a run, to be trained later."""
+    """Read one or several books into a run folder without training."""
     from textgen.runs.folder import Run
 
     folder = textgen.prepare(*books, out=out, force=force, quiet=quiet, **given(options))
@@ -97,4 +97,4 @@ def fetch(source: str | None, folder: str, quiet: bool) -> None:
         return
     path = textgen.fetch(source, folder, quiet)
     if not quiet:
-        show(f"{path} is there; now: textgen train {path}", err=True)
+        show(f"{path} is downloaded; now: textgen train {path}", err=True)

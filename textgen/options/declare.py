@@ -1,8 +1,7 @@
-"""How an option is declared, and how its value is checked.
+"""Declare options and check their values.
 
-An option is a field of a dataclass: its name, type, default, limits and help stand in one
-place. The command line, the keywords of the library and `config.json` are made from these
-fields.
+An option is a field of a dataclass, which holds its name, type, default, limits and help. The
+command line, the keywords of the library and `config.json` are made from these fields.
 """
 
 import operator
@@ -37,9 +36,9 @@ def option(
         short: a letter for the command line.
         choices: the values allowed, if they can be listed.
         at_least, above, at_most, below: limits of a number, or of each of several.
-        parse: turns what the user gives into the value; raises ValueError with the rest of a
-            sentence that begins with the option's name.
-        multiple: whether the command line takes the option several times.
+        parse: converts what the user gives to the value; raises ValueError with a message that
+            continues after the option's name.
+        multiple: whether the command line accepts the option several times.
         on_resume: whether a resumed run may change it.
     """
     return field(

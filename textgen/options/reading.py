@@ -1,4 +1,4 @@
-"""The options that decide how books become ids."""
+"""Options for reading books and converting them to ids."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""The options that decide how text is generated."""
+"""Options for generating text."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,16 +9,16 @@ from textgen.options.declare import Options, option
 
 @dataclass(frozen=True)
 class Temperatures:
-    """A temperature for each token of a text: repeated in turn, or interpolated between two."""
+    """The temperature of each token of a text: values used in turn, or interpolated between two."""
 
     values: tuple[float, ...]
     sliding: bool = False
 
     def __post_init__(self) -> None:
         if self.sliding and len(self.values) != 2:
-            raise ValueError("must slide between two numbers, as 1.2:0.6")
+            raise ValueError("must be two numbers to slide between, such as 1.2:0.6")
         if not self.values or not all(abs(value) < 1e300 for value in self.values):
-            raise ValueError("must be a number, or several as 0.5,1.0 or 1.2:0.6")
+            raise ValueError("must be a number, or several such as 0.5,1.0 or 1.2:0.6")
         if min(self.values) < 0:
             raise ValueError("must be at least 0")
 
@@ -29,7 +29,7 @@ class Temperatures:
     def at(self, position: int, length: int) -> float:
         """Return the temperature of the token at `position`, from 0, of a text of `length`.
 
-        A sliding temperature stays at its last value beyond the length.
+        Beyond the length, a sliding temperature stays at its last value.
         """
         if not self.sliding:
             return self.values[position % len(self.values)]
@@ -78,11 +78,11 @@ class SamplingOptions(Options):
         short="t",
         parse=parse_temperatures,
     )
-    length: int = option(500, "Most tokens to generate.", short="l", at_least=0)
+    length: int = option(500, "Maximum number of tokens to generate.", short="l", at_least=0)
     top_k: int | None = option(None, "Sample from the K likeliest tokens.", at_least=1)
     top_p: float | None = option(
         None,
-        "Sample from the likeliest tokens that add up to a probability of P.",
+        "Sample from the likeliest tokens whose probabilities add up to P.",
         above=0,
         at_most=1,
     )
@@ -91,7 +91,7 @@ class SamplingOptions(Options):
     )
     repetition_penalty: float = option(
         1.0,
-        "Above 1 makes tokens that are in the text already less likely.",
+        "Above 1 makes tokens that already occur in the text less likely.",
         at_least=0.01,
         at_most=100,
     )
@@ -105,10 +105,10 @@ class SamplingOptions(Options):
         None, "Never copy N or more characters in a row from the training text.", at_least=2
     )
     stop: tuple[str, ...] = option(
-        (), "End before this text; can be repeated.", parse=parse_texts, multiple=True
+        (), "Stop before this text; can be repeated.", parse=parse_texts, multiple=True
     )
     until_sentence: bool = option(
-        False, "After the length, go on to the end of the sentence (at most twice the length)."
+        False, "After the length, continue to the end of the sentence (up to twice the length)."
     )
     beam: int | None = option(
         None,

@@ -1,4 +1,4 @@
-"""The options of training: those a user asks for, and those resolved for one text."""
+"""Training options given by a user, and the settings resolved from them for one text."""
 
 import math
 from dataclasses import asdict, dataclass, fields
@@ -13,7 +13,7 @@ from textgen.system.processor import has_bfloat16
 
 _SIZES = {"small": 256, "medium": 512, "large": 1024}  # units
 _LARGEST_DIMENSION = 65_536
-_EMBEDDING = 64  # where it is not tied
+_EMBEDDING = 64  # unless tied
 _EPOCHS = 20.0
 _OFTEN_READ_DROPOUT = 0.5
 
@@ -24,7 +24,7 @@ class _Defaults:
 
     up_to: dict[str, float]  # tokens of the longest text for each size
     dropout: dict[str, float]  # for each size
-    tokens_a_minute: int  # with fewer tokens for each minute, a text is read too often
+    tokens_a_minute: int  # a text with fewer for each minute of training needs more dropout
     batch_size: int
     chunk_length: int
     tie: bool
@@ -59,13 +59,15 @@ def parse_units(value: Any) -> tuple[int, ...]:
     except ValueError:
         whole = []
     if not whole or not all(isinstance(n, Integral) and not isinstance(n, bool) for n in whole):
-        raise ValueError(f"must be a whole number, or one for each layer as 512,128, not {value!r}")
+        raise ValueError(
+            f"must be a whole number, or one for each layer, such as 512,128, not {value!r}"
+        )
     return tuple(int(number) for number in whole)
 
 
 @dataclass(frozen=True)
 class TrainingOptions(ReadingOptions):
-    """What a user asks for. None leaves a choice to `resolve`, which knows the text."""
+    """Options given by a user. None leaves the choice to `resolve`, which knows the text."""
 
     size: str | None = option(
         None,
@@ -74,17 +76,17 @@ class TrainingOptions(ReadingOptions):
     )
     units: tuple[int, ...] | None = option(
         None,
-        "Units of each recurrent layer: one number, or one for each layer as 512,128.",
+        "Units of each recurrent layer: one number, or one for each layer, such as 512,128.",
         at_least=1,
         at_most=_LARGEST_DIMENSION,
         parse=parse_units,
     )
     layers: int | None = option(
-        None, "Number of recurrent layers (1, or as --units has).", at_least=1, at_most=100
+        None, "Number of recurrent layers (1, or as many as --units has).", at_least=1, at_most=100
     )
     embedding: int | None = option(
         None,
-        "Size of a token's embedding (64, or the units if tied).",
+        "Size of a token's embedding (64, or the units of the last layer if tied).",
         at_least=1,
         at_most=_LARGEST_DIMENSION,
     )
@@ -103,7 +105,7 @@ class TrainingOptions(ReadingOptions):
     )
     chunk_length: int | None = option(
         None,
-        "Number of steps that gradients reach back (64; 32 for words).",
+        "Number of steps of backpropagation through time (64; 32 for words).",
         at_least=1,
         at_most=_LARGEST_DIMENSION,
     )
@@ -111,7 +113,7 @@ class TrainingOptions(ReadingOptions):
         None, "Passes over the text (20 unless --minutes is given).", above=0, on_resume=True
     )
     minutes: float | None = option(
-        None, "Time to train for, instead of --epochs.", above=0, on_resume=True
+        None, "Minutes to train for, instead of --epochs.", above=0, on_resume=True
     )
     learning_rate: float = option(0.008, "Peak learning rate of Adam.", above=0, at_most=10)
     weight_decay: float = option(
@@ -123,7 +125,12 @@ class TrainingOptions(ReadingOptions):
         at_least=1,
         on_resume=True,
     )
-    seed: int = option(0, "Seed of the weights and of dropout.", at_least=0, at_most=2**31 - 1)
+    seed: int = option(
+        0,
+        "Seed of the weights, of dropout and of the order of documents.",
+        at_least=0,
+        at_most=2**31 - 1,
+    )
     precision: str = option(
         "auto",
         "Precision of matrix products; auto is bfloat16 if the processor supports it.",
@@ -132,19 +139,19 @@ class TrainingOptions(ReadingOptions):
     )
     save_every: float = option(60.0, "Seconds between checkpoints.", above=0, on_resume=True)
     stateless: bool = option(
-        False, "Reset the state at every chunk, to see what carrying it is worth."
+        False, "Reset the state at every chunk, to measure the benefit of carrying it."
     )
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.units and self.layers and len(self.units) not in (1, self.layers):
-            raise OptionError("layers", f"must be {len(self.units)}, as --units has, or left out")
+            raise OptionError("layers", f"must be {len(self.units)} to match --units, or left out")
         if self.tie and self.units and self.embedding not in (None, self.units[-1]):
             raise _tied_embedding(self.units[-1])
         if self.epochs is not None and self.minutes is not None:
             raise OptionError("minutes", "cannot be given together with --epochs; choose one")
         if self.patience is not None and not self.validation:
-            raise OptionError("patience", "needs a part to validate on; raise --validation")
+            raise OptionError("patience", "needs validation data; raise --validation")
 
     @property
     def reading(self) -> ReadingOptions:
@@ -156,7 +163,7 @@ class TrainingOptions(ReadingOptions):
         return self.batch_size or self._defaults.batch_size
 
     def resolve(self, tokens: int) -> "TrainingSettings":
-        """Return the settings for a text of so many tokens.
+        """Return the settings for a text of `tokens` tokens.
 
         Raises OptionError if `tie` and `embedding` do not fit the units chosen.
         """
@@ -164,7 +171,7 @@ class TrainingOptions(ReadingOptions):
         size, dropout = self.size, self.dropout
         if size is None:
             size = next(size for size, most in defaults.up_to.items() if tokens <= most)
-            # A text that is read many times would be learned by heart.
+            # Prevent overfitting to a text that is read many times.
             often = self.minutes is not None and tokens < defaults.tokens_a_minute * self.minutes
             dropout = _OFTEN_READ_DROPOUT if often and dropout is None else dropout
         units = self.units or (_SIZES[size],)
@@ -205,7 +212,7 @@ class TrainingOptions(ReadingOptions):
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """How one text is trained on: every choice made. Either `epochs` or `minutes` is None."""
+    """Every setting of a training, resolved for one text. Either `epochs` or `minutes` is None."""
 
     reading: ReadingOptions
     architecture: Architecture
@@ -230,15 +237,15 @@ class TrainingSettings:
 
     @classmethod
     def from_json(cls, options: dict[str, Any], tokens: int) -> "TrainingSettings":
-        """Return the settings that `to_json` gave for a text of so many tokens.
+        """Return the settings stored by `to_json`, for a text of `tokens` tokens.
 
-        Older runs lack some options; they are resolved as they were then. Raises OptionError
-        for a value outside its limits, TypeError for an unknown option.
+        Options that an older run lacks are resolved for this text. Raises OptionError for a
+        value outside its limits, TypeError for an unknown option.
         """
         return TrainingOptions(**options).resolve(tokens)
 
     def conflict(self, options: dict[str, Any]) -> tuple[str, str] | None:
-        """Return the first of `options` that a resumed run may not change, and its value here."""
+        """Return the name and old value of the first of `options` that resuming cannot change."""
         fixed = {item.name for item in fields(TrainingOptions) if not item.metadata["on_resume"]}
         own = self.to_json() | {"layers": self.architecture.layers}
         for name in sorted(options.keys() & fixed):
@@ -254,7 +261,7 @@ class TrainingSettings:
 
         Raises OptionError for a value outside its limits, TypeError for an unknown option.
         """
-        if options.keys() & {"epochs", "minutes"}:  # one takes the place of the other
+        if options.keys() & {"epochs", "minutes"}:  # one replaces the other
             options = {"epochs": None, "minutes": None, **options}
         return self._with(options)
 

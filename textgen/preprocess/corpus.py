@@ -17,7 +17,7 @@ IDS, DOCUMENTS = CORPUS_FILES = "ids.npy", "documents.npy"
 
 @dataclass(frozen=True)
 class Corpus:
-    """A stretch of ids, memory-mapped, and the positions in it where documents begin."""
+    """Memory-mapped ids, and the positions where documents begin."""
 
     ids: Ids  # (tokens,), of the smallest unsigned type that holds the vocabulary
     documents: NDArray[np.int64]  # (documents,), ascending
@@ -33,7 +33,10 @@ class Corpus:
         return sha.hexdigest()
 
     def split(self, validation: float) -> tuple["Corpus", "Corpus"]:
-        """Return the training part and the share at the end that is held out for validation."""
+        """Return the training part, and the part at the end that is held out for validation.
+
+        `validation` is the share of the ids to hold out.
+        """
         border = training_length(len(self), validation)
         return self.part(0, border), self.part(border, len(self))
 
@@ -45,17 +48,17 @@ class Corpus:
 
 
 def training_length(tokens: int, validation: float) -> int:
-    """Return how many of the tokens of a corpus are trained on."""
+    """Return the number of tokens in the training part of a corpus."""
     return int((1 - validation) * tokens)
 
 
 def load_corpus(folder: Path, tokens: int, vocabulary_size: int) -> Corpus:
     """Memory-map the corpus in `folder`.
 
-    Raises ValueError or OSError if it is damaged, or does not have so many tokens.
+    Raises ValueError or OSError if it is damaged or does not have `tokens` tokens.
     """
     if not all((folder / name).is_file() for name in CORPUS_FILES):
-        raise ValueError(f"{IDS} and {DOCUMENTS} are not both there as files")
+        raise ValueError(f"{IDS} or {DOCUMENTS} is missing or is not a file")
     ids = np.lib.format.open_memmap(folder / IDS, "r")
     documents = np.lib.format.open_memmap(folder / DOCUMENTS, "r")
     if ids.shape != (tokens,) or ids.dtype.kind != "u" or ids.max() >= vocabulary_size:
@@ -99,7 +102,7 @@ class ArrayWriter:
             os.fsync(self._file.fileno())
 
     def _write_header(self) -> None:
-        """The format pads the header, so that a longer length fits into the same bytes."""
+        """Write the header; its padding leaves room for a longer length in the same bytes."""
         np.lib.format.write_array_header_1_0(
             self._file,
             {"descr": self._dtype.str, "fortran_order": False, "shape": (self._length,)},

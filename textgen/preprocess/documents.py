@@ -1,4 +1,4 @@
-"""From the text of a file to its documents: by a delimiter, a CSV column or a JSON key."""
+"""Split the text of a file into documents: by a delimiter, a CSV column or a JSON key."""
 
 import csv
 import json
@@ -17,20 +17,20 @@ _STRETCH_LENGTH = 1 << 20  # characters
 
 
 class Boundary(Enum):
-    """What can stand between tokens and is no text."""
+    """A marker between tokens that stands for no text."""
 
     DOCUMENT = "document"  # a document begins here, and the one before it has ended
 
 
 class Stretch(NamedTuple):
-    """A part of a corpus: texts, each of which begins a document, the first only if `begins`."""
+    """A part of a corpus. Each text begins a document, the first one only if `begins` is true."""
 
     texts: list[str]
     begins: bool
 
 
 def are_documents(books: int, options: ReadingOptions) -> bool:
-    """Return whether so many books make several documents, and not one text."""
+    """Return whether a corpus of `books` files has documents, instead of being one text."""
     return books > 1 or options.splits_files
 
 
@@ -42,14 +42,14 @@ def read_stretches(
 ) -> Iterator[Stretch]:
     """Yield the text of a book.
 
-    Without `documents` it is one text without a beginning or an end. Otherwise it is split as
-    `options` say, or is one document. Documents of white space alone are left out if it is
-    split.
+    Without `documents`, the book is one text without document boundaries. Otherwise `options` split
+    it into documents, or the whole book is one document. Splitting leaves out documents of white
+    space alone.
 
     Args:
         on_read: called with the number of bytes of each read.
 
-    Raises BookError if the book cannot be read, or is not the kind of file that `options` say.
+    Raises BookError if the book cannot be read, or does not have the format that `options` name.
     """
     blocks = read_blocks(book, options.encoding, options.keep_gutenberg, on_read)
     split = _document_splitter(book, options)

@@ -1,4 +1,4 @@
-"""Texts from the web: some by name, checked by their SHA-256, and any by its address."""
+"""Download texts: known ones by name, checked by SHA-256, or any other by its address."""
 
 import os
 import re
@@ -22,14 +22,14 @@ from textgen.preprocess.reading import sha256_of
 from textgen.system.terminal import byte_bar
 
 CORPORA = Path("corpora")
-"""Where texts go by default."""
+"""The default folder of downloaded texts."""
 
 _RECEIVED_AT_ONCE = 1 << 16  # bytes
 _TIMEOUT = 30.0  # seconds without a byte
 
 
 class Source(NamedTuple):
-    """A text that has a name here."""
+    """A text that can be fetched by name."""
 
     url: str
     sha256: str  # of the file at `url`
@@ -45,7 +45,7 @@ SOURCES = {
         "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed",
         1_115_394,
         "public domain",
-        "40,000 lines of Shakespeare's plays, as char-rnn has them",
+        "40,000 lines of Shakespeare's plays, from char-rnn",
     ),
     "war-and-peace": Source(
         "https://www.gutenberg.org/cache/epub/2600/pg2600.txt",
@@ -66,7 +66,7 @@ SOURCES = {
         "ef7edb566e3e2b2d31b29c1fdb0c89a4cc683597484c3dc2517919c615435a11",
         4_721_645,
         "CC BY-SA",
-        "good articles of Wikipedia, 2 million words as they were written; the training part",
+        "good articles of Wikipedia, 2 million words of raw text; the training part",
         "wikitext-2-raw/wiki.train.raw",
     ),
     "text8": Source(
@@ -74,7 +74,7 @@ SOURCES = {
         "a6640522afe85d1963ad56c05b0ede0a0c000dddc9671758a6cc09b7a38e5232",
         31_344_016,
         "GFDL",
-        "100 million characters of Wikipedia in 2006, brought down to a-z and spaces",
+        "100 million characters of Wikipedia in 2006, reduced to a-z and spaces",
         "text8",
     ),
     "enwik8": Source(
@@ -86,11 +86,11 @@ SOURCES = {
         "enwik8",
     ),
 }
-"""The texts that have a name."""
+"""The texts that can be fetched by name."""
 
 
 def _opener() -> request.OpenerDirector:
-    """Like urllib's own, but nothing can lead to ftp: or file:, no redirection either."""
+    """Return an opener like urllib's, but without ftp: and file:, even after a redirection."""
     opener = request.OpenerDirector()
     for handler in (
         request.ProxyHandler,
@@ -106,18 +106,17 @@ def _opener() -> request.OpenerDirector:
 
 
 def fetch(source: str, folder: str | Path = CORPORA, quiet: bool = False) -> Path:
-    """Bring a text into `folder` and return its path.
+    """Download a text into `folder` and return its path.
 
-    `source` is a name in SOURCES, whose text is checked by its SHA-256 and becomes NAME.txt,
-    or an http or https address, whose file is stored unchecked and as it is, archives too,
-    under the last part of the address. Until a file is whole its name ends in .part; one that
-    broke off is gone on with, if the server still has the same one.
+    `source` is a name in SOURCES, or an http or https address. A known text is checked by its
+    SHA-256 and becomes NAME.txt. A file from an address is stored unchecked and unchanged, even
+    an archive; its name is the last part of the address. An incomplete file has a name that ends
+    in .part. Call again to resume an interrupted download, if the server still has the same file.
 
     Raises:
-        FetchError: there is no such name or address; the file is there already, or is being
-            fetched by another process; the network, the server or the disk fails; the SHA-256
-            is wrong.
-        KeyboardInterrupt: on Ctrl-C, with what has come so far kept.
+        FetchError: there is no such name or address; the file exists already, or another process
+            is fetching it; the network, the server or the disk fails; the SHA-256 is wrong.
+        KeyboardInterrupt: on Ctrl-C; what was received is kept.
     """
     known = SOURCES.get(source)
     url = known.url if known else _address(source)
@@ -133,20 +132,22 @@ def fetch(source: str, folder: str | Path = CORPORA, quiet: bool = False) -> Pat
             if known and digest != known.sha256:
                 _remove_part(part)
                 raise FetchError(
-                    f"{url} is not the {source} that textgen knows: it came damaged, or its "
-                    f"publisher has changed it; fetch it again, or unchecked: textgen fetch {url}"
+                    f"{url} does not have the SHA-256 of {source}: it is damaged or was changed by "
+                    f"its publisher; fetch it again, or unchecked with: textgen fetch {url}"
                 )
             whole = _extracted(part, known.member) if known and known.member else part
-            _refuse_existing(target)  # somebody may have put it there meanwhile
+            _refuse_existing(target)  # another program may have created it meanwhile
             whole.rename(target)
             _remove_part(part)
     except ConnectionError as error:
-        raise FetchError(f"{url} broke off: {error}; go on with: {again}") from None
+        raise FetchError(
+            f"the download of {url} was interrupted: {error}; resume with: {again}"
+        ) from None
     except OSError as error:
         place = error.filename or target
         raise FetchError(f"cannot write {place}: {error.strerror or error}") from None
-    except KeyboardInterrupt as interrupt:  # or what the command line makes of other signals
-        raise type(interrupt)(f"stopped; go on with: {again}") from None
+    except KeyboardInterrupt as interrupt:  # or the subclass that SIGTERM raises
+        raise type(interrupt)(f"stopped; resume with: {again}") from None
     return target
 
 
@@ -159,25 +160,25 @@ def _address(source: str) -> str:
             "or an address that begins with https://"
         )
     url = quote(source, safe=string.punctuation)
-    with suppress(ValueError):  # brackets that do not close
+    with suppress(ValueError):  # unclosed brackets
         if urlsplit(url).scheme in ("http", "https") and urlsplit(url).netloc:
             return url
-    raise FetchError(f"{source} is no address to fetch from; give one that begins with https://")
+    raise FetchError(f"{source} is not a web address; give one that begins with https://")
 
 
 def _file_name(url: str) -> str:
-    """The last part of the address, without what could lead out of a folder or hide."""
+    """Return the last part of the address as a name that stays in its folder and is not hidden."""
     last = PurePosixPath(unquote(urlsplit(url).path)).name
     name = re.sub(r"[^\w.,()+ -]", "_", last).strip(". ")
     if not name:
-        raise FetchError(f"{url} names no file; give the whole address of a text")
+        raise FetchError(f"{url} does not name a file; give the full address of a text")
     return name
 
 
 @contextmanager
 def _part_locked(target: Path, part: Path) -> Iterator[None]:
-    """Keep other processes from fetching the same; a lock dies with its process."""
-    from filelock import FileLock, Timeout  # long to import
+    """Keep other processes from fetching the same file; a lock ends with its process."""
+    from filelock import FileLock, Timeout  # slow to import
 
     path = part.with_name(f"{part.name}.lock")
     lock = FileLock(path, timeout=0)
@@ -188,18 +189,18 @@ def _part_locked(target: Path, part: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        with suppress(OSError):  # Windows keeps what is open
-            path.unlink()  # whoever has opened it meanwhile sees that it is gone
+        with suppress(OSError):  # Windows does not remove open files
+            path.unlink()  # a process that opened it meanwhile notices that
         lock.release()
 
 
 def _refuse_existing(target: Path) -> None:
     if os.path.lexists(target):
-        raise FetchError(f"{target} is there already; remove it to fetch it anew")
+        raise FetchError(f"{target} exists already; remove it to fetch it again")
 
 
 def _download(url: str, part: Path, quiet: bool) -> str:
-    """Bring what `part` lacks of the file at `url`; return the SHA-256 of the whole."""
+    """Download the rest of the file at `url` to `part`; return the SHA-256 of the whole."""
     offset, validator = _begun(part, url)
     response = _ask(url, offset, validator)
     if response.status != 200 and not _fits(response, offset, validator):
@@ -211,7 +212,7 @@ def _download(url: str, part: Path, quiet: bool) -> str:
             _origin(part).write_text(f"{url}\n{_validator(response)}", "utf-8")
         file.seek(0)
         digest = sha256_of(file)
-        if isinstance(response, HTTPResponse):  # else 416: there is nothing left to ask for
+        if isinstance(response, HTTPResponse):  # else 416: the part is complete
             done = file.tell()
             total = None if response.length is None else done + response.length
             with byte_bar(part.stem, total, quiet, initial=done) as bar:
@@ -225,9 +226,9 @@ def _download(url: str, part: Path, quiet: bool) -> str:
 
 
 def _ask(url: str, offset: int = 0, validator: str = "") -> HTTPResponse | HTTPError:
-    """Ask for the file, from `offset` on if it is still the one that `validator` tells of.
+    """Request the file, from `offset` on if `validator` still matches it.
 
-    The answer has status 200 (the whole file) or, if there is an offset, 206 (the rest) or 416
+    The response has status 200 (the whole file) or, if there is an offset, 206 (the rest) or 416
     (there is no rest).
     """
     asked = request.Request(url, headers={"User-Agent": f"textgen/{__version__}"})
@@ -239,7 +240,7 @@ def _ask(url: str, offset: int = 0, validator: str = "") -> HTTPResponse | HTTPE
         answer = _opener().open(asked, timeout=_TIMEOUT)
     except HTTPError as error:
         answer = error
-    except (OSError, HTTPException, ValueError) as error:  # ValueError: of odd addresses
+    except (OSError, HTTPException, ValueError) as error:  # ValueError: a malformed address
         raise FetchError(
             f"cannot reach {url}: {_reason(error)}; check the address and the network"
         ) from None
@@ -247,15 +248,15 @@ def _ask(url: str, offset: int = 0, validator: str = "") -> HTTPResponse | HTTPE
         return answer
     answer.close()
     told = " ".join(f"{answer.status} {answer.reason}".split())
-    raise FetchError(f"{url} cannot be had, the server says: {told}; check the address")
+    raise FetchError(f"cannot fetch {url}: the server says: {told}; check the address")
 
 
 def _fits(response: HTTPResponse | HTTPError, offset: int, validator: str) -> bool:
-    """Whether an answer other than the whole file goes on where the part ends."""
+    """Return whether a response with status 206 or 416 continues where the part ends."""
     place = response.headers.get("Content-Range", "")
     if response.status == 416:
         return place == f"bytes */{offset}"
-    # Some servers heed Range alone; the validator they send tells.
+    # Some servers ignore If-Range, so compare the validator that they send.
     return place.startswith(f"bytes {offset}-") and _validator(response) in ("", validator)
 
 
@@ -263,7 +264,7 @@ def _received(response: HTTPResponse) -> Iterator[bytes]:
     try:
         while data := response.read(_RECEIVED_AT_ONCE):
             yield data
-        if response.length:  # what the server still owes
+        if response.length:  # the bytes that are missing
             raise ConnectionError("the connection was closed too soon")
     except (OSError, HTTPException) as error:
         raise ConnectionError(_reason(error)) from None
@@ -275,18 +276,21 @@ def _reason(error: Exception) -> str:
 
 
 def _validator(response: HTTPResponse | HTTPError) -> str:
-    """What tells this version of a file from others, byte by byte, or ""; weak tags do not."""
+    """Return the ETag or date of this version of a file, or "".
+
+    A weak ETag does not identify a file byte by byte, so it is ignored.
+    """
     tag: str = response.headers.get("ETag", "")
     return tag if tag.startswith('"') else response.headers.get("Last-Modified", "")
 
 
 def _origin(part: Path) -> Path:
-    """The file that tells where a part comes from: its address, and the validator."""
+    """Return the path of the file that stores the address and the validator of a part."""
     return part.with_name(f"{part.name}.origin")
 
 
 def _begun(part: Path, url: str) -> tuple[int, str]:
-    """How many bytes there are to go on from, and the validator of the file they are of."""
+    """Return the number of bytes to resume from, and the validator of their file."""
     with suppress(OSError, ValueError):
         begun, validator = _origin(part).read_text("utf-8").split("\n")
         if begun == url and validator:

@@ -1,4 +1,4 @@
-"""Tokens as numbers in a temporary file, until all are known and ids can be assigned."""
+"""Store tokens as numbers in a temporary file, until all are known and ids can be assigned."""
 
 from collections.abc import Iterator
 from typing import BinaryIO

@@ -13,7 +13,7 @@ _Output = TypeVar("_Output")
 
 _FEW_ITEMS = 8  # not worth starting other processes for
 _WAITING_PER_CORE = 2
-_IDLE_SECONDS = 60.0  # until a process without work ends, also if this one was killed
+_IDLE_SECONDS = 60.0  # until an idle worker ends, even if this process was killed
 
 
 def in_parallel(
@@ -24,7 +24,7 @@ def in_parallel(
 ) -> Iterator[_Output]:
     """Yield `function(item, *arguments)` for each item; if there are many, use all cores.
 
-    Each other process calls `initializer` first. Raises BookError if one of them is killed.
+    Each worker process calls `initializer` first. Raises BookError if one of them is killed.
     """
     items = iter(items)
     for item in islice(items, _FEW_ITEMS):
@@ -49,7 +49,7 @@ def in_parallel(
                 yield waiting.popleft().result()
         except BrokenProcessPool:
             raise BookError(
-                "a process that reads the text was killed, perhaps because memory is short; "
+                "a process that reads the text was killed, perhaps because memory ran out; "
                 "try again"
             ) from None
         except BaseException:

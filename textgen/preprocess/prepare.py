@@ -38,13 +38,13 @@ from textgen.system.terminal import byte_bar
 if TYPE_CHECKING:
     from tqdm import tqdm
 
-_LARGEST_ALPHABET = 1 << 17  # characters; more than all scripts have, fewer than noise has
-_READING_VERSION = 1  # to be raised whenever the same books become other ids
+_LARGEST_ALPHABET = 1 << 17  # characters; more than a text needs, fewer than noise has
+_READING_VERSION = 1  # raise it whenever the same books give different ids
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """What `prepare_corpus` found out about the books."""
+    """The result of `prepare_corpus`."""
 
     tokenizer: Tokenizer
     books: list[str]
@@ -67,7 +67,7 @@ def prepare_corpus(
     Memory use depends on the size of the vocabulary, not on the length of the books.
 
     Args:
-        known: a tokenizer whose tokens the vocabulary must have, and its end of documents.
+        known: a tokenizer whose tokens, including the end of documents, the vocabulary must have.
 
     Raises BookError if a book cannot be read or is empty.
     """

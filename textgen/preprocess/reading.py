@@ -1,4 +1,4 @@
-"""From the bytes of a book to its text: encoding, line ends, Project Gutenberg's wrapping."""
+"""Read the text of a book: encoding, line ends, Project Gutenberg's header and license."""
 
 import codecs
 import hashlib
@@ -38,13 +38,13 @@ def read_blocks(
 ) -> Iterator[str]:
     r"""Yield the text of a book in blocks of about a million characters.
 
-    Line ends become `\n`. Project Gutenberg's header and license are left out if both of its
-    markers are there, in ASCII, as they are in its files. If a file has several of its books, only
-    what stands before the first and after the last is left out.
+    Line ends become `\n`. Project Gutenberg's header and license are removed if the file has both
+    markers, in ASCII, as in its files. If a file has several of its books, only the text before
+    the first and after the last is removed.
 
     Args:
         source: a path, or "-" for standard input.
-        encoding: by default the text is UTF-8, or what its byte-order mark says.
+        encoding: by default UTF-8, or the one that the byte-order mark indicates.
         keep_gutenberg: whether to keep the header and the license.
         on_read: called with the number of bytes of each read.
 
@@ -93,7 +93,7 @@ def read_text(source: str | Path, encoding: str | None = None, keep_gutenberg: b
 def without_surrogates(text: str) -> str:
     """Replace lone surrogates, which are not characters and cannot be stored as UTF-8.
 
-    Some encodings can spell them, and so can JSON. A pair of them becomes its character.
+    Some encodings and JSON can contain them. A pair becomes the character that it encodes.
     """
     try:
         text.encode("utf-8")
@@ -128,7 +128,7 @@ def fingerprint(source: str | Path) -> str | None:
 
 
 def sha256_of(file: BinaryIO) -> "hashlib._Hash":
-    """Hash what is left of a file."""
+    """Return the SHA-256 of the rest of a file."""
     sha = hashlib.sha256()
     while data := file.read(_BYTES_AT_ONCE):
         sha.update(data)
@@ -161,7 +161,7 @@ def _seekable(source: str | Path) -> Iterator[BinaryIO]:
 
 
 def _without_wrapping(file: BinaryIO, start: int, stop: int) -> tuple[int, int]:
-    """Narrow [start, stop) to what is between Gutenberg's markers, if both are there."""
+    """Narrow [start, stop) to the text between Gutenberg's markers, if both are there."""
     if start == stop:  # an empty file cannot be mapped
         return start, stop
     with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:

@@ -16,12 +16,12 @@ from textgen.errors import VocabularyError
 
 Ids = NDArray[np.integer[Any]]
 
-# A word includes the single space before it, as in GPT-2's tokenizer. So joining the tokens gives
-# the text back, and a space takes no step of its own. Every character matches one branch.
+# A word includes the single space before it, as in GPT-2's tokenizer. Concatenating the tokens
+# therefore gives the text, and a space is not a step of its own. Every character matches a branch.
 WORD_PATTERN = r" ?\w+(?:['’]\w+)*| ?[^\w\s]|\n+| +(?= )|\s"
 
-# A text up to its last place where one token certainly ends and another begins: after anything
-# but white space, before white space or a mark that is in no word.
+# A text up to the last position that is certainly between two tokens: after anything but white
+# space, before white space or a punctuation mark that no word contains.
 _UP_TO_BORDER = re.compile(r"(?s).*\S(?=[\s!-&(-/:-@\[-^`{-~、。，；：？！])")
 
 _SPLIT_AT_ONCE = 1 << 20  # characters
@@ -33,12 +33,12 @@ class Tokenizer(ABC):
 
     level: ClassVar[str]
     unknown: ClassVar[int | None] = None
-    """The id of the unknown token, which stands for what is not in the vocabulary, if any."""
+    """The id of the unknown token, which replaces tokens not in the vocabulary, if any."""
 
     def __init__(self, size: int, documents: bool) -> None:
         self._size = size
         self.end = size if documents else None
-        """The id of the token between documents, which stands for no text; None for one text.
+        """The id of the end-of-document token, which stands for no text; None for one text.
 
         It stands before each document and after the last.
         """
@@ -55,7 +55,7 @@ class Tokenizer(ABC):
         """
 
     def encode_prompt(self, text: str) -> tuple[Ids, str]:
-        """Return the ids of `text`, and the end of it that the next token begins with."""
+        """Return the ids of `text`, and the end of `text` that is left to the next token."""
         return self.encode(text), ""
 
     def first(self, text: str) -> str:
@@ -67,14 +67,14 @@ class Tokenizer(ABC):
         """Return the text of `ids`."""
 
     def spell(self, ids: Iterable[int]) -> str:
-        """Like `decode`, but concatenating decoded parts equals decoding the whole.
+        """Decode `ids` so that concatenating decoded parts equals decoding the whole.
 
         Bytes are therefore decoded one by one, as Latin-1.
         """
         return self.decode(ids)
 
     def ids_of(self, token: str) -> list[int]:
-        """Return the ids of what a user would call the token `token`; an empty list if none."""
+        """Return the ids that a user may mean by `token`; an empty list if there are none."""
         try:
             ids = self.encode(token)
         except VocabularyError:
@@ -83,7 +83,7 @@ class Tokenizer(ABC):
 
     @abstractmethod
     def decoder(self) -> Callable[[int], str]:
-        """Return a function to call with each id in turn; it returns the text completed by it."""
+        """Return an incremental decoder: a function from the next id to the text it completes."""
 
     @property
     @abstractmethod
@@ -156,16 +156,16 @@ class WordTokenizer(Tokenizer):
 
     @cached_property
     def split(self) -> Callable[[str], list[str]]:
-        """A function that splits a text into tokens; joined, they are the text."""
+        """A function that splits a text into tokens, which concatenate to the text."""
         return word_splitter()
 
     def encode(self, text: str) -> Ids:
-        known = text in self._ids and text.strip(" ")  # NLTK takes long to import
+        known = text in self._ids and text.strip(" ")  # avoids importing NLTK, which is slow
         words = [text] if known else self.split(text)
         return np.array([self._ids.get(word, 0) for word in words], np.int64)
 
     def encode_prompt(self, text: str) -> tuple[Ids, str]:
-        """A space at the end of a prompt belongs to the next word."""
+        """Leave a single space at the end of a prompt to the next word."""
         ahead = " " if text[-1:] == " " and text[-2:-1].strip() else ""
         return self.encode(text.removesuffix(ahead)), ahead
 
@@ -179,7 +179,7 @@ class WordTokenizer(Tokenizer):
         return self._words.__getitem__
 
     def ids_of(self, token: str) -> list[int]:
-        """A word may be in the vocabulary with a space before it, without one, or both."""
+        """Return the ids of the word with and without a space before it, if it has them."""
         return [self._ids[word] for word in (token, " " + token) if word in self._ids]
 
 
@@ -236,7 +236,7 @@ def word_splitter() -> Callable[[str], list[str]]:
 
 
 def disable_time_limit() -> None:
-    """Disable NLTK's time limit in a process that matches no patterns but ours.
+    """Disable NLTK's time limit in a process that matches only our patterns.
 
     Checking the time makes matching three times as slow.
     """
@@ -247,13 +247,13 @@ def disable_time_limit() -> None:
 
 
 def last_border(text: str) -> int:
-    """Return the last position in `text` where no token lies across; 0 if none is certain."""
+    """Return the last position in `text` certainly between two tokens; 0 if there is none."""
     match = _UP_TO_BORDER.match(text)
     return match.end() if match else 0
 
 
 def tokenizer_from_json(text: str) -> Tokenizer:
-    """Return the tokenizer that `to_json` gave; raise ValueError if it is damaged."""
+    """Return the tokenizer stored by `to_json`; raise ValueError or TypeError if damaged."""
     data = json.loads(text)
     documents = isinstance(data, dict) and data.get("documents", False) is True
     match data:

@@ -1,7 +1,7 @@
-"""Which tokens a corpus consists of; found out while it is read for the first and only time.
+"""Build the vocabulary of a corpus, which is read only once.
 
-Text is split into tokens in blocks that number their tokens independently of each other. Once
-all is read, a vocabulary is chosen, and ids replace the numbers.
+The text is split into blocks, which number their tokens independently of each other. When all
+blocks are read, a vocabulary is chosen, and ids replace the numbers.
 """
 
 from collections import defaultdict
@@ -29,20 +29,20 @@ from textgen.preprocess.tokenizers import (
 
 Counts = NDArray[np.int64]
 Token = str | Boundary
-"""A character or a word; a byte as the character of that number; where a document begins."""
+"""A character, a word, a byte (as the character of that number), or a document boundary."""
 
 _process_splitter = cache(word_splitter)  # one in each process
 
 
 class Block(NamedTuple):
-    """A stretch in tokens: the distinct ones, how often each occurs, and in which order."""
+    """The tokens of a stretch: the distinct ones, their counts, and their order."""
 
     tokens: Sequence[Token]  # (distinct,)
     counts: Counts  # (distinct,)
-    places: Ids  # (tokens,), of each among the distinct ones, of the smallest unsigned type
+    places: Ids  # (tokens,), index of each in `tokens`, of the smallest unsigned type
 
     def positions(self, token: Token) -> NDArray[np.int64]:
-        """Return where a token stands."""
+        """Return the positions of a token."""
         is_token = np.array([other == token for other in self.tokens], np.bool_)
         return np.flatnonzero(is_token[self.places])
 
@@ -53,13 +53,13 @@ BOUNDARY = Block([Boundary.DOCUMENT], np.ones(1, np.int64), np.zeros(1, np.uint8
 def regroup(stretches: Iterable[Stretch], level: str) -> Iterator[Stretch]:
     """Move the borders of stretches so that none lies inside a token.
 
-    Takes linear time, however long a text goes without a place to cut it.
+    Takes linear time, even if a long text has no place to cut it.
     """
     if level != "word":
         yield from stretches
         return
-    rest: list[str] = []  # the last text so far, from where it was cut
-    begins = False  # whether a document begins there
+    rest: list[str] = []  # the last text, from its last cut on
+    begins = False  # whether `rest` begins a document
     for (first, *others), first_begins in stretches:
         if first_begins:
             if rest:
@@ -118,14 +118,14 @@ def choose_vocabulary(
     documents: bool,
     known: Tokenizer | None = None,
 ) -> tuple[Tokenizer, Ids]:
-    """Choose a vocabulary; return its tokenizer, and a table from the places of `tokens` to ids.
+    """Choose a vocabulary; return its tokenizer, and a table from indices of `tokens` to ids.
 
     Args:
-        tokens: all that occur.
+        tokens: all tokens that occur.
         training_counts: how often each occurs in the training part.
         options: the level, and which words are too rare.
         documents: whether the vocabulary has a token for the end of a document.
-        known: a tokenizer whose tokens are kept in any case; for words they come first.
+        known: a tokenizer whose tokens are always kept; its words come first.
     """
     before = known.vocabulary or () if known else ()
     ids: dict[Token, int]

@@ -1,1 +1,1 @@
-"""The contract between training and sampling: a run is one folder."""
+"""Run folders, the contract between training and sampling."""

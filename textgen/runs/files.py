@@ -1,8 +1,8 @@
 """Read and write the files of a run.
 
-Every file is written beside its place, flushed to disk and renamed, so a reader finds a whole
-old file or a whole new one. What is read is checked before it is used, and before memory is
-allocated for it, as a run may come from a stranger.
+Writes are atomic, except for `write_at`: a file is written under a temporary name, flushed to
+disk and renamed, so a reader finds either the old file or the new one. Files are checked before
+they are used and before memory is allocated for them, because a run may come from a stranger.
 """
 
 import errno
@@ -23,11 +23,11 @@ from textgen.options.architecture import Shapes
 Arrays = dict[str, NDArray[np.float32]]
 
 NEW = ".new"
-"""The end of the name of a file or folder that is being written, until it is renamed."""
+"""Suffix of a file or folder until it is complete and renamed."""
 
-_LARGEST_WEIGHT = 1e6  # far beyond what training gives; products of such weights do not overflow
+_LARGEST_WEIGHT = 1e6  # far above any trained weight; products of such weights do not overflow
 
-# What the readers of JSON, of NumPy's format and of safetensors raise for a damaged file.
+# The readers of JSON, NumPy's format and safetensors raise these for a damaged file.
 _DAMAGE = (
     *(ValueError, TypeError, KeyError, OverflowError, RecursionError),
     *(SyntaxError, TokenError, SafetensorError),
@@ -36,7 +36,7 @@ _DAMAGE = (
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Raise RunError for what can go wrong while `path` is read."""
+    """Raise RunError if reading `path` fails."""
     try:
         if path.exists() and not (path.is_file() or path.is_dir()):
             raise ValueError("it is not a regular file")  # reading a pipe may never end
@@ -47,12 +47,12 @@ def reading(path: Path) -> Iterator[None]:
         raise RunError(f"cannot read {path}: {error.strerror or error}") from None
     except _DAMAGE as error:
         problem = " ".join(str(error)[:200].split())
-        raise RunError(f"{path} is damaged: {problem}; restore it or train anew") from None
+        raise RunError(f"{path} is damaged: {problem}; restore it or train again") from None
 
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Raise RunError for what can go wrong while `path` is written."""
+    """Raise RunError if writing `path` fails."""
     try:
         yield
     except OSError as error:
@@ -78,9 +78,9 @@ def write_file(path: Path, data: bytes) -> None:
 
 
 def write_at(path: Path, data: bytes, size: int) -> int:
-    """Write `data` at byte `size` of a file, dropping what follows; return the new size.
+    """Truncate a file to `size` bytes and append `data`; return the new size.
 
-    The file is not written beside its place, as it may be long. No link is followed.
+    The write is not atomic, because the file may be long. Raises RunError if it is a link.
     """
     with writing(path), os.fdopen(_open_no_link(path), "ab") as file:
         if os.fstat(file.fileno()).st_nlink > 1:
@@ -102,7 +102,7 @@ def read_arrays(
 
     Args:
         shapes: the names and shapes that the arrays must have.
-        metadata: what the file's metadata must not contradict; older runs have less of it.
+        metadata: the expected metadata; older runs may lack some entries.
         partial: whether some arrays may be missing.
 
     Raises RunError if the file is damaged or has other arrays.
@@ -114,7 +114,7 @@ def read_arrays(
                 raise ValueError(f"it belongs to another {name}")
         found = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
         if set(found) != set(shapes) and not (partial and set(found) < set(shapes)):
-            raise ValueError(f"it lacks or adds {sorted(set(found) ^ set(shapes))[0]}")
+            raise ValueError(f"{sorted(set(found) ^ set(shapes))[0]} is missing or unexpected")
         for name, part in found.items():
             if tuple(part.get_shape()) != shapes[name] or part.get_dtype() != "F32":
                 raise ValueError(f"{name} is not float32 of shape {shapes[name]}")
@@ -125,7 +125,7 @@ def read_arrays(
 
 
 def flush_folder(path: Path) -> None:
-    """Make a renaming durable, on systems that can flush folders."""
+    """Flush a folder to disk to make a rename durable, on systems that support it."""
     if hasattr(os, "O_DIRECTORY"):
         folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
         try:

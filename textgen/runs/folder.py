@@ -1,4 +1,4 @@
-"""A run: the folder that training writes and sampling reads, and nothing else between them."""
+"""A run: the folder that training writes and sampling reads. They share nothing else."""
 
 import hashlib
 import json
@@ -22,7 +22,7 @@ from textgen.runs.files import Arrays, read_arrays, reading, write_arrays, write
 from textgen.runs.history import Evaluations, Progress, check_history, validation_losses
 
 FORMAT = 3
-"""Raised whenever an older textgen can no longer read a run."""
+"""Version of the run folder. Increase it when an older textgen can no longer read a run."""
 
 CONFIG, TOKENIZER, CORPUS = "config.json", "tokenizer.json", "corpus"
 MODEL, TRAINING = "model.safetensors", "training.safetensors"
@@ -33,7 +33,7 @@ RUN_FILES = (CONFIG, TOKENIZER, CORPUS, INITIAL, MODEL, TRAINING, METRICS, SAMPL
 
 @dataclass
 class TrainingState:
-    """All that exact resuming needs, apart from the corpus."""
+    """A checkpoint: everything needed to resume exactly, apart from the corpus."""
 
     weights: Arrays
     optimizer: Arrays
@@ -43,14 +43,14 @@ class TrainingState:
 
 @dataclass(frozen=True)
 class Run(Prepared):
-    """A run folder, its settings and vocabulary read and checked."""
+    """A run folder whose settings and vocabulary are read and checked."""
 
     path: Path
     settings: TrainingSettings
 
     @classmethod
     def open(cls, path: str | Path) -> "Run":
-        """Read the run in a folder; raise RunError if there is none, or it is damaged."""
+        """Read the run in a folder; raise RunError if it is missing or damaged."""
         path = Path(path)
         with reading(path / CONFIG):
             if not (path / CONFIG).is_file():
@@ -103,11 +103,11 @@ class Run(Prepared):
 
     @property
     def is_begun(self) -> bool:
-        """Whether training has begun, so that the run is not prepared only."""
+        """Whether training has saved anything; false for a run that is only prepared."""
         return any((self.path / name).exists() for name in (MODEL, TRAINING))
 
     def initial_weights(self) -> Arrays:
-        """Return the weights to begin training with; those missing are drawn at random."""
+        """Return the initial weights by name; training draws missing ones at random."""
         path = self.path / INITIAL
         if not path.exists():
             return {}
@@ -124,17 +124,17 @@ class Run(Prepared):
                 raise ValueError(f"it has {len(found.documents)} documents, not {count}")
             if count > 1 and self.tokenizer.end is None:
                 raise RunError(
-                    f"{self.path} was begun on several books by an older textgen, whose "
-                    "vocabulary has no end of a document; train anew"
+                    f"{self.path} was created from several books by an older textgen, without "
+                    "an end-of-document token; train a new run"
                 )
             if self.corpus_digest not in (None, found.digest()):
-                raise ValueError("it is not the one that this run was begun with")
+                raise ValueError("it is not the corpus that this run was created with")
             return found
 
     def documents_by_name(self, decode: Callable[[Ids], str]) -> list[tuple[str, str]]:
         """Return the name and the text of each document of the corpus.
 
-        Raises RunError if there is no corpus, as in a run that was handed on without it.
+        Raises RunError if there is no corpus, as in a run that was shared without it.
         """
         if not (self.path / CORPUS).exists():
             raise RunError(
@@ -151,7 +151,7 @@ class Run(Prepared):
         return [(name, decode(part)) for name, part in zip(names, parts, strict=True)]
 
     def training_state(self, optimizer_shapes: Shapes) -> TrainingState | None:
-        """Return what was last saved for resuming; None if nothing was."""
+        """Return the last checkpoint; None if there is none."""
         path = self.path / TRAINING
         if not path.exists():
             return None
@@ -188,15 +188,14 @@ class Run(Prepared):
         write_file(self.path / METRICS, lines.encode())
 
     def add_sample(self, text: str, size: int) -> int:
-        """Write `text` at byte `size` of samples.txt; return the new size.
+        """Truncate samples.txt to `size` bytes and append `text`; return the new size.
 
-        What follows was written after the state was saved that training resumed from, and is
-        dropped.
+        After resuming, this drops the samples written after the last checkpoint.
         """
         return write_at(self.path / SAMPLES, text.encode("utf-8", "replace"), size)
 
     def outcome(self) -> dict[str, Any]:
-        """Return how training went: the best validation loss, and the figures at the end."""
+        """Return the results of training: the best validation loss and the last figures."""
         history = self.history()
         last = history[-1] if history else {}
         return {
@@ -226,7 +225,7 @@ class Run(Prepared):
 
     @cached_property
     def _metadata(self) -> dict[str, str]:
-        """Ties weights to the vocabulary that they were trained with."""
+        """Metadata that ties weights to the vocabulary they were trained with."""
         return {"vocabulary": hashlib.sha256(self._tokenizer_json).hexdigest()}
 
 
@@ -244,10 +243,10 @@ def _check_format(path: Path, config: Any) -> None:
 
 
 def _parse_config(config: dict[str, Any]) -> tuple[TrainingSettings, dict[str, Any]]:
-    """Return the settings of a run, and the fields of Prepared but the tokenizer.
+    """Return the settings of a run, and the fields of Prepared except the tokenizer.
 
-    Raises ValueError, TypeError or KeyError if they make no sense. Formats 1 and 2 have the
-    option `layers` and one number of units for all of them.
+    Raises ValueError, TypeError or KeyError if they are invalid. Formats 1 and 2 have the option
+    `layers` and one number of units for all layers.
     """
     known = {item.name for item in fields(TrainingOptions)}
     if unknown := set(config["options"]) - known:
@@ -258,11 +257,11 @@ def _parse_config(config: dict[str, Any]) -> tuple[TrainingSettings, dict[str, A
     books = [str(book) for book in config["books"]]
     documents = config.get("documents", [1] * len(books))
     if not all(type(n) is int and n > 0 for n in documents) or len(documents) != len(books):
-        raise ValueError("documents does not have a number for each book")
+        raise ValueError("documents does not have a positive number for each book")
     tokens, characters = int(config["tokens"]), float(config["characters_per_token"])
     settings = TrainingSettings.from_json(config["options"], tokens)
     if tokens < 0 or not 0 < characters < math.inf:
-        raise ValueError("its text has no length")
+        raise ValueError("tokens or characters_per_token is out of range")
     return settings, {
         "books": books,
         "documents": documents,

@@ -1,4 +1,4 @@
-"""How far training has come, and the evaluations on the way."""
+"""The progress of training, and its evaluations."""
 
 import math
 from collections.abc import Iterable
@@ -19,7 +19,7 @@ _FIGURES = {
 
 @dataclass
 class Progress:
-    """How far training has come."""
+    """The progress of training, as a checkpoint records it."""
 
     step: int = 0
     seconds: float = 0.0
@@ -29,21 +29,21 @@ class Progress:
     history: Evaluations = field(default_factory=list)  # the lines of metrics.jsonl
 
     def check(self) -> None:
-        """Raise ValueError if no training can have saved this."""
+        """Raise ValueError if a value is impossible, as in a damaged file."""
         for value in (self.step, self.loss_steps, self.samples_size):
             if type(value) is not int or not 0 <= value < 1 << 53:
-                raise ValueError("its counts are not counts")
+                raise ValueError("step, loss_steps or samples_size is not a valid count")
         if not (0 <= float(self.seconds) < 1e12 and math.isfinite(float(self.loss_total))):
-            raise ValueError("its progress makes no sense")
+            raise ValueError("seconds or loss_total is out of range")
         check_history(self.history)
 
 
 def check_history(lines: Iterable[Any]) -> Evaluations:
-    """Return the lines of metrics.jsonl as a list; raise ValueError if one is no evaluation."""
+    """Return the lines of metrics.jsonl as a list; raise ValueError if one is invalid."""
     history = list(lines)
     for line in history:
         if not isinstance(line, dict) or type(line.get("step")) is not int:
-            raise ValueError("a line of it is not an evaluation")
+            raise ValueError("a line in it is not an evaluation")
         for name, optional in _FIGURES.items():
             figure = line[name]
             if figure is None and optional:
@@ -54,5 +54,5 @@ def check_history(lines: Iterable[Any]) -> Evaluations:
 
 
 def validation_losses(history: Evaluations) -> list[float]:
-    """Return the validation losses in order; an empty list if nothing was held out."""
+    """Return the validation losses in order; an empty list without a validation part."""
     return [loss for entry in history if (loss := entry["validation_loss"]) is not None]

@@ -1,4 +1,4 @@
-"""Weights to begin training with: those of another run, or pretrained word vectors."""
+"""Initial weights: those of another run, for fine-tuning, or pretrained word vectors."""
 
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -14,28 +14,28 @@ from textgen.preprocess.tokenizers import Tokenizer
 from textgen.runs.files import Arrays
 from textgen.runs.folder import Run
 
-_LARGEST_COMPONENT = 1e4  # beyond any number of a trained vector
+_LARGEST_COMPONENT = 1e4  # above any number in a trained vector
 _LARGEST_VECTOR = 65_536
 _INHERITED = ("level", "cell", "units", "layers", "embedding", "tie")
 
 
 class InitialWeights(Protocol):
-    """Where the first weights of a run come from."""
+    """A source of the initial weights of a run."""
 
     known: Tokenizer | None
-    """A tokenizer whose tokens the vocabulary must have."""
+    """A tokenizer whose tokens the vocabulary must contain."""
 
     def adapt(self, options: dict[str, Any]) -> dict[str, Any]:
-        """Add the options that the weights decide; raise OptionError if one contradicts them."""
+        """Add the options that the weights decide; raise OptionError if one conflicts."""
 
     def weights(self, tokenizer: Tokenizer, seed: int) -> Arrays:
-        """Return the weights for a vocabulary by name, all or some of them."""
+        """Return all or some of the weights for a vocabulary, by name."""
 
 
 def initial_weights(
     from_run: str | Path | None, vectors: str | Path | None
 ) -> InitialWeights | None:
-    """Return the weights that a user asks to begin with, if any."""
+    """Return the initial weights that a user asks for, if any."""
     if from_run is not None and vectors is not None:
         raise OptionError("vectors", "cannot be given together with --from; choose one")
     if from_run is not None:
@@ -44,11 +44,10 @@ def initial_weights(
 
 
 class RunWeights:
-    """The weights of another run, for fine-tuning. New tokens begin as the mean of all.
+    """The weights of another run, for fine-tuning. New tokens start as the mean of all tokens.
 
-    With the mean in its row of the output, a token that was never seen takes little probability
-    from the others (Hewitt, 2021, "Initializing New Word Embeddings for Pretrained Language
-    Models").
+    With the mean as its output row, a new token takes little probability from the others
+    (Hewitt, 2021, "Initializing New Word Embeddings for Pretrained Language Models").
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -58,7 +57,7 @@ class RunWeights:
 
     def adapt(self, options: dict[str, Any]) -> dict[str, Any]:
         if "size" in options:
-            raise OptionError("size", f"is that of {self._run.path}; leave it out")
+            raise OptionError("size", f"is taken from {self._run.path}; leave it out")
         given = {name: options[name] for name in _INHERITED if name in options}
         if conflict := self._run.settings.conflict(given):
             name, value = conflict
@@ -72,7 +71,7 @@ class RunWeights:
 
         def extended(rows: NDArray[np.float32]) -> NDArray[np.float32]:
             mean = rows.mean(axis=0, keepdims=True)
-            return np.concatenate([rows, mean])[order]  # the mean is number -1
+            return np.concatenate([rows, mean])[order]  # index -1 is the mean
 
         weights = dict(self._weights)
         weights["embedding"] = extended(weights["embedding"])
@@ -85,9 +84,9 @@ class RunWeights:
 class WordVectors:
     """Embeddings of words from a text file in the format of word2vec or GloVe.
 
-    A line is a word and its numbers; files of word2vec begin with a line of the two sizes. A word
-    that is there in lower case only gets that vector. One that is not there gets random numbers
-    with the mean and the deviation of the others.
+    Each line is a word and its numbers. A word2vec file starts with a line of two sizes. A word
+    that the file has only in lower case gets that vector. A word that the file lacks gets random
+    numbers with the mean and the standard deviation of the vectors found.
     """
 
     known: Tokenizer | None = None
@@ -105,7 +104,7 @@ class WordVectors:
 
     def adapt(self, options: dict[str, Any]) -> dict[str, Any]:
         if options.get("level") != "word":
-            raise OptionError("vectors", "are of words; train with --level word")
+            raise OptionError("vectors", "are vectors of words; train with --level word")
         if options.get("embedding", self._size) != self._size:
             raise OptionError("embedding", f"is {self._size} in {self._path}; leave it out")
         return {**options, "embedding": self._size}
@@ -130,7 +129,7 @@ class WordVectors:
             if word in words and not (self._has_header and number == 1):
                 numbers = line.split()[1:]
                 if len(numbers) > self._size:
-                    continue  # another word, with spaces in it
+                    continue  # a different word, which has spaces in it
                 try:
                     vector = np.array(numbers, np.float32)
                 except ValueError:
@@ -150,7 +149,7 @@ class WordVectors:
 
 
 def _tokens(tokenizer: Tokenizer) -> Sequence[str | Boundary | None]:
-    """Return a name for each id, equal for the same token of two vocabularies."""
+    """Return a key for each id; the same token has the same key in every vocabulary."""
     texts = tokenizer.vocabulary
     unknown = [] if tokenizer.unknown is None else [None]
     end = [] if tokenizer.end is None else [Boundary.DOCUMENT]

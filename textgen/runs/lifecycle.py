@@ -24,7 +24,7 @@ from textgen.runs.replacement import (
 )
 
 CHECKPOINTS = Path("checkpoints")
-"""Where runs are by default."""
+"""The default folder of runs."""
 
 
 def default_folder(books: Sequence[str | Path]) -> Path:
@@ -42,16 +42,17 @@ def create(
     initial: InitialWeights | None = None,
     quiet: bool = True,
 ) -> Run:
-    """Read books into a new run, ready to be trained.
+    """Create a run from books, ready to be trained.
 
-    The folder appears complete or not at all. It replaces a run that was prepared and not
-    begun, and with `force` any run. What was prepared there is used again if it comes from the
-    same books.
+    The folder appears complete or not at all. It replaces a run that is prepared but not
+    trained, and with `force` any run. If the run at `path` has a corpus read from the same books
+    with the same options, the corpus is reused.
 
     Args:
-        initial: the weights to begin with; by default they are drawn at random.
+        initial: the initial weights; by default they are drawn at random.
 
-    Raises RunError if `path` is in use or cannot be written, BookError for the books.
+    Raises RunError if `path` is in use or cannot be written, BookError if a book cannot be read
+    or the text is too short.
     """
     path = Path(path)
     with writing(path), draft_of(path) as draft:
@@ -73,10 +74,11 @@ def prepare(
     force: bool = False,
     quiet: bool = True,
 ) -> Run:
-    """Read books into a run that `create` will find ready; arguments and errors as there.
+    """Prepare a run: read books into a corpus that `create` reuses.
 
-    The books may be too short for training with the default options. They cannot be standard
-    input or pipes, as `create` reads them again to compare them.
+    Arguments and errors are those of `create`, but the books may be too short to train with the
+    default options. They cannot be standard input or pipes, because `create` reads them again
+    to compare them.
     """
     path = Path(path)
     for book in books:
@@ -92,10 +94,10 @@ def prepare(
 
 
 def resume(path: str | Path, books: Sequence[str | Path], changes: dict[str, Any]) -> Run:
-    """Return a run with changed options, not yet on disk, to go on training it.
+    """Return the run at `path` with changed options, to resume training.
 
-    Raises BookError if books are given that are not those the run was begun with, OptionError
-    for an option that must not change.
+    The changes are not written to disk. Raises BookError if the run was not created from
+    `books`, OptionError for an option that must not change.
     """
     path = Path(path)
     with writing(path):
@@ -103,14 +105,14 @@ def resume(path: str | Path, books: Sequence[str | Path], changes: dict[str, Any
     run = Run.open(path)
     if conflict := run.settings.conflict(changes):
         if not run.is_begun:
-            raise RunError(f"{path} is prepared, not begun; name its book, without --resume")
+            raise RunError(f"{path} is prepared but not trained; give its book, without --resume")
         name, value = conflict
-        raise OptionError(name, f"was {value} when this run began")
+        raise OptionError(name, f"is {value} in {path} and cannot change; leave it out")
     _check_length(run.tokens, run.settings)
     if books and not _has_books(run, books):
         raise BookError(
-            f"{', '.join(map(display_name, books))} is not what {path} was begun with; leave "
-            "the books out to go on with the same text"
+            f"{path} was not created from {', '.join(map(display_name, books))}; leave the books "
+            "out to resume with the same text"
         )
     return replace(run, settings=run.settings.resumed(changes))
 
@@ -134,7 +136,7 @@ def _read_into(
     known: Tokenizer | None,
     quiet: bool,
 ) -> Run:
-    """Make a run in the folder `draft`, from what was prepared at `path` if possible."""
+    """Create a run in the folder `draft`, reusing the corpus at `path` if possible."""
     folder = draft / CORPUS
     folder.mkdir()
     prepared = None if known else _copy_prepared(path, books, options.reading, folder)
@@ -174,14 +176,14 @@ def _has_books(run: Run, books: Sequence[str | Path]) -> bool:
 
 
 def _check_length(tokens: int, settings: TrainingSettings) -> None:
-    """Raise BookError if a text leaves too little to train on, or to validate on."""
+    """Raise BookError if a text is too short to train or to validate on."""
     validation = settings.reading.validation
     training = training_length(tokens, validation)
     streams, steps = settings.batch_size, settings.chunk_length
     if training <= streams * steps:
         raise BookError(
-            f"{training} of {tokens} tokens to train on are too few for {streams} streams of "
-            f"{steps} steps; "
+            f"the training part, {training} of {tokens} tokens, is too short for {streams} "
+            f"streams of {steps} steps; "
             + (
                 f"lower --batch-size to {(training - 1) // steps} or less"
                 if training > steps
@@ -192,6 +194,6 @@ def _check_length(tokens: int, settings: TrainingSettings) -> None:
         )
     if validation and tokens - training <= 1:
         raise BookError(
-            f"--validation {validation} leaves {tokens - training} of {tokens} tokens, which is "
-            "nothing to validate on; raise it, or give 0 to train on all"
+            f"--validation {validation} holds out {tokens - training} of {tokens} tokens, too "
+            "few to validate on; raise it, or give 0 to train on all"
         )

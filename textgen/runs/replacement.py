@@ -1,4 +1,4 @@
-"""Put a new run in its place, whole or not at all, and keep other processes out."""
+"""Create or replace a run atomically, and lock it against other processes."""
 
 import os
 import shutil
@@ -11,17 +11,17 @@ from textgen.preprocess.corpus import CORPUS_FILES
 from textgen.runs.files import NEW, flush_folder, writing
 from textgen.runs.folder import CORPUS, LOCK, RUN_FILES, Run
 
-_OLD = ".old"  # the end of the name of a run that is being replaced
+_OLD = ".old"  # suffix of a run that is being replaced
 
 
 @contextmanager
 def locked(path: Path, folder: Path | None = None) -> Iterator[None]:
-    """Keep other processes from training the run at `path`.
+    """Lock the run at `path` so that no other process trains it.
 
-    The lock is a file in the run's folder, or in `folder` while that does not exist. It is
-    released when the process ends. Raises RunError if another process holds it.
+    The lock is a file in the run's folder, or in `folder` if given. It is released when the
+    process ends. Raises RunError if another process holds it.
     """
-    from filelock import FileLock, Timeout  # takes long to import, and sampling needs no lock
+    from filelock import FileLock, Timeout  # slow to import, and sampling needs no lock
 
     lock = FileLock((folder or path) / LOCK, timeout=0)
     with writing(path):
@@ -39,7 +39,7 @@ def locked(path: Path, folder: Path | None = None) -> Iterator[None]:
 
 @contextmanager
 def draft_of(path: Path) -> Iterator[Path]:
-    """Provide an empty folder beside `path` to make a run in, and remove it at the end."""
+    """Provide an empty, locked folder beside `path` to create a run in; remove it at the end."""
     draft = _beside(path, NEW)
     missing = [parent for parent in draft.parents if not parent.exists()]
     try:
@@ -64,9 +64,9 @@ def draft_of(path: Path) -> Iterator[Path]:
 
 
 def replace_run(path: Path, new: Path) -> None:
-    """Move the folder `new` to `path`; move what is there out of the way first.
+    """Move the folder `new` to `path`, replacing the run there, if any.
 
-    If the process ends between the two moves, `undo_half_replacement` repairs it.
+    If the process ends between the two renames, `undo_half_replacement` restores the old run.
     """
     path, old = path.resolve(), _beside(path, _OLD)
     if not path.exists():
@@ -81,7 +81,7 @@ def replace_run(path: Path, new: Path) -> None:
 
 
 def undo_half_replacement(path: Path) -> None:
-    """Move the older run back if a process ended before the new run took its place."""
+    """Restore the old run if a process ended before the new run replaced it."""
     old = _beside(path, _OLD)
     if old.is_dir() and not old.is_symlink() and not path.exists():
         old.rename(path.resolve())

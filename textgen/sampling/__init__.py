@@ -1,1 +1,1 @@
-"""Stage 3: from weights and a prompt to text. NumPy only."""
+"""Stage 3: generate text from weights and a prompt. NumPy only."""

@@ -11,21 +11,21 @@ from textgen.sampling.seen import SeenTokens
 
 
 class Hypothesis(NamedTuple):
-    """One of the texts that are followed."""
+    """A candidate text of the beam."""
 
     tokens: tuple[int, ...]
-    log_probabilities: tuple[float, ...]  # of each token, by the network alone
-    score: float  # the sum of the tokens' log-probabilities by the filtered distribution
+    log_probabilities: tuple[float, ...]  # of each token, before any filter
+    score: float  # the sum of the tokens' log-probabilities after the filters
     ended: bool = False  # by a stop text or the end of a document
 
     @property
     def rank(self) -> float:
-        """The score for each token, which compares texts of different lengths."""
+        """The score per token, which makes texts of different lengths comparable."""
         return self.score / max(len(self.tokens), 1)
 
 
 class Beam:
-    """Rows of the engine that follow the likeliest texts from one prompt."""
+    """Beam search from one prompt: each candidate text is a row of the engine."""
 
     exact = False
 
@@ -46,7 +46,7 @@ class Beam:
 
     @property
     def found(self) -> list[Hypothesis]:
-        """The texts, the best first; fewer than the width if the filters leave no more."""
+        """The texts, best first; fewer than the beam width if the filters leave no more."""
         return sorted([*self._ended, *self._live], key=lambda text: -text.rank)
 
     def advance(self, logits: Logits) -> tuple[list[int] | None, Ids]:

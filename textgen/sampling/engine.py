@@ -1,4 +1,4 @@
-"""The engine: many texts generated at the same time, one step of the network for all of them."""
+"""The engine: generate many texts as a batch, with one step of the network for all of them."""
 
 from collections import deque
 from collections.abc import Hashable
@@ -14,7 +14,7 @@ from textgen.sampling.network import Network
 from textgen.sampling.prompt import Prompt, Request
 from textgen.sampling.rows import DrawnRows, Row
 
-_PROMPT_TOKENS_A_STEP = 256  # about; they delay the next token of the other texts
+_PROMPT_TOKENS_A_STEP = 256  # approximate; reading them delays the other texts
 
 
 class RowGroup(Protocol):
@@ -26,19 +26,19 @@ class RowGroup(Protocol):
         """Return the number of rows."""
 
     def advance(self, logits: Logits) -> tuple[list[int] | None, Ids]:
-        """Choose the next tokens by the logits, (B, V).
+        """Choose the next tokens from the logits, (B, V).
 
-        Returns the rows to go on with, each as often as needed, and their tokens. None stands for
-        all rows as they are.
+        Returns the rows to keep, which may repeat, and their tokens. None instead of the rows
+        keeps all rows unchanged.
         """
 
 
 class Engine:
-    """Generates texts from one network. Texts join and leave between steps.
+    """Generates texts from one network. Texts join and leave the batch between steps.
 
-    Each text has a prompt, options, random numbers and a position of its own. Prompts are read in
-    blocks between steps, so a long one does not delay the other texts for long. An engine is for
-    one thread.
+    Each text has its own prompt, options, random numbers and position. Prompts are read in blocks
+    between steps, so a long one does not delay the other texts for long. An engine is not
+    thread-safe.
     """
 
     def __init__(self, network: Network, tokenizer: Tokenizer) -> None:
@@ -46,12 +46,12 @@ class Engine:
         self._tokenizer = tokenizer
         self._waiting: deque[tuple[Prompt, Request, Row | Beam]] = deque()
         self._groups: list[RowGroup] = []  # exact ones first
-        self._drawn: dict[Hashable, DrawnRows] = {}  # those of the groups that draw, by key
+        self._drawn: dict[Hashable, DrawnRows] = {}  # the groups that draw, by key
         self._logits: Logits = np.empty((0, 0))  # of the rows of all groups
         self._state: Any = None
 
     def join(self, request: Request, rng: np.random.Generator) -> Generation:
-        """Begin a text; its pieces come as it is iterated over, or as `step` is called."""
+        """Start a text. Iterating over it, or calling `step`, generates its pieces."""
         ahead = request.prompt.ahead
         text = Generation(self._tokenizer, request.options, ahead, self.step)
         if text.finish_reason is None:
@@ -59,14 +59,14 @@ class Engine:
         return text
 
     def search(self, request: Request) -> Beam:
-        """Begin a beam search; call `step` until it is finished."""
+        """Start a beam search. Call `step` until it is finished."""
         beam = Beam(request, self._tokenizer)
         if not beam.finished:
             self._waiting.append((request.prompt, request, beam))
         return beam
 
     def step(self) -> None:
-        """Read some of the prompts that wait, then choose the next token of every text."""
+        """Read some of the waiting prompts, then choose the next token of every text."""
         if self._waiting:
             self._read_prompts()
         if not self._groups:
@@ -85,7 +85,7 @@ class Engine:
             self._logits, self._state = self._network.step(tokens, self._state)
 
     def _advance(self) -> tuple[list[int] | None, Ids]:
-        """Let each group choose; return the rows to go on with, and all tokens."""
+        """Let each group choose; return the rows to keep, and all tokens."""
         if len(self._groups) == 1:
             return self._groups[0].advance(self._logits)
         rows, tokens, changed, first = list[int](), [], False, 0
@@ -99,12 +99,12 @@ class Engine:
         return rows if changed else None, np.concatenate(tokens)
 
     def _read_prompts(self) -> None:
-        """Read about as many tokens as one step may, a block of each prompt in turn."""
+        """Read blocks of the waiting prompts in turn, up to about _PROMPT_TOKENS_A_STEP tokens."""
         left, ready = _PROMPT_TOKENS_A_STEP, []
         while self._waiting and left > 0:
             prompt, request, entry = self._waiting.popleft()
             if isinstance(entry, Row) and entry.text.finish_reason is not None:
-                continue  # it was ended from outside
+                continue  # the caller ended it
             if prompt.logits is None:
                 left -= prompt.read_block()
             if prompt.logits is None:
@@ -135,7 +135,7 @@ class Engine:
         self._state = self._network.take(self._network.join(states), order)
 
     def _group_for(self, prompt: Prompt, request: Request, entry: Row | Beam) -> RowGroup:
-        """Put an entry into its group, which may be new."""
+        """Add an entry to its group, or to a new one; return the group."""
         if isinstance(entry, Beam):
             self._groups.append(entry)
             return entry

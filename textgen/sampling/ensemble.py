@@ -10,10 +10,10 @@ from textgen.sampling.network import Array, NumpyNetwork, NumpyState
 
 
 class Ensemble:
-    """Networks with one vocabulary, used as one `Network`. Its state is the list of theirs."""
+    """Networks with one vocabulary, used as one `Network`. Its state is a list of their states."""
 
     def __init__(self, networks: Sequence[NumpyNetwork], weights: Sequence[float]) -> None:
-        """`weights` are the shares of the networks in the mixture, in any scale."""
+        """`weights` are the networks' shares in the mixture; they need not add up to 1."""
         self._networks = networks
         self._weights = np.array(weights) / np.sum(weights)
 

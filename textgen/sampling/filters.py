@@ -1,7 +1,7 @@
-"""Filters, which change the distribution before a token is drawn.
+"""Filters: change the distribution before a token is drawn.
 
-They are pure functions on logits, (..., V). A token that is ruled out gets the logit -inf; at least
-one token always remains. Of tied tokens, those with lower ids come first.
+They are pure functions on logits, (..., V). A token that is ruled out gets the logit -inf. At least
+one token always remains. Among tied tokens, those with lower ids come first.
 """
 
 from dataclasses import dataclass
@@ -15,14 +15,14 @@ from textgen.options.sampling import SamplingOptions
 Logits: TypeAlias = NDArray[np.floating[Any]]
 Mask: TypeAlias = NDArray[np.bool_]
 
-_LEAST_TEMPERATURE = 1e-300  # smaller ones rule out every token that is not tied, too
+_LEAST_TEMPERATURE = 1e-300  # avoids division by zero; smaller ones give the same weights
 
 
 @dataclass(frozen=True)
 class Filter:
-    """All filters but the temperature, in this order.
+    """The settings of all filters but the temperature.
 
-    Banned tokens, repetition penalty, temperature, top-k, top-p, min-p.
+    The order is: banned tokens, repetition penalty, temperature, top-k, top-p, min-p.
     """
 
     banned: tuple[int, ...] = ()
@@ -38,11 +38,11 @@ class Filter:
     def weights(
         self, logits: Logits, temperature: float | NDArray[np.float64], seen: Mask | None = None
     ) -> NDArray[np.float64]:
-        """Return the weights, (..., V), to draw a token by; the largest is 1.
+        """Return the unnormalized probabilities of the tokens, (..., V); the largest is 1.
 
         Args:
-            temperature: one for all, or one for each row, (..., 1).
-            seen: (..., V), the tokens that the repetition penalty is for.
+            temperature: one for all rows, or one for each, (..., 1).
+            seen: the tokens that the repetition penalty applies to, (..., V).
         """
         logits = logits.astype(np.float64)
         if self.banned:
@@ -78,9 +78,9 @@ def repetition_penalty(logits: Logits, seen: Mask, penalty: float) -> Logits:
 
 
 def apply_temperature(logits: Logits, value: float | NDArray[np.float64]) -> Logits:
-    """Divide by the temperature, with the largest logit moved to 0.
+    """Subtract the largest logit, and divide by the temperature.
 
-    At 0 only the likeliest token remains. `value` is one for all or one for each row, (..., 1).
+    At 0 only the likeliest token remains. `value` is one for all rows, or one for each, (..., 1).
     """
     logits = logits - np.maximum.reduce(logits, axis=-1, keepdims=True)  # `max` takes twice as long
     if isinstance(value, np.ndarray):
@@ -126,11 +126,11 @@ def _at_least(logits: Logits, threshold: Logits, count: Any) -> Logits:
 
 
 def draw(weights: NDArray[np.float64], numbers: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Draw an index in each row, (B,), with probabilities in proportion to its weights, (B, V).
+    """Return an index for each row, (B,), drawn in proportion to its weights, (B, V).
 
-    `numbers`, (B,), are random and uniform from 0 to below 1.
+    `numbers`, (B,), are uniform random numbers, at least 0 and below 1.
     """
     cumulative = np.add.accumulate(weights, axis=-1)
-    # Slightly less than 1, so that the product is certainly below the sum.
+    # The factor keeps the product below the sum in spite of rounding.
     points = numbers * (1 - 2**-52) * cumulative[:, -1]
     return (cumulative > points[:, None]).argmax(axis=-1)

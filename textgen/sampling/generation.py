@@ -1,4 +1,4 @@
-"""One text in the making: its pieces, and where it ends."""
+"""A text being generated: its pieces, and where it ends."""
 
 import re
 from collections import deque
@@ -8,19 +8,18 @@ from textgen.options.sampling import SamplingOptions
 from textgen.preprocess.tokenizers import Tokenizer
 
 _SENTENCE_END = re.compile(r"[.!?…][\"'”’»)\]]*(?=\s|$)|[。！？][」』）]*")
-_TAIL = 8  # characters before what is held that a sentence's end may include
+_TAIL = 8  # characters before the held text that a sentence end may include
 
 
 class Generation(Iterator[str]):
     """An iterator over the pieces of a text, as they are drawn.
 
     Attributes:
-        tokens: how many tokens were drawn so far.
-        log_probabilities: of each token, in nats, by the network alone, before any filter; empty
-            unless requested.
+        tokens: the number of tokens drawn so far.
+        log_probabilities: of each token, in nats, before any filter; empty unless requested.
         finish_reason: None until the text ends. Then "length"; "end" at the end of a document;
             "stop" before a stop text; "sentence" if `until_sentence` ended it; "novel" if every
-            token left would copy.
+            remaining token would copy the training text.
     """
 
     def __init__(
@@ -30,11 +29,11 @@ class Generation(Iterator[str]):
         ahead: str,
         advance: Callable[[], None] | None = None,
     ) -> None:
-        """Begin a text.
+        """Start a text.
 
         Args:
-            ahead: the end of the prompt that the first token begins with.
-            advance: is called when more pieces are needed; None if all are added before.
+            ahead: the end of the prompt, if the first token repeats it.
+            advance: called when more pieces are needed; None if all tokens are added beforehand.
         """
         self._advance = advance if options.length else None
         self._decode = tokenizer.decoder()
@@ -44,9 +43,9 @@ class Generation(Iterator[str]):
         self._limit = options.longest
         self._ahead = ahead
         self._pieces: deque[str] = deque()
-        self._held = ""  # text that may still have to be left out
-        self._tail = ""  # the end of the text before that
-        self._earliest = 0  # the first place in what is held where the last sentence may end
+        self._held = ""  # text that may still have to be cut off
+        self._tail = ""  # the end of the text before the held text
+        self._earliest = 0  # the first index in the held text where the text may end
         self.tokens = 0
         self.log_probabilities: list[float] = []
         self.finish_reason = None if options.length else "length"
@@ -59,7 +58,7 @@ class Generation(Iterator[str]):
         return self._pieces.popleft()
 
     def add(self, token: int, log_probability: float | None = None) -> None:
-        """Add the next token, and end the text if it ends there."""
+        """Add the next token, and end the text if the token completes it."""
         piece = self._decode(token)
         if not self.tokens:
             piece = piece.removeprefix(self._ahead)
@@ -91,7 +90,7 @@ class Generation(Iterator[str]):
             self._release(len(self._held) - _overhang(self._held, stops))
 
     def end(self, reason: str, at: int | None = None) -> None:
-        """End the text, with what is held up to `at`, or all of it."""
+        """End the text with the held text, up to the index `at` if given."""
         self.finish_reason = reason
         self._advance = None  # drops the reference to the engine, and so to the network
         self._release(len(self._held) if at is None else at)
@@ -104,7 +103,10 @@ class Generation(Iterator[str]):
             self._earliest = max(self._earliest - count, 0)
 
     def _sentence_end(self, last: bool) -> int | None:
-        """Return where in what is held the text may end; at its very end only if it is the last."""
+        """Return the index in the held text where a sentence ends, if any.
+
+        The very end counts only if `last`, as more text may continue the sentence.
+        """
         if self.tokens < self._options.length:
             return None
         text = self._tail + self._held
@@ -114,7 +116,7 @@ class Generation(Iterator[str]):
 
 
 def _overhang(text: str, stops: tuple[str, ...]) -> int:
-    """Return the length of the longest end of `text` that one of `stops` begins with."""
+    """Return the length of the longest suffix of `text` that is a prefix of one of `stops`."""
     if not stops:
         return 0
     longest = max(map(len, stops)) - 1

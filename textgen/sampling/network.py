@@ -1,4 +1,4 @@
-"""The network as it generates: in NumPy, which starts at once and is fast for single steps."""
+"""The network for generation, in NumPy, which imports quickly and is fast for single steps."""
 
 from collections.abc import Sequence
 from typing import Any, ClassVar, NamedTuple, Protocol
@@ -15,42 +15,41 @@ Array = NDArray[np.float32]
 NumpyState = list[tuple[Array, Array]]
 
 _HALF = np.float32(0.5)
-_LARGEST_TABLE = 4096  # tokens; a larger vocabulary is projected one token at a time
-_FEW_ROWS = 12  # up to so many, products row by row are faster than one product for all
+_LARGEST_TABLE = 4096  # tokens; embeddings of a larger vocabulary are projected at each step
+_FEW_ROWS = 12  # up to this many, a product for each row is faster than one for all
 
 
 class Network(Protocol):
-    """What generation and evaluation need of a network; T steps, B rows, V tokens.
+    """What generation and evaluation need from a network; T steps, B rows, V tokens.
 
-    The state is a value: calls return the state after them, and never change the one they are
-    given.
+    The state is a value: calls return a new state, and never modify the one they are given.
     """
 
     def zero_state(self, rows: int) -> Any:
         """Return the state at the start of a text."""
 
     def take(self, state: Any, rows: Sequence[int]) -> Any:
-        """Return the state of these rows, each as often as it is named."""
+        """Return the state of these rows, which may repeat."""
 
     def join(self, states: Sequence[Any]) -> Any:
-        """Return the states as one, row after row."""
+        """Return the states concatenated by rows."""
 
     def step(self, tokens: Ids, state: Any, alone: int = 0) -> tuple[Logits, Any]:
-        """Return the logits after one token in each row, (B,), as (B, V), and the state.
+        """Read one token in each row, (B,); return the logits, (B, V), and the state.
 
-        Products of many rows may round differently from those of one. The results for the first
-        `alone` rows do not depend on the other rows.
+        Rounding in a product of many rows may differ from that of one row. The results for the
+        first `alone` rows do not depend on the other rows.
         """
 
     def forward(self, tokens: Ids, state: Any) -> tuple[Any, Any]:
-        """Return what `logits` needs, for each of the tokens, (T, B), and the state."""
+        """Read tokens, (T, B); return what `logits` needs for each of them, and the state."""
 
     def logits(self, hidden: Any) -> Logits:
         """Return the logits after each token, (T, B, V)."""
 
 
 class LayerTrace(NamedTuple):
-    """What happened in a layer at every step; each array is (T, B, U)."""
+    """The activations of a layer at every step; each array is (T, B, U)."""
 
     hidden: Array  # h
     memory: Array | None  # c; None for a GRU
@@ -61,8 +60,8 @@ class NumpyNetwork:
     """Embedding -> recurrent layers -> logits; T steps, B rows, U units of a layer, V tokens.
 
     The output of a layer is multiplied by two kernels: its own recurrent kernel, for the next
-    step, and the kernel of the layer above. These are one product. So the state of a layer is its
-    recurrent product for the next step, (B, gates), and its memory, (B, U).
+    step, and the kernel of the layer above. One product computes both. The state of a layer is
+    therefore its recurrent product for the next step, (B, gates), and its memory, (B, U).
     """
 
     def __init__(self, architecture: Architecture, weights: Arrays) -> None:
@@ -117,7 +116,7 @@ class NumpyNetwork:
         return inputs, state_after
 
     def forward(self, tokens: Ids, state: NumpyState) -> tuple[Array, NumpyState]:
-        """Return the last layer's output (scaled by `scale`), (T, B, U), and the state."""
+        """Return the last layer's output (h / `scale`), (T, B, U), and the state."""
         hidden, state_after = np.empty(0, np.float32), []
         for number, (layer, (recurrent, memory)) in enumerate(
             zip(self._layers, state, strict=True)
@@ -135,9 +134,9 @@ class NumpyNetwork:
         return hidden @ self._kernels[-1][:, width:] + self._biases[-1][width:]
 
     def trace(self, tokens: Ids, state: NumpyState) -> tuple[list[LayerTrace], NumpyState]:
-        """Return what happens in each layer while it reads tokens, (T, B), and the state.
+        """Read tokens, (T, B); return the activations of each layer, and the state.
 
-        Takes about twice the time of `forward`, and memory for all gates.
+        Takes about twice as long as `forward`, and memory for all gates.
         """
         hidden, traces, state_after = np.empty(0, np.float32), list[LayerTrace](), []
         for number, (layer, (recurrent, memory)) in enumerate(
@@ -170,7 +169,7 @@ class NumpyNetwork:
 
 
 def _multiply_rows(h: Array, kernel: Array, alone: int) -> Array:
-    """Multiply (B, U) by (U, W); the first `alone` rows, or all of few, one by one."""
+    """Multiply (B, U) by (U, W): the first `alone` rows one by one, or all if they are few."""
     rows = len(h)
     if rows == 1:
         return h @ kernel
@@ -185,11 +184,11 @@ def _multiply_rows(h: Array, kernel: Array, alone: int) -> Array:
 
 
 class _Layer:
-    """What LSTM and GRU layers share: their weights."""
+    """The weights that LSTM and GRU layers share."""
 
     kernel: Array  # (inputs, width)
     bias: Array  # (width,)
-    scale: ClassVar[np.float32]  # what the outputs must be multiplied by to give h
+    scale: ClassVar[np.float32]  # h is the output multiplied by this
     has_memory: ClassVar[bool]
     recurrent_kernel: Array  # (U, width)
     recurrent_bias: Array  # (width,)
@@ -207,7 +206,7 @@ class _Layer:
 
 
 class _LSTM(_Layer):
-    """Gates i, f, c, o in Keras's order; their weights are halved, but for c: see `activate`."""
+    """Gates i, f, c, o in Keras's order. All weights but those of c are halved: see `activate`."""
 
     scale = np.float32(0.5)
     has_memory = True
@@ -224,14 +223,14 @@ class _LSTM(_Layer):
     def advance(self, projected: Array, recurrent: Array, c: Array) -> tuple[Array, Array]:
         """Return 2 h and c after a step, each (B, U).
 
-        Both parts of the gates are (B, 4U).
+        `projected` and `recurrent` are (B, 4U).
         """
         return self.update(self.activate(projected, recurrent), c)
 
     def activate(self, projected: Array, recurrent: Array) -> Any:
         """Return 2 i - 1, 2 f - 1, g and 2 o - 1, (4, B, U).
 
-        As sigmoid(x) = (1 + tanh(x / 2)) / 2, one tanh serves all gates.
+        One tanh serves all gates, because sigmoid(x) = (1 + tanh(x / 2)) / 2.
         """
         gates = projected + recurrent
         np.tanh(gates, out=gates)
@@ -272,7 +271,7 @@ class _GRU(_Layer):
         self.width = len(self.bias)
 
     def advance(self, projected: Array, recurrent: Array, h: Array) -> tuple[Array, Array]:
-        """Return h after a step, (B, U), twice; both parts of the gates are (B, 3U)."""
+        """Return h after a step, (B, U), twice; `projected` and `recurrent` are (B, 3U)."""
         return self.update(self.activate(projected, recurrent), h)
 
     def activate(self, projected: Array, recurrent: Array) -> Any:

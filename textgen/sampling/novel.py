@@ -1,4 +1,4 @@
-"""Novel text: whether a stretch of characters occurs in the training text."""
+"""Novel text: find out whether a passage is copied from the training text."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,7 +12,7 @@ _BASE = 0x9E3779B97F4A7C15  # odd, so that multiplying by it is invertible
 
 
 class Guard:
-    """Knows every stretch of `length` characters of some texts, by a 64-bit hash of each.
+    """A set of all substrings of `length` characters of some texts, as 64-bit hashes.
 
     A hash collision only rules out one extra token.
     """
@@ -27,7 +27,7 @@ class Guard:
         return text[-(self.length - 1) :]
 
     def copies(self, text: str, piece: str) -> bool:
-        """Return whether `piece`, appended to `text`, completes a known stretch."""
+        """Return whether `piece`, appended to `text`, completes a known substring."""
         found = _hashes(code_points(self.tail(text) + piece), self.length)
         if not len(found) or not len(self._known):
             return False
@@ -36,9 +36,9 @@ class Guard:
 
 
 def _hashes(codes: NDArray[Any], length: int) -> NDArray[np.uint64]:
-    """Hash every stretch of `length` code points: as a polynomial, modulo 2 ** 64.
+    """Return the polynomial hash, modulo 2 ** 64, of every substring of `length` code points.
 
-    The hash of a stretch is computed from those of its two halves, down to single characters.
+    The hash of a substring is computed from those of its two halves, down to single characters.
     """
     if len(codes) < length:
         return np.empty(0, np.uint64)

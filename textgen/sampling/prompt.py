@@ -1,4 +1,4 @@
-"""What a text is generated from: a prompt, and how far a network has read it."""
+"""Prompts that a network reads, and requests for text that follows them."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +11,7 @@ from textgen.sampling.filters import Logits
 from textgen.sampling.network import Network
 from textgen.sampling.novel import Guard
 
-_PROMPT_BLOCK = 256  # tokens read at once; bounds the memory that takes
+_PROMPT_BLOCK = 256  # tokens read at once; bounds memory use
 
 
 class Prompt:
@@ -19,19 +19,19 @@ class Prompt:
 
     Attributes:
         ids: the tokens, (tokens,).
-        ahead: the end of the text that is not a token yet; the next token begins with it.
-        text: the text as far as it counts for `novel`.
-        logits: of the next token, (1, V); None until all is read.
-        state: after the tokens read, of one row.
+        ahead: the end of the prompt that is not in `ids`; the next token begins with it.
+        text: the prompt as `novel` compares it.
+        logits: of the next token, (1, V); None until the whole prompt is read.
+        state: the state of one row after the tokens read so far.
     """
 
     def __init__(
         self, network: Network, tokenizer: Tokenizer, ids: Ids, ahead: str = "", text: str = ""
     ) -> None:
-        """Begin to read.
+        """Start before the first token.
 
-        There must be at least one token, unless the vocabulary has an end of documents: the
-        prompt then begins a document.
+        `ids` must not be empty, unless the vocabulary has an end-of-document token. That token
+        is then read before the prompt, which starts a document.
         """
         self.ids = ids
         self.ahead = ahead
@@ -43,9 +43,9 @@ class Prompt:
         self._read = 0
 
     def read_block(self) -> int:
-        """Read the next block of tokens; return how many.
+        """Read the next block of tokens; return their number.
 
-        The blocks of a prompt are always the same, so that its state is, too.
+        A prompt is always split into the same blocks, so rounding always gives the same state.
         """
         last = len(self._tokens) - 1
         stop = min(self._read + _PROMPT_BLOCK, last)
@@ -74,8 +74,8 @@ class Request:
     guard: Guard | None = None  # keeps the text from copying
     log_probabilities: bool = False  # whether to keep those of the tokens
     exact: bool = False
-    """Whether the text must not depend on what else is generated at the same time.
+    """Whether the text must not depend on other texts in the batch.
 
-    Products of many rows may round the last bit of a logit differently. An exact request is
-    multiplied by itself, which is slower where there are many rows.
+    Rounding in a product of many rows may change the last bit of a logit. The row of an exact
+    request is multiplied separately, which is slower if there are many rows.
     """

@@ -1,4 +1,4 @@
-"""Rows of the engine that have the same filters, and draw their next tokens together."""
+"""Rows of the engine that share filters and draw their next tokens together."""
 
 from collections.abc import Hashable, Iterator
 from dataclasses import replace
@@ -17,7 +17,7 @@ _NUMBERS_AT_ONCE = 256  # a call for each random number would take as long as al
 
 
 class Row:
-    """A text that is drawn with random numbers of its own."""
+    """A text drawn with its own random numbers."""
 
     def __init__(self, request: Request, text: Generation, rng: np.random.Generator) -> None:
         self.request = request
@@ -37,8 +37,7 @@ class DrawnRows:
     """Rows with the same filters; their temperatures, lengths and stop texts may differ."""
 
     def __init__(self, request: Request, tokenizer: Tokenizer, vocabulary_size: int) -> None:
-        """Begin without rows, for requests with the key of this one."""
-        self.key = self.key_of(request)
+        """Start without rows, for requests with the same key as `request`."""
         self.exact = request.exact
         self._tokenizer = tokenizer
         self._filter = Filter.of(request.options, request.banned)
@@ -64,9 +63,9 @@ class DrawnRows:
         self._rows_changed()
 
     def advance(self, logits: Logits) -> tuple[list[int] | None, Ids]:
-        """Draw the next token of every row by the logits, (B, V).
+        """Draw the next token of every row from the logits, (B, V).
 
-        Returns the rows that go on, None if all do, and their tokens.
+        Returns the rows that continue, None if all do, and their tokens.
         """
         temperature, seen = self._temperature, None if self._seen is None else self._seen.mask
         if temperature is None:
@@ -100,14 +99,14 @@ class DrawnRows:
         self._numbers = [row.numbers for row in rows]
         self._logs = any(row.request.log_probabilities for row in rows)
         self._guarded = any(row.request.guard is not None for row in rows)
-        self._temperature: float | NDArray[np.float64] | None = None  # it changes at every step
+        self._temperature: float | NDArray[np.float64] | None = None  # None: changes every step
         if all(row.request.options.temperature.is_constant for row in rows):
             values = {row.temperature() for row in rows}
             each = np.array([[row.temperature()] for row in rows])
             self._temperature = values.pop() if len(values) == 1 else each
 
     def _novel(self, i: int, token: int, logits: Logits, weights: NDArray[np.float64]) -> int:
-        """Draw again until the token copies nothing; end the text if every token would.
+        """Draw again until the token copies nothing; end the text if every token would copy.
 
         `logits` and `weights`, (B, V), are those of all rows.
         """
@@ -124,7 +123,7 @@ class DrawnRows:
             if len(copying) + len(self._filter.banned) == len(own):
                 row.text.end("novel")
                 break
-            if not own.any():  # the filters kept only these
+            if not own.any():  # the filters kept only copying tokens
                 without = replace(self._filter, banned=(*self._filter.banned, *copying))
                 seen = None if self._seen is None else self._seen.mask[i]
                 own = without.weights(logits[i], row.temperature(), seen)

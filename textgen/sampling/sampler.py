@@ -1,4 +1,4 @@
-"""Generate text with the network of a run, or with several."""
+"""Generate text with the network of one run, or of several."""
 
 import secrets
 from collections.abc import Iterator, Sequence
@@ -36,11 +36,12 @@ class Sampler:
         """Load the networks of runs that share a vocabulary; their probabilities are mixed.
 
         Args:
-            weights: of each network; by default the best of its run.
-            shares: of each network in the mixture, in any scale; by default all are equal.
+            weights: the weights of each network; by default the best of its run.
+            shares: the share of each network in the mixture; they need not add up to 1. By
+                default all are equal.
 
         Raises RunError if a run is damaged, has no weights or another vocabulary, OptionError for
-        shares that make no sense.
+        invalid shares.
         """
         self.runs = runs
         self.run = runs[0]
@@ -57,14 +58,14 @@ class Sampler:
         ]
         shares = _check_shares(runs, shares)
         self.network: Network = networks[0] if len(runs) == 1 else Ensemble(networks, shares)
-        self._last_guard: Guard | None = None  # kept, as it takes seconds for long texts
+        self._last_guard: Guard | None = None  # a cache: making one takes seconds for long texts
 
     def generate(self, prompt: str = "", *, seed: int | None = None, **options: Any) -> str:
         """Return text that follows `prompt`, without the prompt.
 
         Args:
             seed: the same seed gives the same text; by default it is random.
-            options: those of `textgen sample`: length (in tokens), temperature (a number, several
+            options: as for `textgen sample`: length (in tokens), temperature (a number, several
                 to alternate, or "1.2:0.6"), top_k, top_p, min_p, repetition_penalty,
                 repeat_last_n, ban, novel, stop, until_sentence, beam.
 
@@ -74,7 +75,7 @@ class Sampler:
         return "".join(self.stream(prompt, seed=seed, **options))
 
     def stream(self, prompt: str = "", *, seed: int | None = None, **options: Any) -> Generation:
-        """Like `generate`, but return an iterator over the pieces, as they are drawn."""
+        """Return an iterator over the text of `generate`, piece by piece as it is drawn."""
         return next(self.samples(prompt, seed=seed, **options))
 
     def samples(
@@ -86,16 +87,16 @@ class Sampler:
         log_probabilities: bool = False,
         **options: Any,
     ) -> Iterator[Generation]:
-        """Yield `count` texts to be iterated over; each has random numbers of its own.
+        """Yield `count` texts to iterate over, each with its own random numbers.
 
-        So text 3 of 10 is the same as text 3 of 5, except that the products of more than twelve
-        texts may round differently. Up to 64 texts are generated at the same time, in one thread:
-        asking one for its next piece advances the others, too.
+        Text 3 of 10 is therefore the same as text 3 of 5, except that rounding may differ for
+        more than twelve texts. Up to 64 texts are generated as a batch, in one thread: iterating
+        over one advances the others, too.
 
         Args:
-            log_probabilities: whether each text keeps those of its tokens.
+            log_probabilities: whether each text keeps the log-probabilities of its tokens.
 
-        Other arguments and errors as for `generate`.
+        Other arguments and errors are those of `generate`.
         """
         check_whole("count", count, 1)
         request, seed = self._request(prompt, seed, log_probabilities, options)
@@ -114,10 +115,10 @@ class Sampler:
         return texts()
 
     def writer(self, prompt: str = "", *, seed: int | None = None, **options: Any) -> Writer:
-        """Return a text to be written token by token, by the network or by the caller.
+        """Return a text that the network and the caller write token by token.
 
-        Arguments and errors as for `generate`, but without the options that decide where a text
-        ends, or what it must not copy.
+        Arguments and errors are those of `generate`, without the options stop, until_sentence,
+        novel and beam.
         """
         request, seed = self._request(prompt, seed, False, options, writing=True)
         rng = np.random.default_rng([seed, 0])
@@ -131,7 +132,7 @@ class Sampler:
         options: dict[str, Any],
         writing: bool = False,
     ) -> tuple[Request, int]:
-        """Check what is asked for; return it with the seed."""
+        """Check the arguments; return the request and the seed."""
         settings = SamplingOptions(**options)
         seed = new_seed() if seed is None else seed
         check_whole("seed", seed, 0)
@@ -139,11 +140,11 @@ class Sampler:
         if writing:
             for name in ("stop", "until_sentence", "novel", "beam"):
                 if getattr(settings, name):
-                    raise OptionError(name, "has no meaning in writing together; leave it out")
+                    raise OptionError(name, "is not used in interactive writing; leave it out")
             if self.tokenizer.end is not None:
                 banned = (*banned, self.tokenizer.end)
         ids, ahead = self.tokenizer.encode_prompt(prompt) if prompt else (self._opening(), "")
-        # What `novel` compares: the text itself, unless tokens are bytes.
+        # `novel` compares the prompt itself, except that bytes are spelled as Latin-1.
         bytewise = self.tokenizer.level == "byte" or not prompt
         text = self.tokenizer.spell(ids.tolist()) if bytewise else prompt
         guard = None if settings.novel is None else self._guard(settings.novel)
@@ -182,7 +183,7 @@ class Sampler:
         return self._last_guard
 
     def _banned(self, options: SamplingOptions) -> tuple[int, ...]:
-        """Return the tokens never to generate: the unknown one, and those that `ban` names."""
+        """Return the tokens that are never generated: the unknown token, and those in `ban`."""
         banned = set() if self.tokenizer.unknown is None else {self.tokenizer.unknown}
         for token in options.ban:
             ids = self.tokenizer.ids_of(token)
@@ -194,9 +195,9 @@ class Sampler:
         return tuple(sorted(banned))
 
     def _opening(self) -> Ids:
-        """Return what to read if there is no prompt: the start of a paragraph.
+        """Return the ids to read if there is no prompt: the start of a paragraph.
 
-        Nothing if documents have a start of their own.
+        Return no ids if the vocabulary has an end-of-document token, which starts a document.
         """
         if self.tokenizer.end is not None:
             return np.empty(0, np.int64)

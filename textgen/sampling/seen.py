@@ -1,4 +1,4 @@
-"""Which tokens a text has already, for the repetition penalty."""
+"""Count the tokens that texts already have, for the repetition penalty."""
 
 from collections import deque
 from collections.abc import Sequence
@@ -10,13 +10,13 @@ from textgen.sampling.filters import Mask
 
 
 class SeenTokens:
-    """How often each token occurs in each of several texts, or in their last tokens."""
+    """The counts of each token in each of several texts, or in their last tokens."""
 
     def __init__(self, vocabulary_size: int, last: int | None = None) -> None:
-        """Begin without texts; `last` is how many of the latest tokens count."""
+        """Start without texts. Count the `last` tokens of each text, or all if it is None."""
         self._last = last
         self._counts = np.zeros((0, vocabulary_size), np.int64)
-        self._recent: list[deque[int]] = []  # the tokens counted, if they leave again
+        self._recent: list[deque[int]] = []  # the tokens counted; empty if all count
 
     @property
     def mask(self) -> Mask:
@@ -41,6 +41,6 @@ class SeenTokens:
                 self._counts[row, recent.popleft()] -= 1
 
     def take(self, rows: Sequence[int]) -> None:
-        """Keep these texts, each as often as it is named."""
+        """Keep these texts, which may repeat."""
         self._counts = self._counts[rows]
         self._recent = [self._recent[row].copy() for row in rows]

@@ -1,4 +1,4 @@
-"""A text that a user and a network write together, token by token, with steps back."""
+"""Interactive writing: a user and a network write a text token by token, with undo."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -22,10 +22,10 @@ class Likely(NamedTuple):
 
 
 class _Position(NamedTuple):
-    """Where the text stands after some tokens; going back returns to one of these."""
+    """The text and the state after a step; undo returns to the position before it."""
 
-    tokens: tuple[int, ...]  # that led here; several if a text was typed
-    typed: str | None  # that text; it may have words without a token
+    tokens: tuple[int, ...]  # appended in this step; several if a text was typed
+    typed: str | None  # the typed text; it may have words without a token
     logits: Logits  # (1, V)
     state: Any
 
@@ -41,7 +41,7 @@ class Writer:
         rng: np.random.Generator,
         prompt: str = "",
     ) -> None:
-        """`prompt` is the prompt of the request as text, if it is part of the text."""
+        """`prompt` is the prompt of the request as text, if `text` includes it."""
         self._network = network
         self._tokenizer = tokenizer
         self._request = request
@@ -57,7 +57,7 @@ class Writer:
 
     @property
     def added(self) -> str:
-        """What follows the prompt."""
+        """The text after the prompt."""
         text, drawn = "", list[int]()
         for position in self._positions:
             if position.typed is None:

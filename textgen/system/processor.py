@@ -1,4 +1,4 @@
-"""The processor of this machine: how many cores, and whether it multiplies bfloat16."""
+"""The processor: number of cores, and support for bfloat16."""
 
 import os
 from functools import cache
@@ -14,7 +14,7 @@ def cores() -> int:
 
 @cache
 def has_bfloat16() -> bool:
-    """Return whether the processor has bfloat16 instructions; False if that cannot be found out.
+    """Return whether the processor has bfloat16 instructions; False if unknown.
 
     Only Linux lists the instructions, in /proc/cpuinfo.
     """

@@ -1,4 +1,4 @@
-"""Signals that end a process: raise them, hold them back, or leave them to the system."""
+"""Signals that end a process: raise them as exceptions, delay them, or let the system act."""
 
 import signal
 import threading
@@ -34,16 +34,16 @@ def default_signals() -> Iterator[None]:
     """Let SIGINT and SIGTERM end the process at once, without running any Python.
 
     A Python handler runs only when a blocking call into C returns. TensorFlow also replaces the
-    handler of SIGTERM while workers connect; the one before is put back at the end.
+    handler of SIGTERM while workers connect; the previous one is restored at the end.
     """
     with _handled([signal.SIGINT, signal.SIGTERM], signal.SIG_DFL):
         yield
 
 
 class HeldSignals:
-    """Holds back the signals that end a process until `obey` is called.
+    """Delays the signals that end a process until `obey` is called.
 
-    A second signal does not wait.
+    A second signal takes effect at once.
     """
 
     def __init__(self) -> None:
@@ -55,7 +55,7 @@ class HeldSignals:
         return self._received is not None
 
     def obey(self) -> NoReturn:
-        """Do what the signal would have done, or raise KeyboardInterrupt if that is nothing."""
+        """Raise the received signal again, or KeyboardInterrupt if it does not end the process."""
         self._handlers.close()
         if self._received is not None:
             signal.raise_signal(self._received)
@@ -76,7 +76,7 @@ class HeldSignals:
 
 @contextmanager
 def _handled(numbers: Iterable[int], handler: _Handler) -> Iterator[None]:
-    """Handle signals by `handler`, and put the handlers from before back at the end.
+    """Handle signals by `handler`, and restore the previous handlers at the end.
 
     Signals can be handled in the main thread only; in another thread this does nothing. Signals
     that the process ignores, like SIGHUP under nohup, stay ignored.

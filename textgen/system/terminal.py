@@ -9,8 +9,8 @@ import click
 if TYPE_CHECKING:
     from tqdm import tqdm
 
-# Control characters, which start escape sequences; characters that change the direction of
-# writing, so that a line reads differently from what it is; lone surrogates.
+# Control characters, which start escape sequences; line separators and characters that change
+# the direction of writing, which disguise a line; lone surrogates.
 _CONTROL = r"\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff"
 _IN_TEXT = re.compile(f"[{_CONTROL}]")
 _IN_A_LINE = re.compile(rf"[\t\n{_CONTROL}]")
@@ -36,9 +36,9 @@ def show(text: str, *, err: bool = False, nl: bool = True) -> None:
 def byte_bar(name: str, total: int | None, quiet: bool, **settings: Any) -> "tqdm":
     """Return a progress bar that counts bytes, on standard error if that is a terminal.
 
-    `settings` are those of tqdm.
+    `settings` are passed to tqdm.
     """
-    from tqdm import tqdm  # takes long to import
+    from tqdm import tqdm  # slow to import
 
     return tqdm(
         desc=name,

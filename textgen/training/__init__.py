@@ -1,4 +1,4 @@
 """Stage 2: from ids to weights.
 
-TensorFlow is imported through `textgen.training.backend` alone.
+Only `textgen.training.backend` imports TensorFlow.
 """

@@ -1,9 +1,9 @@
-"""Sampled softmax: which tokens the softmax is over while training with a large vocabulary.
+"""Sampled softmax: choose the tokens of the softmax when training with a large vocabulary.
 
 The normaliser of the softmax is estimated without bias. The most frequent tokens and the targets
-of the batch are counted in full. A uniform sample of all others stands for the rest, each token
-weighted with how many it stands for. After Jean, Cho, Memisevic and Bengio (2015), who sample by
-frequency instead.
+of the batch are counted in full. A uniform sample represents all other tokens; each token in it is
+weighted by the number of tokens it represents. After Jean, Cho, Memisevic and Bengio (2015), who
+sample by frequency instead.
 """
 
 from typing import NamedTuple
@@ -23,10 +23,10 @@ _SAMPLED = 4096  # candidates besides these and the targets
 
 
 class Candidates(NamedTuple):
-    """C of V tokens, and what is added to the logit of each."""
+    """C of V tokens, and the offset added to the logit of each."""
 
     ids: NDArray[np.int32]  # (C,)
-    places: NDArray[np.int32]  # (V,), of each token among the ids; C if it is not among them
+    places: NDArray[np.int32]  # (V,), index of each token in `ids`; C if it is no candidate
     offsets: NDArray[np.float32]  # (C,)
 
 
@@ -35,15 +35,15 @@ def choose_candidates(
 ) -> tuple[Candidates, NDArray[np.int32]]:
     """Choose candidates for `targets`, (T, B), from a vocabulary of `size` tokens.
 
-    Returns them and the place of each target among them, (T, B). Their number depends on the shape
-    of `targets` only.
+    Returns the candidates and the index of each target among them, (T, B). The number of
+    candidates does not depend on the values of `targets`.
     """
     right = np.unique(targets)
     right = right[right >= _FREQUENT]
     others = size - _FREQUENT - len(right)
     count = min(_SAMPLED + targets.size, size - _FREQUENT) - len(right)
     sampled = np.sort(rng.choice(others, count, replace=False, shuffle=False))
-    # From places among the others to ids, which skip the targets.
+    # Indices among the other tokens become ids by skipping the targets.
     sampled += np.searchsorted(right - _FREQUENT - np.arange(len(right)), sampled, side="right")
     ids = np.concatenate([np.arange(_FREQUENT), right, sampled + _FREQUENT])
     offsets = np.zeros(len(ids), np.float32)
@@ -54,7 +54,7 @@ def choose_candidates(
 
 
 def narrowed(weights: Weights, candidates: Candidates, tied: bool) -> Weights:
-    """Return the weights with the output reduced to the candidates."""
+    """Return the weights with the output layer reduced to the candidates."""
     kernel = weights["embedding"] if tied else weights["output.kernel"]
     return weights | {
         "output.kernel": tf.gather(kernel, candidates.ids, axis=0 if tied else 1),
@@ -65,7 +65,7 @@ def narrowed(weights: Weights, candidates: Candidates, tied: bool) -> Weights:
 def widened(
     gradients: dict[str, list[Tensor]], candidates: Candidates, tied: bool
 ) -> dict[str, list[Tensor]]:
-    """Return the gradients of the whole output, from those of `narrowed` weights."""
+    """Return the gradients of the whole output layer from those of `narrowed` weights."""
 
     def full(name: str, axis: int) -> Tensor:
         total = tf.add_n(gradients[name])

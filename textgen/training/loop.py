@@ -12,14 +12,13 @@ from textgen.training.workers import Workers
 
 
 def fit(run: Run, workers: Workers | None = None, quiet: bool = False) -> None:
-    """Train `run` until its epochs or minutes are over, from where it was last saved.
+    """Train `run` from its last checkpoint until its epochs or minutes are over.
 
-    Several workers all call this; the first one writes the run.
+    Early stopping may end it earlier. All workers call this; the first one writes the run.
 
-    On Ctrl-C, or if the process is told to end, the run is saved after the current step; then
-    the signal has its usual effect, so Ctrl-C raises KeyboardInterrupt. A second signal does not
-    wait. Raises TrainingError if the loss is not finite, memory is short, or another worker has
-    ended.
+    On Ctrl-C, SIGTERM or SIGHUP, the run is saved after the current step. Then the signal has its
+    usual effect: Ctrl-C raises KeyboardInterrupt. A second signal takes effect at once. Raises
+    TrainingError if the loss is not finite, memory is short, or another worker has ended.
     """
     workers = workers or Workers()
     quiet = quiet or not workers.is_first
@@ -30,8 +29,8 @@ def fit(run: Run, workers: Workers | None = None, quiet: bool = False) -> None:
         settings = run.settings
         raise TrainingError(
             f"there is not enough memory for {settings.architecture} with "
-            f"{settings.batch_size} streams of {settings.chunk_length} steps; train anew with "
-            "lower --units or --batch-size"
+            f"{settings.batch_size} streams of {settings.chunk_length} steps; train a new run "
+            "with lower --units or --batch-size"
         ) from None
 
 
@@ -40,7 +39,7 @@ def _fit(run: Run, workers: Workers, quiet: bool) -> None:
     recorder = Recorder(run, trainer)
     plan = Plan(run.settings, trainer, recorder)
     if workers.is_first:
-        run.write_config()  # options may have changed since the run was begun
+        run.write_config()  # resuming may have changed options
     with HeldSignals() as signals, Reporter(quiet, plan.done()) as reporter:
         reporter.note(recorder.header())
         while True:
@@ -54,7 +53,7 @@ def _fit(run: Run, workers: Workers, quiet: bool) -> None:
             if orders.stop:
                 signals.obey()
             if orders.evaluate:
-                continue  # patience may have run out, or a signal have come
+                continue  # early stopping may be due, or a signal may have come
             if orders.finish:
                 break
             trainer.step(orders.learning_rate)

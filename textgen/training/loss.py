@@ -1,4 +1,4 @@
-"""Cross-entropy over the vocabulary, in blocks whose memory does not grow with the batch."""
+"""Cross-entropy over the vocabulary, in blocks, to limit the memory use of the logits."""
 
 from collections.abc import Callable
 from typing import Any
@@ -20,8 +20,8 @@ def cross_entropy(
 ) -> Tensor:
     """Return the cross-entropy of softmax(hidden @ kernel + bias) in nats, summed.
 
-    The gradient is computed along with the loss, in blocks of rows. There is never more than one
-    block of logits.
+    The gradient is computed along with the loss, in blocks of rows. Only one block of logits is
+    in memory at a time.
 
     Args:
         hidden: (N, U).
@@ -77,7 +77,7 @@ def _over_blocks(
     rows: tuple[Tensor, ...],
     weights: tuple[Tensor, Tensor],
 ) -> tuple[Tensor, ...]:
-    """Call `block` with each block of rows; add up its results, but join the rows' gradients."""
+    """Call `block` on each block of rows; sum the results, but join the gradients of the rows."""
     parts = [tf.reshape(x, (blocks, -1, *x.shape[1:])) for x in rows]
     dtype = rows[0].dtype
 
@@ -97,6 +97,6 @@ def _over_blocks(
 
 
 def _block_count(rows: int, size: int) -> int:
-    """Return the smallest number of equal blocks whose logits are few enough."""
+    """Return the smallest number of equal blocks with at most `_LOGITS_AT_ONCE` logits each."""
     least = -(-rows * size // _LOGITS_AT_ONCE)
     return next(n for n in range(min(least, rows), rows + 1) if rows % n == 0)

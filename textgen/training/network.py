@@ -1,4 +1,4 @@
-"""The network as it is trained: embedding -> recurrent layers -> logits."""
+"""The network in training: embedding -> recurrent layers -> logits."""
 
 from collections.abc import Sequence
 from typing import TypeAlias
@@ -30,7 +30,7 @@ class TrainingNetwork:
         seed: int = 0,
         on_gpu: bool | None = None,
     ) -> None:
-        """Draw the weights; `on_gpu` is by default whether there is a GPU."""
+        """Draw random weights; by default, `on_gpu` is true if there is a GPU."""
         self.architecture = architecture
         self.vocabulary_size = vocabulary_size
         self.on_gpu = bool(tf.config.list_physical_devices("GPU")) if on_gpu is None else on_gpu
@@ -51,7 +51,7 @@ class TrainingNetwork:
         return {name: variable.value.numpy().copy() for name, variable in self.variables.items()}
 
     def assign(self, weights: Arrays) -> None:
-        """Set weights by name; the others stay as they are."""
+        """Set weights by name; leave the others unchanged."""
         for name, values in weights.items():
             self.variables[name].assign(values)
 
@@ -60,14 +60,14 @@ class TrainingNetwork:
         return [(tf.zeros((rows, units)),) * len(self._parts) for units in self.architecture.units]
 
     def reset_rows(self, states: States, rows: NDArray[np.bool_]) -> States:
-        """Set the state of some rows, (B,), to zero."""
+        """Return the states with those of the marked rows, (B,), set to zero."""
         if not rows.any():
             return states
         keep = tf.constant(~rows[:, None], tf.float32)
         return [tuple(part * keep for part in state) for state in states]
 
     def state_arrays(self, states: States) -> Arrays:
-        """Return the states as arrays by name; `states_from` is the way back."""
+        """Return the states as arrays by name; `states_from` is the inverse."""
         return {
             f"layers.{layer}.{part}": np.array(values)
             for layer, state in enumerate(states)
@@ -91,7 +91,7 @@ class TrainingNetwork:
         return tf.matmul(hidden, kernel, transpose_b=tied) + weights["output.bias"], states
 
     def tensors(self) -> Weights:
-        """Return the present values of the weights."""
+        """Return the current values of the weights."""
         return {name: tf.convert_to_tensor(v) for name, v in self.variables.items()}
 
     def hidden(
@@ -109,18 +109,18 @@ class TrainingNetwork:
             weights: by name.
             tokens: (T, B).
             states: of each layer, before the first step; each part (B, U).
-            resets: (T, B), true if a row's state is zero before a step.
-            masks: for each layer, what its outputs are multiplied by at all steps, (B, U).
+            resets: (T, B), true where the state of a row is set to zero before a step.
+            masks: the dropout mask of each layer, (B, U), a factor of its outputs at all steps.
             precision: of the matrix products.
 
         Returns:
             outputs (T, B, U) and the states.
         """
         embedding = weights["embedding"]
-        # Keras's layer, which is cuDNN on a GPU, has no resets inside a chunk.
+        # Keras's layer, which uses cuDNN on a GPU, cannot reset the state inside a chunk.
         by_keras = self.on_gpu and resets is None
         keep = None if resets is None else tf.cast(~resets, tf.float32)[:, :, None]
-        # A small vocabulary is projected as a whole, and the projections are looked up.
+        # With a small vocabulary it is faster to project every token once and look up the results.
         table = not by_keras and embedding.shape[0] <= tokens.shape[0] * tokens.shape[1]
         hidden = embedding if table else tf.gather(embedding, tokens)
         states_after = []
@@ -151,11 +151,11 @@ class TrainingNetwork:
 def _initial(
     name: str, shape: tuple[int, ...], architecture: Architecture, seed: keras.random.SeedGenerator
 ) -> Tensor:
-    """Draw a weight: wide embeddings, orthogonal recurrent kernels, forget gates open."""
+    """Draw a weight: normal embeddings, orthogonal recurrent kernels, forget-gate biases of 1."""
     match name.rpartition(".")[2]:
         case "embedding":
-            # A tied embedding is also the output's kernel, and with deviation 1 its logits would
-            # be too large.
+            # A tied embedding is also the output's kernel. With a standard deviation of 1 its
+            # logits would be too large.
             deviation = architecture.units[-1] ** -0.5 if architecture.tie else 1.0
             return keras.initializers.RandomNormal(stddev=deviation, seed=seed)(shape)
         case "recurrent_kernel":

@@ -1,4 +1,4 @@
-"""When to evaluate, to save and to stop."""
+"""Decide when to evaluate, to save and to stop."""
 
 import time
 from typing import NamedTuple
@@ -12,8 +12,8 @@ from textgen.training.schedule import Schedule
 from textgen.training.trainer import Trainer
 from textgen.training.workers import Workers
 
-_EVALUATIONS = 20  # at most, evenly over a run
-_EVALUATION_COST = 8  # tokens to train on, at least, for each token evaluated
+_EVALUATIONS = 20  # at most, spread evenly over a run
+_EVALUATION_COST = 8  # at least this many tokens are trained on for each token evaluated
 
 
 class Orders(NamedTuple):
@@ -22,7 +22,7 @@ class Orders(NamedTuple):
     learning_rate: float
     evaluate: bool
     save: bool
-    stop: bool  # as a signal came
+    stop: bool  # because a signal came
     finish: bool
 
 
@@ -60,7 +60,7 @@ class Plan:
         return Orders(rate, bool(evaluate), bool(save or stops), bool(stops), bool(finish))
 
     def _is_evaluated(self) -> bool:
-        """Return whether the present weights have been evaluated."""
+        """Return whether the current weights have been evaluated."""
         history = self._recorder.history
         return bool(history) and history[-1]["step"] == self._trainer.progress.step
 

@@ -1,6 +1,6 @@
 """Matrix products with factors in float32 or bfloat16, and sums in float32.
 
-On processors with bfloat16 instructions XLA takes about half the time for bfloat16.
+On processors with bfloat16 instructions, a bfloat16 product takes XLA about half the time.
 """
 
 from typing import TypeAlias
@@ -11,7 +11,7 @@ Tensor: TypeAlias = tf.Tensor
 
 
 def multiply(a: Tensor, b: Tensor, precision: tf.DType) -> Tensor:
-    """(N, K), (K, M) -> (N, M), without a custom gradient."""
+    """Return a @ b, (N, K), (K, M) -> (N, M), without a custom gradient."""
     if precision != tf.bfloat16:
         return tf.matmul(a, b)
     a, b = tf.cast(a, precision), tf.cast(b, precision)
@@ -19,7 +19,10 @@ def multiply(a: Tensor, b: Tensor, precision: tf.DType) -> Tensor:
 
 
 def multiply_over_rows(a: Tensor, b: Tensor, precision: tf.DType) -> Tensor:
-    """(N, K), (N, M) -> (K, M): a kernel's gradient from the inputs and the outputs' gradients."""
+    """Return a.T @ b, (N, K), (N, M) -> (K, M).
+
+    This is the gradient of a kernel, from its inputs and the gradients of its outputs.
+    """
     if precision != tf.bfloat16:
         return tf.matmul(a, b, transpose_a=True)
     # XLA has no bfloat16 product with a transposed left side and would use float32. The rows of
@@ -29,7 +32,7 @@ def multiply_over_rows(a: Tensor, b: Tensor, precision: tf.DType) -> Tensor:
 
 
 def product(a: Tensor, b: Tensor, precision: tf.DType) -> Tensor:
-    """(..., K), (K, M) -> (..., M)."""
+    """Return a @ b, (..., K), (K, M) -> (..., M)."""
 
     @tf.custom_gradient
     def run(a: Tensor, b: Tensor) -> tuple[Tensor, ...]:
@@ -46,13 +49,16 @@ def product(a: Tensor, b: Tensor, precision: tf.DType) -> Tensor:
 
 
 def look_up(table: Tensor, ids: Tensor, precision: tf.DType) -> Tensor:
-    """(V, W), ids (T, B) -> (T, B, W), for a small V; the gradient is a product, too."""
+    """Return rows of a small table, (V, W), ids (T, B) -> (T, B, W).
+
+    The gradient is a product, too. That of a gather adds up rows one by one, which takes much
+    longer.
+    """
 
     @tf.custom_gradient
     def run(table: Tensor) -> tuple[Tensor, ...]:
         def gradient(d_rows: Tensor) -> Tensor:
             size, width = table.shape
-            # The gradient of a gather adds up rows one by one, which takes much longer.
             hot = tf.range(size)[:, None] == tf.reshape(ids, (1, -1))
             return multiply(tf.cast(hot, table.dtype), tf.reshape(d_rows, (-1, width)), precision)
 

@@ -13,7 +13,7 @@ _REFRESH_SECONDS = 0.2
 
 
 class Reporter:
-    """Writes to standard error: notes, and a bar if that is a terminal; nothing if `quiet`."""
+    """Writes notes to standard error, and a bar if it is a terminal; nothing if `quiet`."""
 
     def __init__(self, quiet: bool, done: float) -> None:
         self._quiet = quiet or sys.stderr is None  # it is closed
@@ -39,7 +39,7 @@ class Reporter:
                 tqdm.write(visible(text) if sys.stderr.isatty() else text, file=sys.stderr)
 
     def stepped(self, done: float, figures: Callable[[], str]) -> None:
-        """Move the bar to the share `done`, and show the figures beside it."""
+        """Move the bar to the share `done` and show the figures beside it."""
         if self._bar.disable or time.monotonic() < self._next:
             return
         self._next = time.monotonic() + _REFRESH_SECONDS

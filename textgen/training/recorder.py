@@ -1,4 +1,4 @@
-"""What is written to a run during training: evaluations, previews and checkpoints."""
+"""Write evaluations, previews and checkpoints during training."""
 
 import math
 import textwrap
@@ -14,7 +14,7 @@ from textgen.sampling.sampler import Sampler
 from textgen.training.streams import Streams
 from textgen.training.trainer import Trainer
 
-_VALIDATED = 1 << 20  # tokens of the validation part at most; `textgen evaluate` takes any number
+_VALIDATED = 1 << 20  # validation tokens, at most; `textgen evaluate` takes any number
 _VALIDATION_ROW = 4096  # tokens that each row predicts, at least
 _VALIDATION_OVERLAP = 256  # tokens that each row but the first reads before those it predicts
 _PREVIEW_LENGTH = {"char": 240, "byte": 240, "word": 60}  # tokens
@@ -69,14 +69,14 @@ class Recorder:
         return f"{figures}\n{textwrap.indent(text, '    ')}\n"
 
     def save(self, states: Arrays) -> None:
-        """Save what resuming needs, and weights to sample from if there were none."""
+        """Save a checkpoint, and weights to sample from if there has been no evaluation."""
         weights = self._trainer.weights()
         if not self.history:
             self._run.save_weights(weights)
         self._save(states, weights)
 
     def header(self) -> str:
-        """Return what is trained on what, in one line."""
+        """Return one line that describes the run, its text, network and hardware."""
         trainer, settings, run = self._trainer, self._settings, self._run
         start = f"resuming at epoch {trainer.epoch:.2f}" if self._progress.step else "training"
         documents = f" in {trainer.documents:,} documents" if run.tokenizer.end is not None else ""
@@ -87,7 +87,7 @@ class Recorder:
         )
 
     def figures(self) -> str:
-        """Return how training stands, in one line."""
+        """Return the current figures of training in one line."""
         parts = [f"epoch {self._trainer.epoch:.2f}"]
         if (loss := self._trainer.mean_loss) is not None:
             parts.append(f"loss {loss:.3f}")
@@ -119,7 +119,7 @@ class Recorder:
 def _validation_streams(validation: Corpus, settings: TrainingSettings) -> Streams:
     """Return one stream if the text is short, else several that overlap.
 
-    The loss equals that of one pass over the text to about the fourth digit.
+    The loss equals that of one pass over the text to about four digits.
     """
     validation = validation.part(0, _VALIDATED)
     rows = max(1, min(len(validation) // _VALIDATION_ROW, settings.batch_size))

@@ -1,9 +1,9 @@
 """Recurrent layers over a chunk, with a gradient written by hand.
 
-Automatic differentiation of a loop adds up the gradient of the recurrent kernel at every step: a
-product and an addition the size of the weights each time. Here the backward loop computes only
-the gradients of the gates, and the kernel's gradient is one product over all steps. The state is
-passed in and returned, and gradients flow through it, so the caller decides where to stop them.
+Automatic differentiation of a loop adds up the gradient of the recurrent kernel at every step,
+which costs a product and an addition of the size of the weights. Here the backward loop computes
+only the gradients of the gates, and the kernel's gradient is one product over all steps. The state
+is passed in and returned, and gradients flow through it, so the caller decides where to stop them.
 
 T steps, B rows, U units. Formulas: LSTM with forget gate after Gers, Schmidhuber and Cummins
 (2000); GRU after Cho et al. (2014), with the reset gate applied after the product, as in cuDNN.
@@ -33,7 +33,7 @@ def lstm(
         projected: the inputs times the input kernel, plus bias, (T, B, 4U); gates i, f, c, o.
         state: h and c before the first step, each (B, U).
         kernel: the recurrent kernel, (U, 4U).
-        keep: (T, B, 1), 0 if the state is zero before a step, else 1.
+        keep: (T, B, 1), 0 where the state is set to zero before a step, else 1.
         precision: of the products.
 
     Returns:
@@ -109,7 +109,7 @@ def gru(
         state: h before the first step, (B, U), as a tuple of one.
         kernel: the recurrent kernel, (U, 3U).
         bias: the bias of the recurrent product, (3U,).
-        keep: (T, B, 1), 0 if the state is zero before a step, else 1.
+        keep: (T, B, 1), 0 where the state is set to zero before a step, else 1.
         precision: of the products.
 
     Returns:
@@ -167,7 +167,7 @@ def gru(
 
 
 class KerasLayer:
-    """Keras's layer as a function of its weights. On a GPU it is cuDNN's, faster than ours."""
+    """A Keras layer as a function of its weights. On a GPU it uses cuDNN, faster than ours."""
 
     def __init__(self, cell: str, inputs: int, units: int) -> None:
         kind = keras.layers.LSTM if cell == "lstm" else keras.layers.GRU
@@ -177,7 +177,7 @@ class KerasLayer:
     def __call__(
         self, inputs: Tensor, state: LayerState, weights: Sequence[Tensor]
     ) -> tuple[Tensor, LayerState]:
-        """Run over inputs, (T, B, ...); kernel, recurrent kernel and bias are the weights."""
+        """Run over inputs, (T, B, ...); weights are kernel, recurrent kernel and bias."""
         (outputs, *state_after), _ = self._layer.stateless_call(
             list(weights),
             self._layer.non_trainable_variables,
@@ -201,20 +201,20 @@ def _kept(state: _Tensors, keep: Sequence[Tensor]) -> _Tensors:
 
 
 def _before(first: Tensor, after: Tensor) -> Tensor:
-    """(B, U), (T, B, U) -> (T, B, U): the state before each step, from that after each."""
+    """Return the state before each step from that after each, (B, U), (T, B, U) -> (T, B, U)."""
     return tf.concat([first[None], after[:-1]], axis=0)
 
 
 def _products(parts: Sequence[Tensor], kernels: Sequence[Tensor], precision: tf.DType) -> Tensor:
     """Multiply by a kernel that is split by gates, and add up.
 
-    The sums of a single product would be so long that XLA takes twice the time in bfloat16.
+    A single product would have longer sums, for which XLA takes twice the time in bfloat16.
     """
     return tf.add_n([multiply(x, k, precision) for x, k in zip(parts, kernels, strict=True)])
 
 
 def _kernel_gradient(hs: Tensor, dzs: Tensor, precision: tf.DType) -> Tensor:
-    """(T, B, U), (T, B, W) -> (U, W): the gradient of a kernel that is used at every step."""
+    """Return the gradient of a kernel used at every step, (T, B, U), (T, B, W) -> (U, W)."""
     hs, dzs = (tf.reshape(x, (-1, x.shape[-1])) for x in (hs, dzs))
     return multiply_over_rows(hs, dzs, precision)
 

@@ -1,4 +1,4 @@
-"""The learning rate, and how much of a training is done."""
+"""The learning rate schedule, and the share of training that is done."""
 
 import math
 
@@ -21,7 +21,7 @@ class Schedule:
         Args:
             step: how many steps are done.
             seconds: time since the first step.
-            reserve: seconds that the work after the last step will take; it is part of the time.
+            reserve: seconds to leave for the work after the last step.
         """
         if self._steps:
             return min(1.0, step / self._steps)
@@ -29,7 +29,7 @@ class Schedule:
         return min(1.0, (seconds + reserve) / self._seconds)
 
     def learning_rate(self, step: int, done: float) -> float:
-        """Return the rate for the step after `step` others, when the share `done` is done.
+        """Return the learning rate of step `step`, counted from 0, when the share `done` is done.
 
         Cosine decay after Loshchilov and Hutter (2017).
         """

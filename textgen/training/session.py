@@ -1,4 +1,4 @@
-"""Begin a run and train it, alone or together with other workers."""
+"""Create or resume a run and train it, alone or with other workers."""
 
 import shlex
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from textgen.training.workers import connect_workers
 def train_run(path: Path, begin: Callable[[], Run], quiet: bool = False) -> Path:
     """Train the run that `begin` creates or resumes at `path`; return its folder.
 
-    Of several workers only the first one calls `begin`; the others open the run then.
+    With several workers, only the first one calls `begin`. Then the others open the run.
 
     Raises what `begin` and `fit` raise, RunError if another process trains the run, and
     KeyboardInterrupt with a message on how to resume.

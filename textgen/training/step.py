@@ -1,4 +1,4 @@
-"""One training step, and the loss without one."""
+"""Training steps, and the loss of a text."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -26,21 +26,21 @@ from textgen.training.workers import Workers
 
 _CLIP = 5.0  # the largest global norm of the gradients
 _LARGE_KERNEL = 768  # units
-_ROWS_OF_LARGE_KERNEL = 32  # in a part, at least
+_ROWS_OF_LARGE_KERNEL = 32  # at least, in a part of a batch
 
 
 class Stepper:
     """A network and its optimizer, AdamW. Each kind of step is one call of a compiled graph.
 
-    The rows of a batch are independent of each other. They are cut into parts, about one for
-    each core, and the parts run in parallel, each as one program of XLA. When the weights are
-    updated, they are shared out among the cores in the same way.
+    The rows of a batch are independent. They are split into parts, about one for each core. The
+    parts run in parallel, each as one XLA program. The weight update is split among the cores in
+    the same way.
 
     All batches are padded to the same number of steps, so that each graph is compiled once. The
     padding does not count, and the state after it is never used.
 
-    Each of several workers computes the gradients of its own rows, and all make the same update
-    with the sum. On several GPUs the parts are shared out among them.
+    With several workers, each computes the gradients of its own rows, and all make the same
+    update with the sum. With several GPUs, each computes some of the parts.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class Stepper:
         self._optimizers = [keras.optimizers.AdamW(weight_decay=decay) for _ in self._shares]
         for optimizer, names in zip(self._optimizers, self._shares, strict=True):
             optimizer.build([network.variables[name] for name in names])
-        # Converting the code by AutoGraph takes seconds, and it has nothing to convert.
+        # AutoGraph takes seconds and would find nothing to convert.
         graph = partial(tf.function, autograph=False)
         compiled = partial(graph, jit_compile=not self._on_gpu)  # XLA cannot call cuDNN
         self._train = graph(self._train_on)
@@ -74,7 +74,7 @@ class Stepper:
 
     @property
     def hardware(self) -> str:
-        """What the steps run on, and in which precision."""
+        """The hardware and the precision of the steps."""
         where = "the GPU" if self._on_gpu else f"{cores()} cores"
         return f"{self._precision.name} on {where}"
 
@@ -97,12 +97,12 @@ class Stepper:
     def train(
         self, batch: Batch, states: States, learning_rate: float, rng: np.random.Generator
     ) -> tuple[float, States]:
-        """Update the weights by one chunk; return its mean loss and the states after it.
+        """Update the weights on one chunk; return its mean loss and the states after it.
 
         Args:
             batch: of all workers.
             states: of this worker's rows.
-            rng: decides what dropout drops, and the candidates of a large softmax.
+            rng: draws the dropout masks, and the candidates of a sampled softmax.
         """
         batch = self._padded(batch)
         masks = self._dropout_masks(batch.inputs.shape[1], rng)
@@ -111,15 +111,15 @@ class Stepper:
             candidates, targets = choose_candidates(batch.targets, size, rng)
             batch = batch._replace(targets=targets)
         batch = batch.of_rows(self.rows)
-        # As an array: TensorFlow never frees a Python number that it made a tensor of.
+        # An array avoids a memory leak: TensorFlow never frees a tensor made of a Python number.
         rate = tf.constant(np.array(learning_rate, np.float32))
         loss, states = self._train(batch, states, rate, masks, candidates)
         return float(loss), states
 
     def loss(self, streams: Streams) -> float:
-        """Return the mean loss over a text, with the state carried from zero.
+        """Return the mean loss over a text. The state starts at zero and is carried.
 
-        With the option `stateless` every chunk starts from zero, as in training.
+        With the option `stateless` every chunk starts at zero, as in training.
         """
         zero = states = self.network.zero_state(streams.batch_size)
         total = 0.0
@@ -133,9 +133,9 @@ class Stepper:
     def _dropout_masks(
         self, rows: int, rng: np.random.Generator
     ) -> list[NDArray[np.float32]] | None:
-        """Return a mask for the outputs of each layer, (B, U), of this worker's rows.
+        """Return the dropout mask of each layer's outputs, (B, U), for this worker's rows.
 
-        What remains is scaled up, so that nothing needs to be scaled without dropout.
+        The outputs kept are scaled up in training, so that sampling does not need to scale them.
         """
         share = self._settings.dropout
         if not share:
@@ -194,7 +194,7 @@ class Stepper:
     def _gradients_of(
         self, weights: Weights, batch: Batch, states: States, masks: Sequence[Tensor] | None
     ) -> tuple[Tensor, Weights, States]:
-        """Return the summed loss of some rows, its gradients, and the states after."""
+        """Return the summed loss of some rows, its gradients, and the states after them."""
         with tf.GradientTape() as tape:
             tape.watch(weights)
             loss, states = self._total_loss_of(weights, batch, states, masks, self._precision)
@@ -208,7 +208,7 @@ class Stepper:
         masks: Sequence[Tensor] | None = None,
         precision: tf.DType = tf.float32,
     ) -> tuple[Tensor, States]:
-        """Return the cross-entropy in nats, summed over what counts, and the states after."""
+        """Return the cross-entropy in nats, summed over counted targets, and the states after."""
         hidden, states = self.network.hidden(
             weights, batch.inputs, states, batch.resets, masks, precision
         )
@@ -227,9 +227,10 @@ class Stepper:
         states: States,
         masks: Sequence[Tensor] | None,
     ) -> list[Any]:
-        """Cut the rows of a batch into equal parts; compute each on a core or GPU of its own."""
+        """Split the rows of a batch into equal parts; compute each on its own core or GPU."""
         rows = batch.inputs.shape[1]
-        # XLA rearranges a kernel for every product, which does not pay for few rows if it is large.
+        # XLA rearranges the kernel for every product. With a large kernel this is too slow for a
+        # part of few rows.
         large = max(self.network.architecture.units) >= _LARGE_KERNEL
         most = len(self._devices)
         if not self._on_gpu:
@@ -284,6 +285,6 @@ def _shares(variables: dict[str, keras.Variable], count: int) -> list[list[str]]
 
 
 def _mean(gradients: Sequence[Sequence[Tensor]], count: Tensor) -> tuple[list[Tensor], Tensor]:
-    """Add up the gradients of the parts of a batch, divide by `count`; add their squared norm."""
+    """Return the gradients summed over parts and divided by `count`, and their squared norm."""
     means = [tf.add_n(parts) / count for parts in gradients]
     return means, tf.add_n([tf.reduce_sum(mean * mean) for mean in means])

@@ -1,8 +1,8 @@
-"""Contiguous aligned chunks: how a corpus is fed so that the state can be carried.
+"""Cut a corpus into contiguous chunks, so that the state is carried from batch to batch.
 
 The corpus is cut into `batch_size` streams; stream r is its r-th contiguous stretch. Batch k is
 chunk k of every stream, so row r of batch k + 1 continues row r of batch k. Targets are the same
-ids one step ahead. Documents can be put in another order first, one after the other without gaps.
+ids one step ahead. Documents can be put in another order first; there are no gaps between them.
 """
 
 from collections.abc import Iterator
@@ -19,8 +19,8 @@ class Batch(NamedTuple):
 
     `counts` is true where the target is predicted. It is false past the end of the corpus, and
     where another row predicts the same target because streams overlap. `resets` is true where a
-    document begins after the stream's first step, so that the row's state is zero before that
-    step; it is None if no document does.
+    document begins after the stream's first step: the row's state is set to zero before that
+    step. It is None if no document begins.
     """
 
     inputs: NDArray[np.int32]  # (T, B)
@@ -36,7 +36,7 @@ class Batch(NamedTuple):
 class Streams:
     """A corpus as a sequence of batches; `streams[k]` is chunk k of every stream.
 
-    Nothing is left out: the last chunk is shorter if the streams do not divide evenly, and the
+    No token is left out: the last chunk is shorter if the streams do not divide evenly, and the
     last stream may end before the others.
     """
 
@@ -51,15 +51,15 @@ class Streams:
         """Cut a corpus into streams.
 
         Args:
-            overlap: how many tokens early every stream but the first begins. It does not predict
-                them; they bring its state close to what it would be in one pass.
-            order: the order of the documents, by number; by default their own.
+            overlap: number of tokens by which every stream but the first begins early. It does
+                not predict them; they bring its state close to that of one pass.
+            order: numbers of the documents in the order to use; by default that of the corpus.
         """
         self.batch_size = batch_size
         self._corpus = corpus
         self._chunk_length = chunk_length
         self._overlap = overlap
-        self.predictions = len(corpus) - 1  # the last token is followed by none
+        self.predictions = len(corpus) - 1  # the last token has no target
         self._ends: NDArray[np.int64] | None = None  # of the documents in their order
         if order is not None:
             lengths = np.diff(corpus.documents, append=self.predictions)[order]

@@ -1,7 +1,7 @@
-"""Several workers that train one network: each has rows of every batch, and their state.
+"""Distributed training: each worker computes some rows of every batch and keeps their state.
 
-They exchange sums: of gradients and losses at every step, of the orders of the first worker,
-and of the states of all rows when these are saved.
+Workers exchange sums: of gradients and losses at every step, of the orders of the first worker,
+and of the states of all rows when they are saved.
 """
 
 from collections.abc import Callable, Iterator
@@ -37,9 +37,9 @@ class Team(Workers):
         addresses, rank = list(cluster.addresses), cluster.rank
         with Reporter(quiet, 0.0) as reporter:
             reporter.note(
-                f"worker {rank} of {len(addresses)} at {addresses[rank]} connects to the others"
+                f"worker {rank} of {len(addresses)} at {addresses[rank]} waits for the others"
             )
-        # One GPU for each worker: a machine with several of them runs several workers.
+        # Each worker uses one GPU; a machine with several GPUs runs several workers.
         tf.config.set_visible_devices(tf.config.list_physical_devices("GPU")[:1], "GPU")
         resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
             tf.train.ClusterSpec({"worker": addresses}),
@@ -84,8 +84,8 @@ class Team(Workers):
             yield
         except _LOST:
             raise TrainingError(
-                "another worker has ended; the run is as it was last saved, resume it by "
-                "starting all workers again with --resume"
+                "another worker has ended; start all workers again with --resume to continue "
+                "from the last checkpoint"
             ) from None
 
     def _sum(self, values: list[Any]) -> list[Any]:

@@ -15,24 +15,24 @@ from textgen.training.step import Stepper
 from textgen.training.streams import Streams
 from textgen.training.workers import Workers
 
-# The share of rows whose state is reset before a chunk. States that are carried over a whole book
-# drift away from the zero state that a text starts with. Without these resets a model learns too
-# little of beginnings, and may generate noise after a short prompt. Melis's Language Modelling
-# Benchmarks have the same as `drop_state_probability`.
+# The share of rows whose state is reset before a chunk. A state that is carried over a whole book
+# drifts away from the zero state that a text starts with. Without resets a model learns too little
+# about beginnings and may generate noise after a short prompt. Melis's Language Modelling
+# Benchmarks call this `drop_state_probability`.
 _RESET_SHARE = 0.02
 _ORDER_SEED = 1  # separates the random numbers of an epoch's order from those of a step
-_COMPILING_STEPS = 3  # left out of the speed
+_COMPILING_STEPS = 3  # not counted in the speed
 
 
 class _Timed(NamedTuple):
-    """Tokens trained on, and the seconds that took."""
+    """Tokens trained on, and the seconds it took."""
 
     tokens: int = 0
     seconds: float = 0.0
 
 
 class Trainer:
-    """Trains the network of a run on the chunks of its corpus, from where it was last saved."""
+    """Trains the network of a run on the chunks of its corpus, from its last checkpoint."""
 
     def __init__(self, run: Run, workers: Workers) -> None:
         self._run = run
@@ -79,11 +79,11 @@ class Trainer:
 
     @property
     def tokens_per_second(self) -> float | None:
-        """The speed of training steps alone, after those that compile."""
+        """The speed of training steps, without those that compile; None before the first."""
         return self._timed.tokens / self._timed.seconds if self._timed.tokens else None
 
     def seconds(self) -> float:
-        """Return how long the run has been trained, in all processes."""
+        """Return how long the run has been trained, earlier processes included."""
         return time.monotonic() - self._start
 
     def step(self, learning_rate: float) -> None:
@@ -114,7 +114,7 @@ class Trainer:
             self._timed = _Timed(self._timed.tokens + tokens, self._timed.seconds + seconds)
 
     def weights(self) -> Arrays:
-        """Return the present weights; raise TrainingError if they are not finite."""
+        """Return the current weights; raise TrainingError if they are not finite."""
         weights = self._network.weights()
         self._require_finite(sum(float(np.sum(weight)) for weight in weights.values()))
         return weights
@@ -136,7 +136,7 @@ class Trainer:
         self.progress = saved.progress
 
     def _streams_of(self, epoch: int) -> Streams:
-        """Return the streams of an epoch; each has the documents in an order of its own."""
+        """Return the streams of an epoch; each epoch has its own order of the documents."""
         settings, order = self._settings, None
         if (count := len(self._corpus.documents)) > 1:
             order = np.random.default_rng([settings.seed, epoch, _ORDER_SEED]).permutation(count)
@@ -150,6 +150,6 @@ class Trainer:
         if not math.isfinite(figure):
             raise TrainingError(
                 f"the loss or the weights are not finite after {self.progress.step} steps; "
-                f"{self._run.path} is as it was last saved; train anew with a --learning-rate "
-                f"below {self._settings.learning_rate}"
+                f"{self._run.path} keeps its last checkpoint; train a new run with a "
+                f"--learning-rate below {self._settings.learning_rate}"
             )

@@ -1,4 +1,4 @@
-"""The processes that train one network together: one alone, or those that TF_CONFIG names."""
+"""The workers of distributed training: this process alone, or those that TF_CONFIG names."""
 
 import json
 import os
@@ -23,12 +23,12 @@ _ROLES = ("chief", "worker")  # in the order of their ranks
 class Cluster:
     """The addresses of all workers by rank, and the rank of this process."""
 
-    addresses: tuple[str, ...] = ("",)  # host:port; not needed by one alone
+    addresses: tuple[str, ...] = ("",)  # HOST:PORT; a single worker needs none
     rank: int = 0
 
 
 class Workers:
-    """This process among those that train together; by itself, the only one.
+    """This process as one of the workers; in this base class, the only one.
 
     The first worker reads the books, evaluates and writes the run.
     """
@@ -45,7 +45,7 @@ class Workers:
         return self.cluster.rank == 0
 
     def rows(self, batch_size: int) -> slice:
-        """Return the rows of a batch, and so the streams, that are this worker's.
+        """Return this worker's rows of a batch, which are also its streams.
 
         Raises TrainingError if there are fewer rows than workers.
         """
@@ -59,7 +59,7 @@ class Workers:
     def sum_parts(self, parts: Any) -> Any:
         """Add up lists of tensors over all workers, inside a graph.
 
-        Each list becomes one with the same sum.
+        The tensors of each list returned add up to the sum over all workers.
         """
         return parts
 
@@ -80,7 +80,7 @@ class Workers:
 
 
 def this_cluster() -> Cluster:
-    """Read TF_CONFIG; raise TrainingError if it makes no sense."""
+    """Return the cluster of TF_CONFIG; raise TrainingError if it is invalid."""
     text = os.environ.get(_VARIABLE)
     if not text:
         return Cluster()
@@ -88,7 +88,7 @@ def this_cluster() -> Cluster:
         config = json.loads(text)
         roles, task = config["cluster"], config["task"]
         if strange := sorted(set(roles) - set(_ROLES)):
-            raise ValueError(f"{strange[0]} is not a role that textgen knows")
+            raise ValueError(f"{strange[0]} is not a known role")
         ranks = [(role, i) for role in _ROLES for i in range(len(roles.get(role, [])))]
         addresses = tuple(roles[role][i] for role, i in ranks)
         if not all(map(_is_address, addresses)) or len(set(addresses)) < len(addresses):
@@ -96,14 +96,14 @@ def this_cluster() -> Cluster:
         return Cluster(addresses, ranks.index((task["type"], int(task["index"]))))
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise TrainingError(
-            f"{_VARIABLE} does not name the workers and which of them this is ({error!r}); "
+            f"{_VARIABLE} is invalid ({error!r}); "
             'give {"cluster": {"worker": ["HOST:PORT", ...]}, "task": {"type": "worker", '
             '"index": N}}'
         ) from None
 
 
 def connect_workers(quiet: bool = True) -> Workers:
-    """Return this process alone, or connect it with the others that TF_CONFIG names.
+    """Return this process as the only worker, or connect it to those that TF_CONFIG names.
 
     Several workers need TensorFlow, and must connect before it computes anything. Raises
     TrainingError if they cannot connect.
