@@ -1,6 +1,6 @@
 """Compare the sampling speed of textgen, its peers and the bare matrix products.
 
-python benchmarks/sample.py [--rounds N]
+python benchmarks/sample.py [--rounds N] [--no-peers]
 
 The networks are untrained, which does not affect speed. All contenders draw each token at
 temperature 0.8 and feed it back. The floor is the matrix products of one step and nothing else.
@@ -16,7 +16,7 @@ from typing import Any
 
 import click
 import numpy as np
-from turns import alternate
+from turns import Maker, alternate
 
 PLAY = Path(__file__).parents[1] / "corpora" / "the_lamp_at_harrow.txt"
 VOCABULARY = 65
@@ -176,22 +176,38 @@ class TensorFlow(Keras):
         return time.perf_counter() - start
 
 
-def speeds(layers: int, units: int, streams: int, rounds: int) -> dict[str, float]:
+def speeds(layers: int, units: int, streams: int, rounds: int, peers: bool) -> dict[str, float]:
     """Return tokens per second of each contender."""
     sizes = (layers, units, streams)
-    makers = {
-        "textgen": (Textgen, sizes),
-        **({"textgen, exact": (Textgen, (*sizes, True))} if streams > 1 else {}),
-        "floor": (Floor, sizes),
-        "torch, 1 thread": (Torch, (*sizes, 1)),
-        "torch, 2 threads": (Torch, (*sizes, 2)),
-        "tf.function": (TensorFlow, sizes),
-        "keras predict": (KerasPredict, sizes),
-    }
+    makers: dict[str, Maker] = {"textgen": (Textgen, sizes)}
+    if streams > 1:
+        makers["textgen, exact"] = (Textgen, (*sizes, True))
+    makers["floor"] = (Floor, sizes)
+    if peers:
+        makers |= {
+            "torch, 1 thread": (Torch, (*sizes, 1)),
+            "torch, 2 threads": (Torch, (*sizes, 2)),
+            "tf.function": (TensorFlow, sizes),
+            "keras predict": (KerasPredict, sizes),
+        }
     steps = max(50, 500_000 // (layers * units) // (1 if streams == 1 else 8))
     counts = dict.fromkeys(makers, steps) | {"keras predict": 20}
     found = alternate(makers, counts, rounds)
     return {name: streams * counts[name] / median(found[name][0]) for name in makers}
+
+
+def ratios(found: dict[str, float]) -> dict[str, str]:
+    """Return how the contenders compare with textgen."""
+    ours = found["textgen"]
+    compared = {"of floor": f"{ours / found['floor']:.2f}"}
+    if "textgen, exact" in found:
+        compared["exact to textgen"] = f"{found['textgen, exact'] / ours:.2f}"
+    if "tf.function" in found:
+        torch = max(found["torch, 1 thread"], found["torch, 2 threads"])
+        compared["to torch"] = f"{ours / torch:.1f}"
+        compared["to tf.function"] = f"{ours / found['tf.function']:.1f}"
+        compared["to predict"] = f"{ours / found['keras predict']:.0f}"
+    return compared
 
 
 def first_character(layers: int, units: int, times: int) -> float:
@@ -216,27 +232,21 @@ def first_character(layers: int, units: int, times: int) -> float:
 
 @click.command()
 @click.option("--rounds", default=7, help="Measured turns of each contender.")
-def main(rounds: int) -> None:
+@click.option("--peers/--no-peers", default=True, help="Measure PyTorch and TensorFlow, too.")
+def main(rounds: int, peers: bool) -> None:
     print(f"first character of a 2x256 run after {first_character(2, 256, 3 * rounds):.2f} s")
-    for streams in (1, 64):
-        header = None
+    for streams in (1, 12, 64):
+        header: list[str] = []
         for layers, units in SIZES:
-            found = speeds(layers, units, streams, rounds)
-            torch = max(found["torch, 1 thread"], found["torch, 2 threads"])
-            if header is None:
-                header = [f"{streams} streams", *found, "of floor", "to torch", "to tf.function"]
-                print("\n| " + " | ".join([*header, "to predict"]) + " |")
-                print("|---|" + "--:|" * len(header))
-            ours = found["textgen"]
-            cells = [
-                f"{layers}x{units}",
-                *(f"{speed:,.0f}" for speed in found.values()),
-                f"{ours / found['floor']:.2f}",
-                f"{ours / torch:.1f}",
-                f"{ours / found['tf.function']:.1f}",
-                f"{ours / found['keras predict']:.0f}",
-            ]
-            print("| " + " | ".join(cells) + " |", flush=True)
+            found = speeds(layers, units, streams, rounds, peers)
+            compared = ratios(found)
+            if not header:
+                header = [f"{streams} streams", *found, *compared]
+                print("\n| " + " | ".join(header) + " |")
+                print("|---|" + "--:|" * (len(header) - 1))
+            cells = [f"{speed:,.0f}" for speed in found.values()]
+            row = [f"{layers}x{units}", *cells, *compared.values()]
+            print("| " + " | ".join(row) + " |", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """What README and docs show is run, and what they name exists."""
 
+import json
 import re
 import shutil
 from pathlib import Path
@@ -7,8 +8,16 @@ from pathlib import Path
 import pytest
 from helpers import make_book
 
+import textgen
+from textgen.analysis.evaluation import Evaluation
+from textgen.analysis.novelty import Novelty
 from textgen.cli import main
 from textgen.model import Model
+from textgen.preprocess.tokenizers import ByteTokenizer
+from textgen.runs.folder import RUN_FILES
+from textgen.sampling.generation import Generation
+from textgen.sampling.network import LayerTrace
+from textgen.sampling.writer import Writer
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = (".", "benchmarks", "checkpoints", "corpora", "docs")
@@ -52,13 +61,66 @@ def test_links_lead_somewhere(document: Path) -> None:
         assert (document.parent / target).exists(), target
 
 
-def test_every_option_is_documented() -> None:
-    text = " ".join(path.read_text("utf-8") for path in DOCUMENTS)
-    for name, command in main.commands.items():
-        assert f"textgen {name}" in text
-        for parameter in command.params:
-            if parameter.param_type_name == "option":
-                assert any(f in text for f in (*parameter.opts, *parameter.secondary_opts)), (
-                    name,
-                    parameter.opts,
-                )
+def section(document: str, heading: str) -> str:
+    """Return the text under a heading, up to the next one."""
+    text = (ROOT / "docs" / document).read_text("utf-8")
+    found = re.findall(rf"^#+ {re.escape(heading)}\n(.*?)(?=^#|\Z)", text, re.DOTALL | re.MULTILINE)
+    assert len(found) == 1, f"docs/{document} needs one section {heading}"
+    return str(found[0])
+
+
+def rows(document: str, heading: str) -> dict[str, list[str]]:
+    """Return the other cells of each row of a table by the names in its first cell."""
+    table = {}
+    for line in section(document, heading).splitlines():
+        if line.startswith("| `"):
+            first, *others = (cell.strip() for cell in line.strip("|").split(" |"))
+            table |= dict.fromkeys(re.findall(r"`([^`(]+)[^`]*`", first), others)
+    return table
+
+
+@pytest.mark.parametrize("name", main.commands)
+def test_each_option_stands_in_the_table_of_its_command(name: str) -> None:
+    options = [p for p in main.commands[name].params if p.param_type_name == "option"]
+    table = rows("commands.md", f"textgen {name}")
+    flags = {flag for option in options for flag in (*option.opts, *option.secondary_opts)}
+    assert set(table) == flags
+    for option in options:
+        default, meaning = table[option.opts[-1]]
+        assert meaning
+        shown = re.search(r"\[default: ([^]]+)\]", getattr(option, "help", ""))
+        if shown and " " not in shown[1]:
+            assert default.strip("`") == shown[1], option.opts
+
+
+def test_each_public_name_stands_in_its_place() -> None:
+    functions = {"fetch", "load", "prepare", "train"}
+    errors = {name for name in textgen.__all__ if name.endswith("Error")}
+    assert all(section("library.md", f"textgen.{name}") for name in functions)
+    assert set(rows("library.md", "Errors")) == errors
+    classes = set(textgen.__all__) - functions - errors
+    assert all(f"`textgen.{name}`" in section("library.md", name) for name in classes)
+
+
+@pytest.mark.parametrize("kind", [Model, Generation, Writer, Evaluation, Novelty, LayerTrace])
+def test_each_public_attribute_stands_in_its_table(kind: type, model: Model) -> None:
+    public = {name for name in dir(kind) if not name.startswith("_")}
+    public |= set(getattr(kind, "__dataclass_fields__", ()))
+    if kind is Model:
+        public |= {name for name in vars(model) if not name.startswith("_")}
+    if kind is Generation:
+        public |= {name for name in vars(model.stream()) if not name.startswith("_")}
+        public -= {"add", "end"}  # called by the engine
+    if kind is LayerTrace:
+        public -= {"count", "index"}  # of every tuple
+    assert set(rows("library.md", kind.__name__)) == public
+
+
+def test_each_key_of_a_run_stands_in_the_table_of_its_file(model: Model) -> None:
+    config = json.loads((model.path / "config.json").read_text("utf-8"))
+    documented = set(rows("files.md", "config.json"))
+    assert documented == set(config) | set(config["options"])
+    assert set(rows("files.md", "tokenizer.json")) == {*ByteTokenizer(documents=True).to_json()}
+    metrics = (model.path / "metrics.jsonl").read_text("utf-8").splitlines()
+    assert set(rows("files.md", "metrics.jsonl")) == set(json.loads(metrics[0]))
+    assert set(rows("files.md", "The run folder")) == {*RUN_FILES} - {"corpus"} | {"corpus/"}
