@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from textgen.options.training import TrainingSettings
 from textgen.training.network import TrainingNetwork
@@ -13,7 +14,10 @@ _steppers: dict[Any, Stepper] = {}
 
 
 def shared_stepper(
-    network: TrainingNetwork, settings: TrainingSettings, workers: Workers | None = None
+    network: TrainingNetwork,
+    settings: TrainingSettings,
+    workers: Workers | None = None,
+    counts: NDArray[np.int64] | None = None,
 ) -> Stepper:
     """Return a stepper with the weights of `network` and a fresh optimizer."""
     key = (
@@ -26,7 +30,7 @@ def shared_stepper(
         settings.precision,
     )
     if key not in _steppers:
-        _steppers[key] = Stepper(network, settings, workers)
+        _steppers[key] = Stepper(network, settings, workers, counts)
         return _steppers[key]
     stepper = _steppers[key]
     stepper._settings = settings  # settings outside `key` are not compiled in

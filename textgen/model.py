@@ -1,28 +1,53 @@
 """The model that the library returns: generate, evaluate and compare texts."""
 
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from textgen.analysis.evaluation import Evaluation, evaluate
 from textgen.analysis.novelty import Novelty, find_copies
+from textgen.errors import RunError
 from textgen.options.declare import check_whole
+from textgen.preprocess.documents import Stretch, read_stretches
+from textgen.runs.folder import Run
 from textgen.sampling.sampler import Sampler
 
 
 class Model(Sampler):
     """A trained model, returned by `textgen.load` and `textgen.train`."""
 
+    def __repr__(self) -> str:
+        return f"<Model {'; '.join(map(_described, self.runs))}>"
+
     @property
     def path(self) -> Path:
         """The folder of the run, or of the first of several."""
         return self.run.path
 
-    def evaluate(self, *texts: str) -> Evaluation:
+    def evaluate(self, *texts: str, strict: bool = False) -> Evaluation:
         """Return how well the model predicts texts: loss, perplexity and bits per character.
 
-        Each text is a document. Raises VocabularyError for characters that are not in the
-        vocabulary, BookError if there is nothing to predict.
+        Each text is a document. Raises BookError if there is nothing to predict, and with `strict`
+        VocabularyError for a token that is not in the vocabulary.
         """
-        return evaluate(self.network, self.tokenizer, texts)
+        return evaluate(self.network, self.tokenizer, [Stretch(list(texts), True)], strict)
+
+    def evaluate_file(
+        self,
+        path: str | Path,
+        encoding: str | None = None,
+        keep_gutenberg: bool = False,
+        strict: bool = False,
+    ) -> Evaluation:
+        """Evaluate a text file, which may be larger than memory, or standard input ("-").
+
+        The file is split into documents as the books of the run were. Raises BookError if it cannot
+        be read; other arguments and errors are those of `evaluate`.
+        """
+        reading = self.run.settings.reading
+        options = replace(reading, encoding=encoding, keep_gutenberg=keep_gutenberg)
+        stretches = read_stretches(path, options, self.tokenizer.end is not None)
+        return evaluate(self.network, self.tokenizer, stretches, strict)
 
     def novelty(self, text: str, least: int = 20, most: int = 10) -> Novelty:
         """Return how much of `text` is copied from the training text.
@@ -39,3 +64,14 @@ class Model(Sampler):
             source for run in self.runs for source in run.documents_by_name(self.tokenizer.decode)
         ]
         return find_copies(text, sources, least, most)
+
+
+def _described(run: Run) -> str:
+    sizes = (
+        f"{run.path}: {run.settings.reading.level} {run.settings.architecture}, "
+        f"{run.weight_count:,} weights, vocabulary {len(run.tokenizer):,}"
+    )
+    loss = None
+    with suppress(RunError):  # damaged metrics do not matter here
+        loss = run.outcome()["validation_loss"]
+    return sizes if loss is None else f"{sizes}, validation loss {loss:.4g}"

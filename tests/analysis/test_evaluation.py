@@ -2,13 +2,17 @@
 
 import math
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import fabricate
 
+import textgen
 from textgen.analysis.evaluation import evaluate
 from textgen.errors import BookError, VocabularyError
 from textgen.model import Model
+from textgen.preprocess.documents import Stretch
 from textgen.sampling.network import NumpyNetwork
 
 
@@ -25,7 +29,8 @@ def test_figures_follow_from_the_probability_of_each_token(
         logits, states = network.step(np.array([token]), states)
         p = np.exp(logits[0].astype(np.float64))
         nats -= math.log(p[target] / p.sum())
-    found = evaluate(network, model.tokenizer, [text])
+    found = evaluate(network, model.tokenizer, [Stretch([text], True)])
+    assert found.unknown == 0
     assert found.tokens == len(ids) - 1
     assert found.loss == pytest.approx(nats / found.tokens, rel=1e-5)
     assert found.perplexity == pytest.approx(math.exp(found.loss))
@@ -34,6 +39,8 @@ def test_figures_follow_from_the_probability_of_each_token(
         nats / math.log(2) / found.characters, rel=1e-5
     )
     assert model.evaluate(text) == found
+    parts = [Stretch([part], False) for part in text.splitlines(keepends=True)]
+    assert evaluate(network, model.tokenizer, parts).loss == pytest.approx(found.loss)
 
 
 def test_texts_that_cannot_be_evaluated(model: Model) -> None:
@@ -41,8 +48,55 @@ def test_texts_that_cannot_be_evaluated(model: Model) -> None:
         model.evaluate("T")
     with pytest.raises(BookError, match="nothing to predict"):
         model.evaluate("")
-    with pytest.raises(VocabularyError, match="never seen 'Ж'"):
-        model.evaluate("The Ж")
+    with pytest.raises(VocabularyError, match="'Ж' is not in the vocabulary"):
+        model.evaluate("The Ж", strict=True)
+    with pytest.raises(BookError, match="nothing to predict"):
+        model.evaluate("Ж")
+
+
+@pytest.mark.parametrize("level", ["char", "word"])
+def test_unknown_tokens_are_charged_for_their_spelling(
+    level: str, models: dict[str, Model]
+) -> None:
+    model = models[level]
+    strange = " Ж" if level == "word" else "Ж"
+    known = model.evaluate("The lamp saw the goose.")
+    found = model.evaluate(f"The lamp{strange} saw the goose.")
+    nats = found.bits_per_character * found.characters * math.log(2)
+    spelling = model.tokenizer.spelling.cost(strange)
+    assert nats == pytest.approx(found.loss * found.tokens + spelling)
+    assert found.characters == known.characters + len(strange)
+    assert found.unknown == pytest.approx(1 / (found.tokens + (level == "char")))
+    if level == "char":  # the network does not read what it does not know
+        assert found.loss == known.loss
+
+
+def test_a_foreign_book_is_not_predicted_well(models: dict[str, Model]) -> None:
+    foreign = "道可道，非常道。名可名，非常名。\n" * 20
+    for level in ("char", "word"):
+        found = models[level].evaluate("The lamp saw the goose.\n" + foreign)
+        assert found.bits_per_character > 15
+        assert found.unknown > 0.5
+
+
+def test_fewer_words_do_not_make_a_better_model(tmp_path: Path) -> None:
+    # All weights are zero, so each token of a vocabulary of V words costs ln(V) and its spelling.
+    words = [f"w{n:03}" for n in range(300)]
+    book = tmp_path / "book.txt"
+    order = np.random.default_rng(0).choice(words, 6000, p=np.arange(1, 301) / 45150)
+    book.write_text(" ".join(order), "utf-8")
+    bits = []
+    for size in (301, 30, 2):
+        run = fabricate(f"run{size}", book, level="word", max_vocabulary=size)
+        run.save_weights({name: np.zeros(s, np.float32) for name, s in run.weight_shapes.items()})
+        model = textgen.load(run.path)
+        found = model.evaluate(" ".join(order[5400:]))  # the validation part
+        bits.append(found.bits_per_character)
+        nats = found.loss + run.spelling_per_token
+        expected = nats / math.log(2) / run.characters_per_token
+        assert found.bits_per_character == pytest.approx(expected, rel=0.002)
+        assert found.unknown == pytest.approx(run.unknown_per_token, abs=0.002)
+    assert bits == sorted(bits)
 
 
 def test_texts_that_begin_with_what_has_no_token_of_its_own(models: dict[str, Model]) -> None:

@@ -45,7 +45,8 @@ def test_train_sample_evaluate_info(book: Path, command: Command) -> None:
     assert result.exit_code == 0
     trained = json.loads(result.stdout)
     assert set(trained) == {
-        *("run", "validation_loss", "training_loss", "tokens_per_second", "epochs", "seconds"),
+        *("run", "validation_loss", "bits_per_character", "training_loss", "best_epoch"),
+        *("epochs", "seconds", "tokens_per_second"),
     }
     assert trained["run"] == "checkpoints/book"
     assert trained["epochs"] == 1
@@ -66,7 +67,14 @@ def test_train_sample_evaluate_info(book: Path, command: Command) -> None:
 
     result = command("evaluate", "checkpoints/book", book, "--json")
     evaluated = json.loads(result.stdout)
-    assert set(evaluated) == {"loss", "perplexity", "bits_per_character", "tokens", "characters"}
+    assert set(evaluated) == {
+        *("loss", "perplexity", "bits_per_character", "tokens", "characters", "unknown"),
+    }
+    foreign = Path("foreign.txt")
+    foreign.write_text("The Ж", "utf-8")
+    assert "unknown" in command("evaluate", "checkpoints/book", foreign).stdout
+    result = command("evaluate", "checkpoints/book", foreign, "--strict")
+    assert "'Ж' is not in the vocabulary" in one_line(result, 1)
     assert evaluated["tokens"] == len(book.read_text("utf-8")) - 1
     assert f"{evaluated['loss']:.6g}" in command("evaluate", "checkpoints/book", book).stdout
 
@@ -350,8 +358,9 @@ def test_training_is_silent_where_asked(book: Path, command: Command) -> None:
 def test_notes_say_what_is_done(book: Path, command: Command) -> None:
     result = command("train", book, *FLAGS, "--epochs=0.1")
     assert result.stdout == ""
-    first, figures, *preview, last = result.stderr.splitlines()
+    first, figures, *preview, summary, last = result.stderr.splitlines()
     assert first.startswith("checkpoints/book: training on")
     assert figures.startswith("epoch 0.1")
-    assert all(line == "" or line.startswith("    ") for line in preview)
+    assert all(line.isspace() or not line or line.startswith("    ") for line in preview)
+    assert summary.startswith("checkpoints/book keeps the weights of epoch 0.1")
     assert last == "checkpoints/book is trained; now: textgen sample checkpoints/book"

@@ -62,7 +62,8 @@ def test_the_interactive_mode_in_a_terminal(model: Model) -> None:
     first = answer("1")
     choice = writer.likeliest(9)
     assert [number for number, _ in likeliest(first)][:3] == ["1", "2", "3"]
-    assert f"1 {choice[0].text}" in first
+    shown = repr(choice[0].text) if choice[0].text.isspace() else choice[0].text
+    assert f"1 {shown}" in first
     assert "The " + choice[0].text in answer("=lamp saw")
     assert "lamp saw" in answer("-")
     assert "lamp saw" not in answer("+3").split("> ")[-1].partition("\n")[2]

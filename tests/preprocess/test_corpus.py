@@ -33,7 +33,7 @@ def prepared(*texts: str, **options: object) -> tuple[Tokenizer, Corpus, float]:
 @pytest.mark.parametrize("block", [3, 1 << 20])
 def test_ids_are_those_of_the_text(level: str, block: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reading, "_BYTES_AT_ONCE", block)
-    monkeypatch.setattr(corpus, "_HASHED_AT_ONCE", block)
+    monkeypatch.setattr(corpus, "_IDS_AT_ONCE", block)
     text = "The lamp.\n\nThe old café; the   lamp's glass.  \n" * 3
     tokenizer, found, characters = prepared(text, level=level, min_count=1, validation=0)
     np.testing.assert_array_equal(found.ids, tokenizer.encode(text))

@@ -61,7 +61,7 @@ def test_training_goes_on_from_what_the_other_run_knew(book: Path, model: Model)
     tuned = first_loss("tuned", from_run=model.path)
     best = model.run.outcome()["validation_loss"]
     assert tuned == pytest.approx(best, abs=0.05)
-    assert fresh > tuned + 0.2
+    assert fresh > tuned + 0.05
 
 
 @pytest.mark.usefixtures("untrained")

@@ -393,6 +393,27 @@ def test_log_probabilities_are_the_networks_own() -> None:
     np.testing.assert_allclose(text.log_probabilities, expected)
 
 
+@pytest.mark.parametrize("stop", ["efg", ("yy", "e")])
+def test_log_probabilities_are_those_of_the_text_that_is_returned(stop: str) -> None:
+    text = generation(Next(), length=20, stop=stop)
+    assert "".join(text) == "bcd"
+    assert len(text.log_probabilities) == 3 < text.tokens
+
+
+def test_a_word_that_is_cut_in_two_keeps_its_log_probability() -> None:
+    tokenizer = WordTokenizer(["The", " lamp", " saw", "."])
+    text = scripted("The lamp saw.", tokenizer, stop="mp", banned=())
+    assert "".join(text) == "The la"
+    assert len(text.log_probabilities) == 2
+
+
+def test_a_sentence_has_the_log_probabilities_up_to_its_end() -> None:
+    tokenizer = CharacterTokenizer(" .abcd")
+    text = scripted("ab. cd. ab", tokenizer, length=2, until_sentence=True)
+    assert "".join(text) == "ab."
+    assert len(text.log_probabilities) == 3 < text.tokens
+
+
 @pytest.mark.parametrize(
     ("last", "expected"),
     [(None, "bcdaaaaa"), (3, "bcdabcda"), (1, "babababa"), (99, "bcdaaaaa")],
@@ -487,9 +508,9 @@ def test_a_text_ends_where_everything_would_copy() -> None:
 
 
 def test_the_guard_sees_the_space_that_a_prompt_ends_with() -> None:
-    # The token after "The " is " lamp" or "."; either way the text has the space once.
-    words = WordTokenizer(["The", " lamp", "."])
-    network = Bigrams(np.zeros((4, 4)))
+    # The token after "The " is " lamp" or " ."; either way the text has the space once.
+    words = WordTokenizer(["The", " lamp", " .", "."])
+    network = Bigrams(np.zeros((5, 5)))
     for banned, expected in (((0, 1), "lamp"), ((0, 1, 2), "")):
         guard = Guard(["The ."], 5)
         asked = request(network, words, "The", " ", length=1, guard=guard, banned=banned)

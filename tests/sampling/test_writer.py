@@ -1,5 +1,8 @@
 """Interactive writing: a text that a user and a network write together."""
 
+import weakref
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -56,3 +59,63 @@ def test_a_word_that_is_not_known_stays_as_it_was_typed(models: dict[str, Model]
     expected = models["word"].writer("The lamp saw").likeliest(3)
     for found, likely in zip(writer.likeliest(3), expected, strict=True):
         assert found == likely._replace(probability=pytest.approx(likely.probability, abs=1e-6))
+
+
+def test_undoing_a_long_text_keeps_few_states_and_reads_little_again(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step, states, steps = model.network.step, list[weakref.ref[Any]](), 0
+
+    def counted(tokens: np.ndarray, state: Any) -> tuple[np.ndarray, Any]:
+        nonlocal steps
+        steps += 1
+        logits, after = step(tokens, state)
+        states.append(weakref.ref(logits))
+        return logits, after
+
+    monkeypatch.setattr(model.network, "step", counted)
+    options = {"seed": 1, "repetition_penalty": 1.2, "repeat_last_n": 30}
+    writer = model.writer("The ", **options)
+    steps = 0
+    screens = []
+    for _ in range(400):
+        screens.append((writer.text, writer.likeliest(5)))
+        writer.draw()
+    assert steps == 399  # each token is read once
+    assert sum(state() is not None for state in states) < 12
+    for undone in (1, 2, 150, 200, 7):
+        steps = 0
+        for _ in range(undone):
+            assert writer.back()
+        del screens[len(writer.added) + 1 :]  # a token is a character
+        assert (writer.text, writer.likeliest(5)) == screens[-1]
+        assert steps < 64
+    writer.type("lamp")
+    assert writer.text == screens[-1][0] + "lamp"
+    assert writer.likeliest(5) != screens[-1][1]
+
+
+def test_the_tail_is_the_end_of_the_text(models: dict[str, Model]) -> None:
+    for model in models.values():
+        writer = model.writer("The café ", seed=3, temperature=3.0)
+        assert [writer.tail(length) for length in (0, 3, 99)] == ["", "fé ", "The café "]
+        for _ in range(6):
+            for _ in range(15):
+                writer.draw()
+            writer.type("“café”")
+            for length in (0, 1, 5, 9, 20, 50, 10_000):
+                assert writer.tail(length) == writer.text[max(len(writer.text) - length, 0) :]
+
+
+def test_undone_text_leaves_no_trace(model: Model) -> None:
+    options = {"repetition_penalty": 5.0}
+    writer, plain = model.writer("The ", **options), model.writer("The ", **options)
+    writer.type("storm")
+    writer.likeliest(3)
+    for _ in range(5):
+        writer.draw()
+    for _ in range(6):
+        writer.back()
+    for one in (writer, plain):
+        one.type("ferry")
+    assert (writer.text, writer.likeliest(9)) == (plain.text, plain.likeliest(9))

@@ -47,12 +47,13 @@ def test_loss_and_gradients_are_those_of_tensorflow(
 
 def test_candidates_estimate_the_normaliser_without_bias() -> None:
     size, rng = LARGEST_FULL_SOFTMAX + 5000, np.random.default_rng(0)
-    weights = np.exp(rng.normal(size=size))
+    weights, order = np.exp(rng.normal(size=size)), rng.permutation(size)
     targets = rng.integers(size, size=(4, 6), dtype=np.int32)
     estimates = []
     for _ in range(200):
-        candidates, places = choose_candidates(targets, size, rng)
+        candidates, places = choose_candidates(targets, order, rng)
         ids = candidates.ids
+        assert set(order[:4096]) <= set(ids)
         assert len(np.unique(ids)) == len(ids) < size
         np.testing.assert_array_equal(ids[places], targets)
         np.testing.assert_array_equal(candidates.offsets[places], 0)
@@ -70,7 +71,7 @@ def test_as_many_candidates_whatever_the_targets() -> None:
     few = np.zeros((8, 4), np.int32)
     many = np.arange(LARGEST_FULL_SOFTMAX, LARGEST_FULL_SOFTMAX + 32, dtype=np.int32).reshape(8, 4)
     lengths = {
-        len(choose_candidates(targets, LARGEST_FULL_SOFTMAX + 50, rng)[0].ids)
+        len(choose_candidates(targets, np.arange(LARGEST_FULL_SOFTMAX + 50), rng)[0].ids)
         for targets in (few, many)
     }
     assert len(lengths) == 1

@@ -1,7 +1,7 @@
 """textgen evaluate, novelty and info: figures of a model, a text or a run."""
 
 import textwrap
-from dataclasses import asdict, replace
+from dataclasses import asdict
 
 import click
 
@@ -16,20 +16,16 @@ from textgen.system.terminal import show
 @click.argument("text")
 @click.option("--encoding", help="Encoding of the text.  [default: UTF-8, or by byte-order mark]")
 @click.option("--keep-gutenberg", is_flag=True, help="Keep Project Gutenberg's header and license.")
+@click.option("--strict", is_flag=True, help="Refuse tokens that are not in the vocabulary.")
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
 def evaluate(
-    run: str, text: str, encoding: str | None, keep_gutenberg: bool, as_json: bool
+    run: str, text: str, encoding: str | None, keep_gutenberg: bool, strict: bool, as_json: bool
 ) -> None:
     """Print how well RUN predicts TEXT, a file or "-".
 
     TEXT is split into documents as RUN's books were.
     """
-    from textgen.preprocess.documents import read_documents
-
-    model = textgen.load(run)
-    reading = model.run.settings.reading
-    options = replace(reading, encoding=encoding, keep_gutenberg=keep_gutenberg)
-    result = asdict(model.evaluate(*read_documents(text, options)))
+    result = asdict(textgen.load(run).evaluate_file(text, encoding, keep_gutenberg, strict))
     if as_json:
         print_json(result)
     else:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from textgen.preprocess.tokenizers import Ids
 
-_HASHED_AT_ONCE = 1 << 22  # tokens
+_IDS_AT_ONCE = 1 << 22  # tokens
 IDS, DOCUMENTS = CORPUS_FILES = "ids.npy", "documents.npy"
 
 
@@ -28,9 +28,16 @@ class Corpus:
     def digest(self) -> str:
         """Return the SHA-256 of the ids and the documents."""
         sha = hashlib.sha256(self.documents.data)
-        for start in range(0, len(self), _HASHED_AT_ONCE):
-            sha.update(self.ids[start : start + _HASHED_AT_ONCE].data)
+        for start in range(0, len(self), _IDS_AT_ONCE):
+            sha.update(self.ids[start : start + _IDS_AT_ONCE].data)
         return sha.hexdigest()
+
+    def counts(self, size: int) -> NDArray[np.int64]:
+        """Return how often each id of a vocabulary of `size` tokens occurs, (V,)."""
+        counts = np.zeros(size, np.int64)
+        for start in range(0, len(self), _IDS_AT_ONCE):
+            counts += np.bincount(self.ids[start : start + _IDS_AT_ONCE], minlength=size)
+        return counts
 
     def split(self, validation: float) -> tuple["Corpus", "Corpus"]:
         """Return the training part, and the part at the end that is held out for validation.

@@ -50,7 +50,10 @@ class Prepared:
     books: list[str]
     documents: list[int]  # in each book
     tokens: int
-    characters_per_token: float  # in the validation part; in the whole text if there is none
+    # The next three are means of the validation part, or of the whole text if there is none.
+    characters_per_token: float
+    unknown_per_token: float  # share of the tokens that are not in the vocabulary
+    spelling_per_token: float  # nats that it costs to spell them
     corpus_digest: str | None  # see `Corpus.digest`; runs of format 1 may have none
     corpus_key: str | None  # see `corpus_key_of`
 
@@ -87,12 +90,19 @@ def prepare_corpus(
                 ids.extend(table[numbers][places])
     lengths = character_counts(tokens, options.level)
     judged = validation_counts if lengths @ validation_counts else numbering.counts
+    unknown, spelling = 0, 0.0
+    if tokenizer.unknown is not None:
+        for place in np.flatnonzero((table == tokenizer.unknown) & (judged > 0)):
+            unknown += int(judged[place])
+            spelling += judged[place] * tokenizer.spelling.cost(str(tokens[place]))
     return Prepared(
         tokenizer=tokenizer,
         books=list(map(display_name, books)),
         documents=per_book,
         tokens=total,
         characters_per_token=float(lengths @ judged / judged.sum()),
+        unknown_per_token=float(unknown / judged.sum()),
+        spelling_per_token=float(spelling / judged.sum()),
         corpus_digest=load_corpus(folder, total, len(tokenizer)).digest(),
         corpus_key=key,
     )
@@ -140,7 +150,7 @@ def _number(
 def _token_blocks(
     book: str | Path, options: ReadingOptions, documents: bool, on_read: Callable[[int], object]
 ) -> Iterator[Block]:
-    stretches = read_stretches(book, options, documents, on_read)
+    stretches = read_stretches(book, options, documents, on_read, strict=True)
     initializer = disable_time_limit if options.level == "word" else None
     return in_parallel(
         split_tokens, regroup(stretches, options.level), options.level, initializer=initializer

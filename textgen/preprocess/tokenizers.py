@@ -8,11 +8,13 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import cached_property
 from typing import Any, ClassVar
+from unicodedata import normalize
 
 import numpy as np
 from numpy.typing import NDArray
 
 from textgen.errors import VocabularyError
+from textgen.preprocess.spelling import Spelling
 
 Ids = NDArray[np.integer[Any]]
 
@@ -54,9 +56,33 @@ class Tokenizer(ABC):
         Raises VocabularyError if the text has tokens without an id.
         """
 
+    def encode_known(self, text: str) -> tuple[Ids, list[str]]:
+        """Return the ids of `text`, and its tokens that are not in the vocabulary.
+
+        Such a word has the id of the unknown token. Such a character has no id.
+        """
+        return self.encode(text), []
+
+    @cached_property
+    def spelling(self) -> Spelling:
+        """What it costs to spell a token that is not in the vocabulary."""
+        return Spelling(self.vocabulary or ())
+
     def encode_prompt(self, text: str) -> tuple[Ids, str]:
-        """Return the ids of `text`, and the end of `text` that is left to the next token."""
-        return self.encode(text), ""
+        """Return the ids of `text`, and the end of `text` that is left to the next token.
+
+        If the vocabulary has the text in another Unicode normal form only, that form is used.
+        """
+        return self.encode(self._normalized(text)), ""
+
+    def begin_with(self, text: str) -> list[int]:
+        """Return the ids of the known tokens whose text begins with `text`."""
+        return [i for i, token in enumerate(self.vocabulary or ()) if token.startswith(text)]
+
+    def _normalized(self, text: str) -> str:
+        """Return the normal form of `text` with the fewest unknown tokens."""
+        forms = (text, normalize("NFC", text), normalize("NFD", text))
+        return min(forms, key=lambda form: len(self.encode_known(form)[1]))
 
     def first(self, text: str) -> str:
         """Return the text of the first token of `text`."""
@@ -116,17 +142,23 @@ class CharacterTokenizer(Tokenizer):
         return self.decode(range(self._size))
 
     def encode(self, text: str) -> Ids:
-        codes = code_points(text)
-        ids = np.searchsorted(self._codes, codes)
-        known = self._codes.take(ids, mode="clip") == codes
-        if not known.all():
-            strange = sorted({chr(code) for code in codes[~known]})
+        ids, unknown = self.encode_known(text)
+        if unknown:
+            strange = sorted(set(unknown))
             shown = ", ".join(ascii(c) if not c.isprintable() else repr(c) for c in strange[:8])
             raise VocabularyError(
                 f"the model has never seen {shown}{', ...' if len(strange) > 8 else ''}; "
                 "remove such characters, or train on a text that has them"
             )
         return ids
+
+    def encode_known(self, text: str) -> tuple[Ids, list[str]]:
+        codes = code_points(text)
+        ids = np.searchsorted(self._codes, codes)
+        known = self._codes.take(ids, mode="clip") == codes
+        if known.all():
+            return ids, []
+        return ids[known], list(map(chr, codes[~known].tolist()))
 
     def decode(self, ids: Iterable[int]) -> str:
         codes = self._codes[self._without_end(ids)]
@@ -164,10 +196,22 @@ class WordTokenizer(Tokenizer):
         words = [text] if known else self.split(text)
         return np.array([self._ids.get(word, 0) for word in words], np.int64)
 
+    def encode_known(self, text: str) -> tuple[Ids, list[str]]:
+        words = self.split(text)
+        ids = np.array([self._ids.get(word, 0) for word in words], np.int64)
+        return ids, [words[i] for i in np.flatnonzero(ids == 0)]
+
     def encode_prompt(self, text: str) -> tuple[Ids, str]:
-        """Leave a single space at the end of a prompt to the next word."""
+        """Leave a single space, or an unfinished word, at the end of a prompt to the next word."""
+        text = self._normalized(text)
         ahead = " " if text[-1:] == " " and text[-2:-1].strip() else ""
+        last = "" if ahead else [*self.split(text), ""][-2:][0]
+        if last.strip() and last not in self._ids and self.begin_with(last):
+            ahead = last
         return self.encode(text.removesuffix(ahead)), ahead
+
+    def begin_with(self, text: str) -> list[int]:
+        return [i for word, i in self._ids.items() if word.startswith(text)]
 
     def first(self, text: str) -> str:
         return next(iter(self.split(text)), "")

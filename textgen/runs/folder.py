@@ -14,12 +14,13 @@ import numpy as np
 from textgen import __version__
 from textgen.errors import RunError
 from textgen.options.architecture import Shapes
+from textgen.options.escapes import unescape
 from textgen.options.training import TrainingOptions, TrainingSettings
 from textgen.preprocess.corpus import Corpus, load_corpus
 from textgen.preprocess.prepare import Prepared
 from textgen.preprocess.tokenizers import Ids, tokenizer_from_json
 from textgen.runs.files import Arrays, read_arrays, reading, write_arrays, write_at, write_file
-from textgen.runs.history import Evaluations, Progress, check_history, validation_losses
+from textgen.runs.history import Evaluations, Progress, best, check_history
 
 FORMAT = 3
 """Version of the run folder. Increase it when an older textgen can no longer read a run."""
@@ -72,6 +73,8 @@ class Run(Prepared):
             "documents": self.documents,
             "tokens": self.tokens,
             "characters_per_token": self.characters_per_token,
+            "unknown_per_token": self.unknown_per_token,
+            "spelling_per_token": self.spelling_per_token,
             "corpus_digest": self.corpus_digest,
             "corpus_key": self.corpus_key,
             "options": self.settings.to_json(),
@@ -195,15 +198,17 @@ class Run(Prepared):
         return write_at(self.path / SAMPLES, text.encode("utf-8", "replace"), size)
 
     def outcome(self) -> dict[str, Any]:
-        """Return the results of training: the best validation loss and the last figures."""
+        """Return the results of training: the figures of the weights kept, and of the whole."""
         history = self.history()
-        last = history[-1] if history else {}
+        kept, last = best(history), (history or [{}])[-1]
         return {
-            "validation_loss": min(validation_losses(history), default=None),
-            "training_loss": last.get("loss"),
-            "tokens_per_second": last.get("tokens_per_second"),
+            "validation_loss": kept.get("validation_loss"),
+            "bits_per_character": kept.get("bits_per_character"),
+            "training_loss": kept.get("loss"),
+            "best_epoch": kept.get("epoch"),
             "epochs": last.get("epoch"),
             "seconds": last.get("seconds"),
+            "tokens_per_second": last.get("tokens_per_second"),
         }
 
     def describe(self) -> dict[str, Any]:
@@ -214,6 +219,7 @@ class Run(Prepared):
             "documents": sum(self.documents),
             "tokens": self.tokens,
             "vocabulary": len(self.tokenizer),
+            "unknown": self.unknown_per_token,
             "weights": self.weight_count,
             "options": self.settings.to_json(),
             "outcome": self.outcome(),
@@ -246,7 +252,7 @@ def _parse_config(config: dict[str, Any]) -> tuple[TrainingSettings, dict[str, A
     """Return the settings of a run, and the fields of Prepared except the tokenizer.
 
     Raises ValueError, TypeError or KeyError if they are invalid. Formats 1 and 2 have the option
-    `layers` and one number of units for all layers.
+    `layers` and one number of units for all layers, and the delimiter with escapes.
     """
     known = {item.name for item in fields(TrainingOptions)}
     if unknown := set(config["options"]) - known:
@@ -259,14 +265,24 @@ def _parse_config(config: dict[str, Any]) -> tuple[TrainingSettings, dict[str, A
     if not all(type(n) is int and n > 0 for n in documents) or len(documents) != len(books):
         raise ValueError("documents does not have a positive number for each book")
     tokens, characters = int(config["tokens"]), float(config["characters_per_token"])
-    settings = TrainingSettings.from_json(config["options"], tokens)
+    # Runs of formats 1 and 2 do not have these two.
+    share = float(config.get("unknown_per_token", 0.0))
+    spelling = float(config.get("spelling_per_token", 0.0))
+    options = config["options"]
+    if config["format"] < 3 and "delimiter" in options and options["delimiter"] is not None:
+        options = options | {"delimiter": unescape(options["delimiter"])}
+    settings = TrainingSettings.from_json(options, tokens)
     if tokens < 0 or not 0 < characters < math.inf:
         raise ValueError("tokens or characters_per_token is out of range")
+    if not 0 <= share <= 1 or not 0 <= spelling < math.inf:
+        raise ValueError("unknown_per_token or spelling_per_token is out of range")
     return settings, {
         "books": books,
         "documents": documents,
         "tokens": tokens,
         "characters_per_token": characters,
+        "unknown_per_token": share,
+        "spelling_per_token": spelling,
         "corpus_digest": config.get("corpus_digest"),
         "corpus_key": config.get("corpus_key"),
     }

@@ -53,6 +53,15 @@ def check_history(lines: Iterable[Any]) -> Evaluations:
     return history
 
 
+def best(history: Evaluations) -> dict[str, Any]:
+    """Return the evaluation of the weights that are kept; an empty dictionary if there is none.
+
+    It has the lowest validation loss, or is the last one if there is no validation part.
+    """
+    judged = [entry for entry in history if entry["validation_loss"] is not None]
+    return min(judged, key=lambda entry: entry["validation_loss"], default=(history or [{}])[-1])
+
+
 def validation_losses(history: Evaluations) -> list[float]:
     """Return the validation losses in order; an empty list without a validation part."""
     return [loss for entry in history if (loss := entry["validation_loss"]) is not None]

@@ -107,7 +107,8 @@ class WordVectors:
             raise OptionError("vectors", "are vectors of words; train with --level word")
         if options.get("embedding", self._size) != self._size:
             raise OptionError("embedding", f"is {self._size} in {self._path}; leave it out")
-        return {**options, "embedding": self._size}
+        # Pretrained vectors are too long to start as the weights of an output layer.
+        return {"tie": False, **options, "embedding": self._size}
 
     def weights(self, tokenizer: Tokenizer, seed: int) -> Arrays:
         tokens = _tokens(tokenizer)

@@ -1,6 +1,7 @@
 """A text being generated: its pieces, and where it ends."""
 
 import re
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Iterator
 
@@ -16,7 +17,8 @@ class Generation(Iterator[str]):
 
     Attributes:
         tokens: the number of tokens drawn so far.
-        log_probabilities: of each token, in nats, before any filter; empty unless requested.
+        log_probabilities: of each token of the text, in nats, before any filter; empty unless
+            requested. A token that is cut off whole, as a stop text is, has none.
         finish_reason: None until the text ends. Then "length"; "end" at the end of a document;
             "stop" before a stop text; "sentence" if `until_sentence` ended it; "novel" if every
             remaining token would copy the training text.
@@ -46,6 +48,8 @@ class Generation(Iterator[str]):
         self._held = ""  # text that may still have to be cut off
         self._tail = ""  # the end of the text before the held text
         self._earliest = 0  # the first index in the held text where the text may end
+        self._released = 0  # characters before the held text
+        self._starts: list[int] = []  # where in the text each token with a log-probability starts
         self.tokens = 0
         self.log_probabilities: list[float] = []
         self.finish_reason = None if options.length else "length"
@@ -65,6 +69,7 @@ class Generation(Iterator[str]):
         self.tokens += 1
         if log_probability is not None:
             self.log_probabilities.append(log_probability)
+            self._starts.append(self._released + len(self._held))
         if token == self._end:
             self.end("end")
             return
@@ -93,13 +98,18 @@ class Generation(Iterator[str]):
         """End the text with the held text, up to the index `at` if given."""
         self.finish_reason = reason
         self._advance = None  # drops the reference to the engine, and so to the network
-        self._release(len(self._held) if at is None else at)
+        if at is None:
+            at = len(self._held)
+        else:
+            del self.log_probabilities[bisect_left(self._starts, self._released + at) :]
+        self._release(at)
 
     def _release(self, count: int) -> None:
         if count:
             self._pieces.append(self._held[:count])
             self._tail = (self._tail + self._held[:count])[-_TAIL:]
             self._held = self._held[count:]
+            self._released += count
             self._earliest = max(self._earliest - count, 0)
 
     def _sentence_end(self, last: bool) -> int | None:

@@ -39,6 +39,7 @@ class Prompt:
         self.logits: Logits | None = None
         self.state: Any = network.zero_state(1)
         self._network = network
+        self._next = tokenizer.begin_with(ahead) if ahead else None
         self._tokens = ids if tokenizer.end is None else np.append(tokenizer.end, ids)
         self._read = 0
 
@@ -54,7 +55,11 @@ class Prompt:
             _, self.state = self._network.forward(block[:, None], self.state)
         self._read = stop
         if stop == last:
-            self.logits, self.state = self._network.step(self._tokens[-1:], self.state)
+            logits, self.state = self._network.step(self._tokens[-1:], self.state)
+            self.logits = logits
+            if self._next:  # rule out the tokens that do not begin with `ahead`
+                self.logits = np.full_like(logits, -np.inf)
+                self.logits[:, self._next] = logits[:, self._next]
         return len(block) + (stop == last)
 
     def read(self) -> tuple[Logits, Any]:

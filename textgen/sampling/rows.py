@@ -120,7 +120,9 @@ class DrawnRows:
         while guard.copies(row.tail, piece := self._tokenizer.spell([token]).removeprefix(ahead)):
             copying.append(token)
             own[token] = 0
-            if len(copying) + len(self._filter.banned) == len(own):
+            left = np.isfinite(logits[i])
+            left[[*self._filter.banned, *copying]] = False
+            if not left.any():
                 row.text.end("novel")
                 break
             if not own.any():  # the filters kept only copying tokens

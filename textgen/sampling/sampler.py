@@ -69,8 +69,8 @@ class Sampler:
                 to alternate, or "1.2:0.6"), top_k, top_p, min_p, repetition_penalty,
                 repeat_last_n, ban, novel, stop, until_sentence, beam.
 
-        Raises OptionError for an option outside its limits, VocabularyError for a prompt with
-        characters that are not in the vocabulary.
+        Raises OptionError for an option that is outside its limits or does not exist,
+        VocabularyError for a prompt with characters that are not in the vocabulary.
         """
         return "".join(self.stream(prompt, seed=seed, **options))
 
@@ -133,6 +133,7 @@ class Sampler:
         writing: bool = False,
     ) -> tuple[Request, int]:
         """Check the arguments; return the request and the seed."""
+        SamplingOptions.check_names(options, "prompt", "seed", "count", "log_probabilities")
         settings = SamplingOptions(**options)
         seed = new_seed() if seed is None else seed
         check_whole("seed", seed, 0)
@@ -144,6 +145,10 @@ class Sampler:
             if self.tokenizer.end is not None:
                 banned = (*banned, self.tokenizer.end)
         ids, ahead = self.tokenizer.encode_prompt(prompt) if prompt else (self._opening(), "")
+        if ahead and set(self.tokenizer.begin_with(ahead)) <= set(banned):
+            ids, ahead = self.tokenizer.encode(prompt), ""
+        if not len(ids):  # the prompt is one unfinished word
+            ids = self._opening()
         # `novel` compares the prompt itself, except that bytes are spelled as Latin-1.
         bytewise = self.tokenizer.level == "byte" or not prompt
         text = self.tokenizer.spell(ids.tolist()) if bytewise else prompt

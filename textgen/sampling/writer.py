@@ -1,6 +1,5 @@
 """Interactive writing: a user and a network write a text token by token, with undo."""
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,6 +11,9 @@ from textgen.sampling.network import Network
 from textgen.sampling.prompt import Request
 from textgen.sampling.seen import SeenTokens
 
+_KEPT_EVERY = 64  # tokens; states between are computed again when a step is undone
+_BYTES_OF_A_CHARACTER = 4  # at most; any other token has at least one character
+
 
 class Likely(NamedTuple):
     """A token that may come next."""
@@ -21,17 +23,26 @@ class Likely(NamedTuple):
     probability: float
 
 
-class _Position(NamedTuple):
-    """The text and the state after a step; undo returns to the position before it."""
+class _Step(NamedTuple):
+    """What one call appended; undo removes it."""
 
-    tokens: tuple[int, ...]  # appended in this step; several if a text was typed
+    stop: int  # the number of tokens after it
     typed: str | None  # the typed text; it may have words without a token
+
+
+class _Position(NamedTuple):
+    """What the network knows after a number of tokens."""
+
+    tokens: int
     logits: Logits  # (1, V)
     state: Any
 
 
 class Writer:
-    """The text so far, and the network's state after every step."""
+    """The text so far, and enough of the network's states to undo every step.
+
+    A step appends a token or a typed text. Its time does not depend on the length of the text.
+    """
 
     def __init__(
         self,
@@ -48,7 +59,11 @@ class Writer:
         self._filter = Filter.of(request.options, request.banned)
         self._rng = rng
         self._prompt = prompt
-        self._positions = [_Position((), None, *request.prompt.read())]
+        self._steps: list[_Step] = []
+        self._tokens: list[int] = []  # may be longer than the steps after an interruption
+        self._kept = [_Position(0, *request.prompt.read())]
+        self._seen: SeenTokens | None = None
+        self._counted = 0  # tokens in `_seen`
 
     @property
     def text(self) -> str:
@@ -58,14 +73,17 @@ class Writer:
     @property
     def added(self) -> str:
         """The text after the prompt."""
-        text, drawn = "", list[int]()
-        for position in self._positions:
-            if position.typed is None:
-                drawn += position.tokens  # several bytes may make one character
-            else:
-                text += self._tokenizer.decode(drawn) + position.typed
-                drawn = []
-        return (text + self._tokenizer.decode(drawn)).removeprefix(self._request.prompt.ahead)
+        return self._text_from(0)
+
+    def tail(self, length: int) -> str:
+        """Return the last `length` characters of `text`, in time that depends on them alone."""
+        first = len(self._steps)
+        while first and self._stop - self._start_of(first) <= _BYTES_OF_A_CHARACTER * length:
+            first -= 1
+        text = self._text_from(first)
+        if not first:
+            text = self._prompt[max(len(self._prompt) - length, 0) :] + text
+        return text[max(len(text) - length, 0) :]
 
     def likeliest(self, count: int) -> list[Likely]:
         """Return the `count` likeliest next tokens, by the filtered distribution."""
@@ -84,7 +102,7 @@ class Writer:
 
     def type(self, text: str) -> None:
         """Append a text; raise VocabularyError if it has unknown characters."""
-        whole = text if len(self._positions) > 1 else self._request.prompt.ahead + text
+        whole = text if self._steps else self._request.prompt.ahead + text
         ids = self._tokenizer.encode(whole).tolist()
         if text:
             self._append(ids, whole)
@@ -95,27 +113,73 @@ class Writer:
 
     def back(self) -> bool:
         """Undo the last step; return whether there was one."""
-        if len(self._positions) == 1:
+        if not self._steps:
             return False
-        self._positions.pop()
+        self._steps.pop()
         return True
 
-    def _append(self, tokens: Sequence[int], typed: str | None = None) -> None:
-        state = self._positions[-1].state
-        for token in tokens:
-            logits, state = self._network.step(np.array([token]), state)
-        self._positions.append(_Position(tuple(tokens), typed, logits, state))
+    @property
+    def _stop(self) -> int:
+        """The number of tokens."""
+        return self._start_of(len(self._steps))
 
-    def _tokens(self) -> list[int]:
-        return [token for position in self._positions for token in position.tokens]
+    def _start_of(self, step: int) -> int:
+        return self._steps[step - 1].stop if step else 0
+
+    def _text_from(self, first: int) -> str:
+        """Return the text of the steps from `first` on."""
+        text, drawn = "", list[int]()
+        for number, step in enumerate(self._steps[first:], first):
+            if step.typed is None:
+                # Several bytes may make one character, so neighbouring tokens are decoded together.
+                drawn += self._tokens[self._start_of(number) : step.stop]
+            else:
+                text += self._tokenizer.decode(drawn) + step.typed
+                drawn = []
+        text += self._tokenizer.decode(drawn)
+        return text if first else text.removeprefix(self._request.prompt.ahead)
+
+    def _append(self, tokens: list[int], typed: str | None = None) -> None:
+        self._forget_undone()
+        start = self._stop
+        self._tokens[start:] = tokens
+        self._steps.append(_Step(start + len(tokens), typed))
+
+    def _forget_undone(self) -> None:
+        """Forget what was computed from tokens that were undone since."""
+        while self._kept[-1].tokens > self._stop:
+            self._kept.pop()
+        if self._counted > self._stop:
+            self._seen = None
+
+    def _position(self) -> _Position:
+        """Read the tokens not read yet; return the position after the last."""
+        self._forget_undone()
+        for token in self._tokens[self._kept[-1].tokens : self._stop]:
+            count, _, state = self._kept[-1]
+            position = _Position(count + 1, *self._network.step(np.array([token]), state))
+            if count % _KEPT_EVERY:
+                self._kept.pop()
+            self._kept.append(position)
+        return self._kept[-1]
+
+    def _seen_tokens(self, vocabulary_size: int) -> SeenTokens:
+        """Return the tokens that the repetition penalty applies to."""
+        self._forget_undone()
+        if self._seen is None:
+            self._seen = SeenTokens(vocabulary_size, self._request.options.repeat_last_n)
+            self._seen.join(self._request.prompt.ids)
+            self._counted = 0
+        for token in self._tokens[self._counted : self._stop]:
+            self._seen.add(np.array([token]))
+            self._counted += 1
+        return self._seen
 
     def _weights(self) -> NDArray[np.float64]:
         """Return the weights of the next token, (V,)."""
-        tokens, logits = self._tokens(), self._positions[-1].logits
-        options, mask = self._request.options, None
+        position, options = self._position(), self._request.options
+        mask = None
         if options.repetition_penalty != 1:
-            seen = SeenTokens(logits.shape[-1], options.repeat_last_n)
-            seen.join(np.append(self._request.prompt.ids, np.array(tokens, np.int64)))
-            mask = seen.mask
-        temperature = options.temperature.at(len(tokens), options.length)
-        return self._filter.weights(logits, temperature, mask)[0]
+            mask = self._seen_tokens(position.logits.shape[-1]).mask
+        temperature = options.temperature.at(position.tokens, options.length)
+        return self._filter.weights(position.logits, temperature, mask)[0]

@@ -18,7 +18,7 @@ from textgen.training.products import Tensor
 LARGEST_FULL_SOFTMAX = 20_000
 """The largest vocabulary over which the softmax is computed in full."""
 
-_FREQUENT = 4096  # tokens that are always candidates; ids are ordered by frequency
+_FREQUENT = 4096  # tokens that are always candidates
 _SAMPLED = 4096  # candidates besides these and the targets
 
 
@@ -31,21 +31,24 @@ class Candidates(NamedTuple):
 
 
 def choose_candidates(
-    targets: NDArray[np.int32], size: int, rng: np.random.Generator
+    targets: NDArray[np.int32], order: NDArray[np.int64], rng: np.random.Generator
 ) -> tuple[Candidates, NDArray[np.int32]]:
-    """Choose candidates for `targets`, (T, B), from a vocabulary of `size` tokens.
+    """Choose candidates for `targets`, (T, B), from the ids in `order`, (V,).
 
-    Returns the candidates and the index of each target among them, (T, B). The number of
-    candidates does not depend on the values of `targets`.
+    `order` begins with the most frequent tokens. Returns the candidates and the index of each
+    target among them, (T, B). The number of candidates does not depend on the values of `targets`.
     """
-    right = np.unique(targets)
+    size = len(order)
+    ranks = np.empty(size, np.int64)
+    ranks[order] = np.arange(size)
+    right = np.unique(ranks[targets])
     right = right[right >= _FREQUENT]
     others = size - _FREQUENT - len(right)
     count = min(_SAMPLED + targets.size, size - _FREQUENT) - len(right)
     sampled = np.sort(rng.choice(others, count, replace=False, shuffle=False))
-    # Indices among the other tokens become ids by skipping the targets.
+    # Indices among the other tokens become ranks by skipping the targets.
     sampled += np.searchsorted(right - _FREQUENT - np.arange(len(right)), sampled, side="right")
-    ids = np.concatenate([np.arange(_FREQUENT), right, sampled + _FREQUENT])
+    ids = order[np.concatenate([np.arange(_FREQUENT), right, sampled + _FREQUENT])]
     offsets = np.zeros(len(ids), np.float32)
     offsets[len(ids) - count :] = np.log(others / count) if count else 0
     places = np.full(size, len(ids), np.int32)

@@ -58,4 +58,6 @@ def _fit(run: Run, workers: Workers, quiet: bool) -> None:
                 break
             trainer.step(orders.learning_rate)
             reporter.stepped(plan.done(), recorder.figures)
+        if workers.is_first:
+            reporter.note(recorder.summary())
         workers.meet()  # so that no worker ends before everything is written

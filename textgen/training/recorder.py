@@ -9,7 +9,7 @@ from textgen.options.training import TrainingSettings
 from textgen.preprocess.corpus import Corpus
 from textgen.runs.files import Arrays
 from textgen.runs.folder import Run, TrainingState
-from textgen.runs.history import Evaluations, validation_losses
+from textgen.runs.history import Evaluations, best, validation_losses
 from textgen.sampling.sampler import Sampler
 from textgen.training.streams import Streams
 from textgen.training.trainer import Trainer
@@ -19,6 +19,7 @@ _VALIDATION_ROW = 4096  # tokens that each row predicts, at least
 _VALIDATION_OVERLAP = 256  # tokens that each row but the first reads before those it predicts
 _PREVIEW_LENGTH = {"char": 240, "byte": 240, "word": 60}  # tokens
 _PREVIEW_DOCUMENTS = 4
+_OVERFITTED = 0.75  # a share of a training; if the best weights are from before, it was too long
 
 
 class Recorder:
@@ -43,7 +44,7 @@ class Recorder:
         start = time.monotonic()
         trainer, weights = self._trainer, self._trainer.weights()
         loss = trainer.stepper.loss(self.validation) if self.validation else None
-        best = loss is None or loss < min(validation_losses(self.history), default=math.inf)
+        is_best = loss is None or loss < min(validation_losses(self.history), default=math.inf)
         self.history.append(
             {
                 "step": self._progress.step,
@@ -61,7 +62,7 @@ class Recorder:
         self._progress.samples_size = self._run.add_sample(
             f"{figures}\n\n{text}\n\n", self._progress.samples_size
         )
-        if best:
+        if is_best:
             self._run.save_weights(weights)
         self._run.write_metrics(self.history)
         self._save(states, weights)
@@ -80,10 +81,28 @@ class Recorder:
         trainer, settings, run = self._trainer, self._settings, self._run
         start = f"resuming at epoch {trainer.epoch:.2f}" if self._progress.step else "training"
         documents = f" in {trainer.documents:,} documents" if run.tokenizer.end is not None else ""
+        unknown = f", {share:.1%} unknown" if (share := run.unknown_per_token) else ""
+        vocabulary = f"{len(run.tokenizer):,} distinct{unknown}"
         return (
-            f"{run.path}: {start} on {trainer.tokens:,} tokens ({len(run.tokenizer):,} "
-            f"distinct){documents}, {settings.architecture}, {run.weight_count:,} weights, "
+            f"{run.path}: {start} on {trainer.tokens:,} tokens ({vocabulary}){documents}, "
+            f"{settings.architecture}, {run.weight_count:,} weights, "
             f"dropout {settings.dropout:g}, {trainer.stepper.hardware}"
+        )
+
+    def summary(self) -> str:
+        """Return one line on the weights that are kept, with a hint if training was too long."""
+        kept, last = best(self.history), self.history[-1]
+        figures = f"epoch {kept['epoch']:.2f}"
+        if (loss := kept["validation_loss"]) is not None:
+            figures += f", validation {loss:.3f} ({self._bits(loss):.3f} bits/character)"
+        if (loss := kept["loss"]) is not None:
+            figures += f", loss {loss:.3f}"
+        summary = f"{self._run.path} keeps the weights of {figures}"
+        if kept["epoch"] > _OVERFITTED * last["epoch"]:
+            return summary
+        return (
+            f"{summary}; then the validation loss rose to {last['validation_loss']:.3f} by epoch "
+            f"{last['epoch']:.2f}: train on more text, for a shorter time, or with more --dropout"
         )
 
     def figures(self) -> str:
@@ -113,7 +132,8 @@ class Recorder:
         self.saved = time.monotonic()
 
     def _bits(self, loss: float) -> float:
-        return bits_per_character(loss, self._run.characters_per_token)
+        run = self._run
+        return bits_per_character(loss, run.characters_per_token, run.spelling_per_token)
 
 
 def _validation_streams(validation: Corpus, settings: TrainingSettings) -> Streams:

@@ -44,8 +44,19 @@ class Stepper:
     """
 
     def __init__(
-        self, network: TrainingNetwork, settings: TrainingSettings, workers: Workers | None = None
+        self,
+        network: TrainingNetwork,
+        settings: TrainingSettings,
+        workers: Workers | None = None,
+        counts: NDArray[np.int64] | None = None,
     ) -> None:
+        """Build the optimizer; nothing is compiled before the first step.
+
+        `counts`, (V,), is how often each token occurs. It decides which tokens of a large
+        vocabulary are always in the softmax; by default they are those with the lowest ids.
+        """
+        size = network.vocabulary_size
+        self._order = np.argsort(-(np.zeros(size) if counts is None else counts), kind="stable")
         self.network = network
         self._settings = settings
         self._workers = workers or Workers()
@@ -107,8 +118,8 @@ class Stepper:
         batch = self._padded(batch)
         masks = self._dropout_masks(batch.inputs.shape[1], rng)
         candidates = None
-        if (size := self.network.vocabulary_size) > LARGEST_FULL_SOFTMAX:
-            candidates, targets = choose_candidates(batch.targets, size, rng)
+        if self.network.vocabulary_size > LARGEST_FULL_SOFTMAX:
+            candidates, targets = choose_candidates(batch.targets, self._order, rng)
             batch = batch._replace(targets=targets)
         batch = batch.of_rows(self.rows)
         # An array avoids a memory leak: TensorFlow never frees a tensor made of a Python number.

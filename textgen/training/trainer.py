@@ -40,12 +40,17 @@ class Trainer:
         self._settings = settings = run.settings
         self._corpus, self.validation = run.corpus().split(settings.reading.validation)
         self._streams = self._streams_of(0)
+        counts = self._corpus.counts(len(run.tokenizer))
         network = TrainingNetwork(settings.architecture, len(run.tokenizer), settings.seed)
-        self.stepper = Stepper(network, settings, workers)
+        self.stepper = Stepper(network, settings, workers, counts)
         self._network = self.stepper.network
         self._states = self._zero_state()
         self.progress = Progress()
-        self._network.assign(run.initial_weights())
+        # A network that starts with the frequencies of the tokens need not learn them. The mean is
+        # subtracted because weight decay pulls towards zero; the softmax does not depend on it.
+        frequencies = np.log(counts + 1.0)
+        bias = {"output.bias": frequencies - frequencies.mean()}
+        self._network.assign(bias | run.initial_weights())
         shapes = {name: tuple(slot.shape) for name, slot in self.stepper.slots.items()}
         if saved := run.training_state(shapes):
             self._restore(saved)
