@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from helpers import make_book
+from helpers import fabricate, make_book
 
 import textgen
 from textgen.analysis.evaluation import Evaluation
@@ -35,9 +35,13 @@ def test_there_are_documents() -> None:
 @pytest.mark.parametrize("document", DOCUMENTS, ids=identify)
 def test_python_that_is_shown_runs(document: Path, model: Model) -> None:
     Path("book.txt").write_text("It was the first evening of the winter.\n" * 99 + make_book())
-    shutil.copytree(model.path, "checkpoints/book")
+    fabricate("checkpoints/book", "book.txt")
+    shutil.copy(model.path / "metrics.jsonl", "checkpoints/book")
     code = "\n".join(re.findall(r"```python\n(.*?)```", document.read_text("utf-8"), re.DOTALL))
-    code = re.sub(r"minutes=\d+", "minutes=0.05, force=True, quiet=True", code)
+    quick = "minutes=0.05, quiet=True"
+    code = re.sub(
+        r"(resume=True, )?minutes=\d+", lambda found: (found[1] or "force=True, ") + quick, code
+    )
     exec(compile(code, str(document), "exec"), {})
 
 

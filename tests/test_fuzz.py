@@ -196,7 +196,7 @@ texts = (
     level=st.sampled_from(["char", "word", "byte"]),
     encoding=st.sampled_from([None, None, "utf-8", "latin-1", "utf-16", "utf-7", "cp037", "idna"]),
     validation=st.sampled_from([0.0, 0.1, 0.9]),
-    apart=st.sampled_from([{}, {"delimiter": r"\n"}, {"csv": "a"}, {"jsonl": "a"}]),
+    apart=st.sampled_from([{}, {"delimiter": "\n"}, {"csv": "a"}, {"jsonl": "a"}]),
 )
 def test_texts(
     data: bytes, level: str, encoding: str | None, validation: float, apart: dict[str, str]

@@ -2,10 +2,12 @@
 
 import gc
 import weakref
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import SMALL, snapshot
 
 import textgen
 from textgen.errors import OptionError, RunError, VocabularyError
@@ -183,9 +185,86 @@ def test_training_options_outside_their_limits(book: Path) -> None:
     ):
         with pytest.raises(OptionError, match=message):
             textgen.train(book, **options)
-    with pytest.raises(TypeError, match="unit"):
-        textgen.train(book, unit=3)
     assert sorted(p.name for p in Path().iterdir()) == ["book.txt"]
+
+
+@pytest.mark.parametrize(
+    ("call", "told"),
+    [
+        (
+            lambda model, book: textgen.train(book, unit=3),
+            "unit is not an option here; did you mean units?",
+        ),
+        (
+            lambda model, book: textgen.train(book, forse=True),
+            "forse is not an option here; did you mean force?",
+        ),
+        (lambda model, book: textgen.train(book, resume=True, epoch=1), "did you mean epochs?"),
+        (
+            lambda model, book: textgen.prepare(book, epochs=3),
+            "epochs is not an option here; choose from level, val",
+        ),
+        (lambda model, book: textgen.prepare(book, encodin="a"), "did you mean encoding?"),
+        (lambda model, book: model.generate(temprature=1), "did you mean temperature?"),
+        (lambda model, book: model.stream(topk=1), "did you mean top_k?"),
+        (lambda model, book: model.samples(cuont=1), "did you mean count?"),
+        (lambda model, book: model.writer(sed=1), "did you mean seed?"),
+    ],
+)
+def test_a_misspelt_option_is_corrected(
+    call: Callable[[Model, Path], object], told: str, model: Model, book: Path
+) -> None:
+    with pytest.raises(OptionError) as error:
+        call(model, book)
+    assert told in str(error.value)
+    assert sorted(p.name for p in Path().iterdir()) == ["book.txt"]
+
+
+@pytest.mark.usefixtures("untrained")
+def test_messages_name_the_keywords(book: Path) -> None:
+    textgen.train(book, out="my run", **SMALL)
+    told = "resume it with resume=True, replace it with force=True, or choose another out$"
+    with pytest.raises(RunError, match=told) as error:
+        textgen.train(book, out="my run", **SMALL)
+    assert "with --resume, replace it with --force, or" in error.value.with_flags
+    with pytest.raises(OptionError, match=r"^minutes cannot be given together with epochs"):
+        textgen.train(book, epochs=1, minutes=1)
+    with pytest.raises(OptionError, match=r"^resume uses .* leave out from_run and vectors$"):
+        textgen.train(out="my run", resume=True, vectors="v.txt")
+    Path("my run/model.safetensors").unlink()
+    with pytest.raises(RunError, match=r"train it with: textgen train --out 'my run' --resume$"):
+        textgen.load("my run")
+
+
+@pytest.mark.usefixtures("untrained")
+def test_none_is_an_option_left_out(book: Path) -> None:
+    model = textgen.train(book, minutes=3, epochs=None, **SMALL | {"units": None})
+    again = {"out": model.path, "resume": True, "quiet": True}
+    assert textgen.train(**again, minutes=None, epochs=None).run.settings.minutes == 3
+    other = textgen.train(**again, minutes=None, epochs=2, units=None, delimiter=None).run.settings
+    assert (other.minutes, other.epochs) == (None, 2)
+
+
+def test_resuming_replaces_nothing(run: Path) -> None:
+    before = snapshot(run)
+    with pytest.raises(OptionError, match="force cannot be given together with resume=True"):
+        textgen.train(out=run, resume=True, force=True)
+    assert snapshot(run) == before
+
+
+def test_the_public_names_are_listed() -> None:
+    public = {name for name in dir(textgen) if not name.startswith("_")}
+    assert public == set(textgen.__all__)
+
+
+def test_a_model_tells_what_it_is(model: Model, run: Path) -> None:
+    assert repr(model).startswith(f"<Model {model.path}: char LSTM 1x16, ")
+    loss = model.run.outcome()["validation_loss"]
+    sizes = f"{model.run.weight_count:,} weights, vocabulary {len(model.tokenizer)}"
+    assert repr(model).endswith(f"{sizes}, validation loss {loss:.4g}>")
+    (run / "metrics.jsonl").write_text("damaged")
+    described = repr(textgen.load(model.path, run))
+    assert described == f"{repr(model)[:-1]}; run: char LSTM 1x16, {sizes}>"
 
 
 def test_loading_nothing() -> None:

@@ -47,6 +47,11 @@ __all__ = [
 ]
 
 
+def __dir__() -> list[str]:
+    """Return the public names, without what this module imports."""
+    return sorted([*__all__, *(name for name in globals() if name.startswith("__"))])
+
+
 def train(
     *books: str | Path,
     out: str | Path | None = None,
@@ -70,10 +75,11 @@ def train(
         force: replace an existing run.
         quiet: write nothing to standard error.
         options: as for `textgen train`; `textgen.options.training.TrainingOptions` lists them.
+            None is the same as leaving an option out.
 
     Raises:
         BookError: a book cannot be read, or is too short.
-        OptionError: an option is outside its limits.
+        OptionError: an option is outside its limits, or does not exist.
         RunError: the run folder exists, is in use by another process, is damaged, or cannot be
             written.
         TrainingError: the loss is not finite, memory runs out, or another worker fails.
@@ -85,6 +91,11 @@ def train(
     from textgen.runs.initial import initial_weights
     from textgen.training.session import train_run
 
+    keywords = ("out", "from_run", "vectors", "resume", "force", "quiet")
+    TrainingOptions.check_names(options, *keywords)
+    options = {name: value for name, value in options.items() if value is not None}
+    if resume and force:
+        raise OptionError("force", "cannot be given together with --resume; choose one")
     if resume and (from_run is not None or vectors is not None):
         raise OptionError("resume", "uses the run's own weights; leave out --from and --vectors")
     if not resume and not books:
@@ -114,15 +125,12 @@ def prepare(
     prepared corpus if it is called with the same books and options; otherwise it reads the books
     again. Other arguments and errors are those of `train`.
     """
-    from dataclasses import fields
-
     from textgen.options.reading import ReadingOptions
     from textgen.runs import lifecycle
 
     if not books:
         raise BookError("no book to prepare; name one")
-    for name in sorted(options.keys() - {item.name for item in fields(ReadingOptions)}):
-        raise OptionError(name, "is not an option of prepare; leave it out")
+    ReadingOptions.check_names(options, "out", "force", "quiet")
     path = lifecycle.default_folder(books) if out is None else Path(out)
     return lifecycle.prepare(path, books, ReadingOptions(**options), force, quiet).path
 

@@ -84,6 +84,17 @@ def test_train_sample_evaluate_info(book: Path, command: Command) -> None:
     assert "gutenberg" in command("info", "checkpoints/book").stdout
 
 
+def test_unknown_words_of_a_prompt_are_named(models: dict[str, Model], command: Command) -> None:
+    def notes(prompt: str) -> list[str]:
+        arguments = (models["word"].path, "-l", 1, "--seed", 1, "-p", prompt)
+        return command("sample", *arguments).stderr.splitlines()
+
+    assert notes("The zzzqq lamp zzzqq xyz saw") == [
+        "not in the vocabulary, read as unknown: 'zzzqq', 'xyz'"
+    ]
+    assert notes("The cafe\u0301 saw the fer") == []
+
+
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_the_precision_that_runs_is_told(book: Path, command: Command, precision: str) -> None:
     result = command("train", book, *FLAGS, "--epochs=0.1", "--precision", precision)
@@ -149,7 +160,7 @@ def test_a_book_from_standard_input(book: Path, command: Command) -> None:
         ("train none.txt", 1, "there is no file none.txt"),
         ("train .", 1, ". is a folder"),
         ("train empty.txt", 1, "empty.txt is empty"),
-        ("train one.txt", 1, "the training part, 0 of 1 tokens, is too short"),
+        ("train one.txt", 1, "the training part, 0 of 1 token, is too short"),
         ("train latin.txt", 1, "byte 0xe9 at offset 3 is not utf-8"),
         ("train book.txt --batch-size 500", 1, "lower --batch-size to"),
         ("train book.txt --out /dev/null/run", 1, "cannot write /dev/null/run"),
@@ -164,6 +175,7 @@ def test_a_book_from_standard_input(book: Path, command: Command) -> None:
         ("train", 2, "no BOOK to train on"),
         ("train --resume", 2, "--out is needed"),
         ("train --resume --out none", 1, "none is not a run"),
+        ("train --resume --force --out run", 2, "--force cannot be given together with --resume"),
         ("sample", 1, "there is no trained run under checkpoints"),
         ("sample none", 1, "none is not a run"),
         ("sample book.txt", 1, "book.txt is not a run"),

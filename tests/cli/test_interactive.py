@@ -1,7 +1,9 @@
 """textgen sample --interactive, by commands and in a terminal."""
 
+import io
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -28,6 +30,35 @@ def test_stopping_the_network_loses_nothing(
     assert "cannot write no/such" in result.stderr
     result = command(*arguments, input="=lamp\n\n")  # Ctrl-C while a token is drawn
     assert (result.exit_code, result.stdout) == (130, "The lamp\n")
+
+
+class Terminating(io.BytesIO):
+    """Input after which the process is told to end."""
+
+    def read1(self, size: int = -1) -> bytes:
+        data = super().read1(size)
+        if not data:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return data
+
+
+def test_sigterm_ends_writing_with_its_own_code(
+    model: Model, command: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ["sample", model.path, "--interactive", "-p", "The "]
+    result = command(*arguments, input=Terminating(b"=lamp\n"))
+    assert (result.exit_code, result.stdout) == (143, "The lamp\n")
+    monkeypatch.setattr(Writer, "draw", lambda _: os.kill(os.getpid(), signal.SIGTERM))
+    result = command(*arguments, input="=lamp\n+9\n=s\n")
+    assert (result.exit_code, result.stdout) == (143, "The lamp\n")
+    assert result.stderr.endswith("stopped\n")
+
+
+def test_the_home_of_nobody_is_a_name(model: Model, command: Callable[..., Result]) -> None:
+    arguments = ["sample", model.path, "--interactive", "-p", "The "]
+    result = command(*arguments, input=":w ~nosuchuser/x\n:q\n")
+    assert (result.exit_code, result.stdout) == (0, "The \n")
+    assert "cannot write ~nosuchuser/x: No such file or directory" in result.stderr
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no pseudo-terminals")

@@ -4,6 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from textgen.errors import OptionError
 from textgen.options.sampling import Temperatures
@@ -12,11 +14,34 @@ from textgen.system.processor import has_bfloat16
 
 
 def test_defaults_that_depend_on_the_level() -> None:
-    characters = TrainingOptions().resolve(1000)
-    words = TrainingOptions(level="word", minutes=1).resolve(1000)
+    characters = TrainingOptions().resolve(100_000)
+    words = TrainingOptions(level="word", minutes=1).resolve(100_000)
     assert (characters.batch_size, characters.chunk_length, characters.epochs) == (32, 64, 20)
     assert (words.batch_size, words.chunk_length, words.epochs) == (16, 32, None)
-    assert TrainingOptions(level="word", batch_size=8).streams == 8
+
+
+@given(st.integers(10, 10**9), st.sampled_from(["char", "word"]), st.sampled_from([0.0, 0.1, 0.5]))
+def test_short_texts_get_enough_updates(tokens: int, level: str, validation: float) -> None:
+    settings = TrainingOptions(level=level, validation=validation).resolve(tokens)
+    defaults = TrainingOptions(level=level).resolve(10**9)
+    batch, chunk = settings.batch_size, settings.chunk_length
+    updates = (1 - validation) * tokens / (batch * chunk)
+    assert updates >= 40 or (batch, chunk) == (1, 8)
+    if (batch, chunk) != (defaults.batch_size, defaults.chunk_length):
+        assert updates < 80  # no smaller than needed
+
+
+def test_sizes_of_a_batch_that_are_given_stay() -> None:
+    settings = TrainingOptions(batch_size=64).resolve(1000)
+    assert (settings.batch_size, settings.chunk_length) == (64, 64)
+    settings = TrainingOptions(chunk_length=100).resolve(1000)
+    assert (settings.batch_size, settings.chunk_length) == (1, 100)
+
+
+def test_a_long_text_is_not_read_20_times() -> None:
+    epochs = [TrainingOptions().resolve(10**n).epochs for n in (5, 6, 7, 8, 9)]
+    assert epochs == [20, 20, 16, pytest.approx(1.6), 1]
+    assert TrainingOptions(epochs=3).resolve(10**9).epochs == 3
 
 
 def test_words_are_tied_where_their_embedding_fits() -> None:
@@ -55,7 +80,7 @@ def test_sizes_fit_the_text_unless_given() -> None:
     assert sizes(100_000, units=77, dropout=0.0) == ("small", 77, 0.0)
     assert TrainingOptions(tie=True).resolve(1).architecture.embedding == 256
     assert TrainingOptions(tie=True, units=9).resolve(1).architecture.embedding == 9
-    with pytest.raises(OptionError, match="embedding must equal --units, 9, with --tie"):
+    with pytest.raises(OptionError, match="embedding must equal units, 9, with tie"):
         TrainingOptions(tie=True, units=9, embedding=8)
 
 
@@ -106,14 +131,14 @@ def test_layers_may_have_widths_of_their_own(
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ({"units": "9,4", "layers": 3}, "layers must be 2 to match --units"),
+        ({"units": "9,4", "layers": 3}, "layers must be 2 to match units"),
         ({"units": "9,x"}, "units must be a whole number, or one for each layer"),
         ({"units": ""}, "units must be a whole number"),
         ({"units": ()}, "units must be a whole number"),
         ({"units": True}, "units must be a whole number"),
         ({"units": 9.5}, "units must be a whole number"),
         ({"units": "9,0"}, "units must be at least 1, not 0"),
-        ({"units": "9,4", "embedding": 9, "tie": True}, "embedding must equal --units, 4"),
+        ({"units": "9,4", "embedding": 9, "tie": True}, "embedding must equal units, 4"),
     ],
 )
 def test_widths_that_make_no_sense(options: dict[str, Any], told: str) -> None:

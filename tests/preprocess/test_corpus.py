@@ -13,8 +13,9 @@ from textgen.options.training import TrainingOptions
 from textgen.preprocess import corpus, reading
 from textgen.preprocess.corpus import Corpus
 from textgen.preprocess.documents import Boundary, Stretch
-from textgen.preprocess.tokenizers import Tokenizer, WordTokenizer, word_splitter
+from textgen.preprocess.tokenizers import Tokenizer, WordTokenizer
 from textgen.preprocess.vocabulary import regroup, split_tokens
+from textgen.preprocess.words import word_splitter
 from textgen.runs.lifecycle import create
 
 SHORT = {"batch_size": 2, "chunk_length": 2}
@@ -84,15 +85,15 @@ def test_a_word_may_be_as_long_as_a_book() -> None:
 
 
 def test_noise_is_no_alphabet() -> None:
-    noise = "".join(map(chr, [*range(0xD800), *range(0xE000, 0x30000)]))
-    with pytest.raises(BookError, match=r"distinct characters .* --level byte"):
+    noise = "".join(map(chr, [*range(1, 0xD800), *range(0xE000, 0x30000)]))
+    with pytest.raises(BookError, match=r"distinct characters .* level byte"):
         prepared(noise)
     assert len(prepared(noise, level="byte")[0]) == 256
 
 
 @pytest.mark.parametrize("level", ["char", "word", "byte"])
 def test_control_characters_are_characters(level: str) -> None:
-    text = "a\0b\x1b[1m\x7f c\u202e\ufeff\U0010ffff d\n" * 5
+    text = "a\x01b\x1b[1m\x7f c\u202e\ufeff\U0010ffff d\n" * 5
     tokenizer, found, _ = prepared(text, level=level, min_count=1)
     assert tokenizer.decode(found.ids) == text
 
@@ -180,10 +181,10 @@ def test_a_part_that_completes_no_character_is_told_by_the_whole() -> None:
     [
         ("", {}, "is empty"),
         ("x", {"validation": 0}, "give a longer text"),
-        ("abcdefg", {"validation": 0, "batch_size": 4}, "lower --batch-size to 3 or less"),
-        ("abc", {"validation": 0, "chunk_length": 9}, "--chunk-length to 2 or less"),
-        ("abcdef" * 9, {"validation": 0.01}, "--validation"),
-        ("one two six ten", {"level": "word", "validation": 0, "batch_size": 1}, "--min-count"),
+        ("abcdefg", {"validation": 0, "batch_size": 4}, "lower batch_size to 3 or less"),
+        ("abc", {"validation": 0, "chunk_length": 9}, "chunk_length to 2 or less"),
+        ("abcdef" * 9, {"validation": 0.01}, "validation 0.01 holds out"),
+        ("one two six ten", {"level": "word", "validation": 0, "batch_size": 1}, "lower min_count"),
     ],
 )
 def test_too_little_text(text: str, options: dict[str, object], advice: str) -> None:

@@ -17,11 +17,11 @@ from textgen.model import Model
 from textgen.options.reading import ReadingOptions
 from textgen.preprocess import documents, reading
 from textgen.preprocess.corpus import load_corpus
-from textgen.preprocess.documents import read_documents
+from textgen.preprocess.documents import read_stretches
 from textgen.preprocess.prepare import prepare_corpus
 from textgen.preprocess.tokenizers import Tokenizer, tokenizer_from_json
 
-TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r"), max_size=20)
+TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r\0"), max_size=20)
 NAMES = ["lamp", "ferry", "goose", "storm"]
 LINES = [f"The {a} saw the {b}." for a in NAMES for b in NAMES] * 12
 
@@ -31,6 +31,10 @@ def _blocks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     """Read in blocks so small that delimiters cross their borders, and in large ones."""
     monkeypatch.setattr(reading, "_BYTES_AT_ONCE", request.param)
     monkeypatch.setattr(documents, "_STRETCH_LENGTH", request.param)
+
+
+def read_documents(name: str, options: ReadingOptions) -> list[str]:
+    return [text for stretch in read_stretches(name, options, True) for text in stretch.texts]
 
 
 def apart(text: str, name: str = "file.txt", **options: str) -> list[str]:
@@ -47,10 +51,23 @@ def test_a_delimiter_stands_between_documents(texts: list[str], delimiter: str) 
     assert apart(joined, delimiter=delimiter) == expected
 
 
-def test_a_delimiter_may_be_typed_with_escapes() -> None:
-    assert apart("one\ntwo\n", delimiter=r"\n") == ["one", "two"]
-    assert apart("one\ttwo\nthree", delimiter=r"\t") == ["one", "two\nthree"]
+def test_line_ends_around_a_delimiter_are_left_out() -> None:
+    assert apart("one\ttwo\nthree", delimiter="\t") == ["one", "two\nthree"]
     assert apart("one\n***\ntwo\n***\n", delimiter="***") == ["one", "two"]
+
+
+def test_a_delimiter_that_does_not_occur() -> None:
+    Path("one.txt").write_text("a%%b", "utf-8")
+    Path("other.txt").write_text("a\nb", "utf-8")
+    told = r"other.txt does not contain '%%'; .* or omit .*delimiter"
+    for books in (["other.txt"], ["one.txt", "other.txt"]):
+        with pytest.raises(BookError, match=told):
+            textgen.prepare(*books, delimiter="%%", quiet=True)
+    # A text to evaluate may be one document.
+    assert read_documents("other.txt", ReadingOptions(delimiter="%%")) == ["a\nb"]
+    Path("empty.txt").touch()
+    with pytest.raises(BookError, match="is empty"):
+        textgen.prepare("empty.txt", delimiter="%%", quiet=True)
 
 
 @pytest.mark.usefixtures("_blocks")
@@ -65,6 +82,24 @@ def test_a_column_of_a_table(rows: list[tuple[str, str]]) -> None:
 
 def test_tables_with_tabs_and_blank_lines() -> None:
     assert apart("a\tb\n1\ttwo, 2\n\n3\tthree\n", "t.tsv", csv="b") == ["two, 2", "three"]
+
+
+@pytest.mark.parametrize(
+    ("row", "text"),
+    [
+        ("The lamp, the ferry, the storm", "The lamp, the ferry, the storm"),
+        ('He said "a, b", twice', 'He said "a, b", twice'),
+        ('"Yes", he said, "no, no"', '"Yes", he said, "no, no"'),
+        ('"Yes, no"', "Yes, no"),
+        ('"one,\ntwo",three', '"one,\ntwo",three'),
+        (" one,, two,", " one,, two,"),
+    ],
+)
+@pytest.mark.usefixtures("_blocks")
+def test_commas_of_a_table_with_one_column_belong_to_the_text(row: str, text: str) -> None:
+    assert apart(f"text\n{row}\n\nlast", "t.csv", csv="text") == [text, "last"]
+    tabs = row.replace(",", "\t")
+    assert apart(f"text\nfirst\n{tabs}", "t.tsv", csv="text") == ["first", text.replace(",", "\t")]
 
 
 def test_line_ends_are_those_of_all_texts() -> None:
@@ -97,6 +132,9 @@ def test_lone_surrogates_are_no_characters() -> None:
         ("", {"csv": "c"}, "no column 'c'"),
         ("b" * 9999, {"csv": "c"}, "no column 'c'; its first line names 'b{40}'$"),
         ("a,b\n1,2\n1\n", {"csv": "b"}, "line 3 has no column 'b'"),
+        ("a,b\n1,2\n1,one, two\n", {"csv": "b"}, "line 3 has 3 fields, not 2; put .* in quot"),
+        ("a,b\n1,2,\n", {"csv": "a"}, "line 2 has 3 fields"),
+        ('a,b\n"1\n2",3,4\n', {"csv": "a"}, "line 3 has 3 fields"),
         ('a,b\n1,"abc\n2,def\n3,"ghi"\n', {"csv": "b"}, "line 4: .* is it a CSV file"),
         ('{"a": "b"}\n{"a": 1}\n', {"jsonl": "a"}, "line 2 has no text under the key 'a'"),
         ('{"a": "b"}\n["a"]\n', {"jsonl": "a"}, "line 2 has no text"),
@@ -157,7 +195,7 @@ def test_documents_become_ids_with_ends_between(
 
 def trained(**options: object) -> Model:
     Path("lines.txt").write_text("\n".join(LINES), "utf-8")
-    return textgen.train("lines.txt", delimiter=r"\n", force=True, **SMALL | options)
+    return textgen.train("lines.txt", delimiter="\n", force=True, **SMALL | options)
 
 
 @pytest.fixture(scope="module")
@@ -239,7 +277,7 @@ def test_training_on_documents_is_repeatable_and_resumes_exactly() -> None:
         assert name == "output.bias" or not np.array_equal(weight, weights("other")[name])
 
 
-@pytest.mark.parametrize("other", [{}, {"delimiter": r"\n\n"}])
+@pytest.mark.parametrize("other", [{}, {"delimiter": "\n\n"}])
 def test_a_resumed_run_wants_its_documents(other: dict[str, str]) -> None:
     trained(out="run", epochs=0.2)
     Path("lines.txt").write_text("\n".join(LINES[::-1]), "utf-8")

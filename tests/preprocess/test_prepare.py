@@ -97,7 +97,7 @@ def test_a_short_book_is_prepared_and_only_then_found_short() -> None:
     with pytest.raises(RunError, match="is prepared but not trained"):
         textgen.train(out=folder, resume=True, units=32, quiet=True)
     for options in ({}, {"resume": True}):
-        with pytest.raises(BookError, match="lower --batch-size"):
+        with pytest.raises(BookError, match="lower batch_size"):
             textgen.train("short.txt", quiet=True, **options)
     assert Run.open(folder).tokens == 9
 
@@ -111,7 +111,7 @@ def test_a_trained_run_is_not_replaced_by_preparing(book: Path) -> None:
 
 
 def test_preparing_knows_only_how_to_read(book: Path) -> None:
-    with pytest.raises(OptionError, match="units is not an option of prepare"):
+    with pytest.raises(OptionError, match="units is not an option here"):
         textgen.prepare(book, units=3)
     with pytest.raises(BookError, match="name one"):
         textgen.prepare()
@@ -146,6 +146,23 @@ def test_the_command(book: Path, command: Callable[..., Result]) -> None:
     assert result.stdout == ""
     assert Run.open("run").settings.reading.level == "byte"
     assert command("prepare", book, "--units", 3).exit_code == 2
+
+
+def test_the_key_of_a_corpus_knows_commas_from_tabs() -> None:
+    for name in ("t.csv", "t.tsv"):
+        Path(name).write_text("text,b\ttext\none,two\tthree\n")
+        Path(f"copy of {name}").write_bytes(Path(name).read_bytes())
+
+    def key(name: str, **options: Any) -> str | None:
+        return prepare.corpus_key_of([name], ReadingOptions(**options))
+
+    assert key("t.csv", csv="text") == key("copy of t.csv", csv="text")
+    assert key("t.csv", csv="text") != key("t.tsv", csv="text")
+    assert key("t.csv") == key("t.tsv")
+    for name, text in (("t.csv", "one"), ("t.tsv", "three")):
+        folder = textgen.prepare(name, out="run", csv="text", force=True, quiet=True)
+        run = Run.open(folder)
+        assert run.tokenizer.decode(run.corpus().ids) == text
 
 
 # On all cores

@@ -1,6 +1,10 @@
 """Read the text of books: encodings, line ends, Project Gutenberg, unreadable files."""
 
+import bz2
+import gzip
+import lzma
 import os
+import re
 import threading
 from pathlib import Path
 
@@ -9,7 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from textgen.errors import BookError, OptionError
+from textgen.options.reading import ReadingOptions
 from textgen.preprocess import reading
+from textgen.preprocess.documents import Stretch, read_stretches
 from textgen.preprocess.reading import read_blocks, read_text
 
 HEADER = "The eBook\r\n*** START OF THE PROJECT GUTENBERG EBOOK {} ***\r\n\r\n"
@@ -86,12 +92,76 @@ def test_undecodable_bytes_are_located(
     with pytest.raises(BookError) as error:
         read_text(write(data))
     assert f"byte 0xe9 at offset {data.index(b'caf') + 3} is not utf-8" in str(error.value)
-    assert "--encoding latin-1" in str(error.value)
+    assert "encoding latin-1" in str(error.value)
 
 
 def test_a_book_cut_inside_a_character() -> None:
     with pytest.raises(BookError, match="offset 3"):
         read_text(write("abc☃".encode()[:-1]))
+
+
+ZIP = b"PK\x03\x04" + bytes(26)
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        (b"\x89PNG\r\n\x1a\n\0\0", "a PNG image, not text; give a text instead"),
+        (b"\xff\xd8\xff\xe0\0\x10JFIF", "a JPEG image"),
+        (b"GIF89a\x01\0", "a GIF image"),
+        (b"%PDF-1.4\n%", "a PDF document, not text; save it as plain text"),
+        (gzip.compress(b"one"), "compressed by gzip, not text; unpack it"),
+        (bz2.compress(b"one"), "compressed by bzip2"),
+        (lzma.compress(b"one"), "compressed by xz"),
+        (b"\x7fELF\x02", "a program"),
+        (ZIP + b"book.txt", "a zip archive, not text; unpack it"),
+        (ZIP + b"[Content_Types].xml", "an Office document, such as .docx, not text; save it"),
+        (ZIP + b"mimetypeapplication/epub+zip", "an EPUB book"),
+        (ZIP + b"mimetypeapplication/vnd.oasis.opendocument.text", "an OpenDocument file"),
+        (bytes.fromhex("d0cf11e0a1b11ae1"), "an Office document, such as .doc,"),
+        (b"Title".ljust(60, b"\0") + b"BOOKMOBI", "a Kindle book"),
+    ],
+)
+@pytest.mark.parametrize("encoding", [None, "latin-1"])
+def test_files_that_are_not_text(data: bytes, told: str, encoding: str | None) -> None:
+    path = write(data)
+    with pytest.raises(BookError, match=re.escape(f"book.txt is {told}")):
+        read_text(path, encoding)
+    assert read_text(path, "latin-1", any_bytes=True) == translated(data)
+    if encoding:
+        options = ReadingOptions(level="byte", encoding=encoding)
+        assert list(read_stretches(path, options, False)) == [Stretch([translated(data)], False)]
+
+
+def translated(data: bytes) -> str:
+    return data.decode("latin-1").replace("\r\n", "\n").replace("\r", "\n")
+
+
+def test_a_text_may_speak_of_other_files() -> None:
+    for text in ("PNG and GIF89a", "PK", "\u0089PNG\n", "BZh91 AY", "7z", "ÿØÿ"):
+        assert read_text(write(text.encode())) == text
+
+
+@pytest.mark.parametrize("size", [3, 1 << 20])
+@pytest.mark.parametrize("text", ["Naïve", "Привет, мир", "日本語 の", "é and e"])
+@pytest.mark.parametrize("wide", ["utf-16-le", "utf-16-be"])
+def test_utf_16_without_a_mark(
+    size: int, text: str, wide: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "_BYTES_AT_ONCE", size)
+    path = write((text * 9).encode(wide))
+    for encoding in (None, "latin-1"):
+        with pytest.raises(BookError) as error:
+            read_text(path, encoding)
+        if encoding or text.isascii():
+            assert f"encoding {wide}" in str(error.value)
+    assert read_text(path, wide) == text * 9
+
+
+def test_a_text_has_no_nul_characters() -> None:
+    for data, encoding in ((b"abcde\0", None), (b"abcde\0", "latin-1"), (b"+AAA-", "utf-7")):
+        with pytest.raises(BookError, match=r"book\.txt has NUL characters"):
+            read_text(write(data), encoding)
 
 
 @pytest.mark.parametrize("encoding", ["base64", "no-such", "rot13", "a\0b"])

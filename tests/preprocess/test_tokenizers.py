@@ -9,15 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from textgen.errors import VocabularyError
-from textgen.preprocess import tokenizers
 from textgen.preprocess.tokenizers import (
     ByteTokenizer,
     CharacterTokenizer,
     Tokenizer,
     WordTokenizer,
     tokenizer_from_json,
-    word_splitter,
 )
+from textgen.preprocess.words import word_splitter
 
 prose = st.text(st.sampled_from(string.ascii_letters[:4] + " '’“!-_\n\t\r\u3000é\u0301"))
 texts = st.one_of(st.text(), prose)
@@ -43,19 +42,6 @@ def test_decoding_gives_the_text_back(level: str, text: str) -> None:
     assert "".join(decode(int(i)) for i in ids) == text
     again = tokenizer_from_json(json.dumps(tokenizer.to_json()))
     assert again.decode(again.encode(text)) == text
-
-
-@given(text=texts)
-def test_words_join_to_the_text(text: str) -> None:
-    assert "".join(word_splitter()(text)) == text
-
-
-def test_what_a_word_is() -> None:
-    text = "“Don’t stop,” he said -- twice.\n\n  Then\tit rained."
-    assert word_splitter()(text) == [
-        *("“", "Don’t", " stop", ",", "”", " he", " said", " -", "-", " twice", ".", "\n\n"),
-        *(" ", " Then", "\t", "it", " rained", "."),
-    ]
 
 
 def test_unknown_words_become_the_unknown_token() -> None:
@@ -97,11 +83,3 @@ def test_bytes_that_are_no_text_are_replaced() -> None:
 def test_damaged_vocabularies_are_refused(damaged: str) -> None:
     with pytest.raises((ValueError, TypeError)):
         tokenizer_from_json(damaged)
-
-
-@given(text=st.text(st.sampled_from("ab' ’\n.,-é\u0301"), max_size=60), size=st.integers(1, 9))
-def test_long_texts_are_split_in_parts(text: str, size: int) -> None:
-    expected = word_splitter()(text)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tokenizers, "_SPLIT_AT_ONCE", size)
-        assert word_splitter()(text) == expected

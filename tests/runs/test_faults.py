@@ -30,7 +30,7 @@ from textgen.options.training import TrainingOptions
 from textgen.runs.folder import Run, TrainingState
 from textgen.runs.history import Progress
 from textgen.runs.lifecycle import create, resume
-from textgen.runs.replacement import locked
+from textgen.runs.locking import locked
 from textgen.training.step import Stepper
 from textgen.training.trainer import Trainer
 
@@ -340,8 +340,10 @@ def test_a_process_prints_notes_only_and_saves_before_sigterm_ends_it(
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 143
     assert in_training(Path("run"))[1].progress.step > before
-    first, last = errors.splitlines()
+    first, forecast, last = errors.splitlines()
     assert first.startswith("run: training on")
+    assert forecast.startswith("about ")
+    assert " for 100000 epochs at " in forecast
     assert last == "stopped; resume with: textgen train --out run --resume"
 
 
@@ -441,7 +443,7 @@ def test_two_trainings_cannot_share_a_run(book: Path, run: Path) -> None:
         [
             sys.executable,
             "-c",
-            "import pathlib, sys, textgen.runs.replacement as runs\n"
+            "import pathlib, sys, textgen.runs.locking as runs\n"
             "with runs.locked(pathlib.Path('run')):\n"
             "    print(flush=True)\n"
             "    sys.stdin.read()",

@@ -278,7 +278,7 @@ def test_a_run_appears_whole_or_not_at_all(book: Path, monkeypatch: pytest.Monke
 
 def test_what_is_there_is_not_overwritten(book: Path, run: Path) -> None:
     before = snapshot(run)
-    with pytest.raises(RunError, match=r"--resume.*--force.*--out"):
+    with pytest.raises(RunError, match=r"resume=True.*force=True.*another out"):
         create(run, [book], ASKED)
     with pytest.raises(BookError):
         create(run, ["none.txt"], ASKED, force=True)

@@ -100,7 +100,7 @@ def test_a_run_that_began_with_weights_resumes_exactly(
     [
         ({"units": 8}, "units is 16 in .*; leave it out"),
         ({"level": "word"}, "level is char"),
-        ({"vectors": "v.txt"}, "cannot be given together with --from"),
+        ({"vectors": "v.txt"}, "cannot be given together with from_run"),
         ({"resume": True}, "uses the run's own weights"),
         ({"size": "small"}, "size is taken from"),
     ],
@@ -182,7 +182,7 @@ def test_a_word_with_capitals_may_have_a_vector_of_its_own() -> None:
         ("a 1 2\nthe 1 nan\n", {}, "line 2 is not a vector of 2"),
         ("zebra 1 2\n", {}, "no vector for any word"),
         ("the 1 2\n", {"embedding": 3}, "embedding is 2 in"),
-        ("the 1 2\n", {"level": "char"}, "train with --level word"),
+        ("the 1 2\n", {"level": "char"}, "train with level word"),
         (None, {}, "cannot read none.txt"),
     ],
 )

@@ -4,15 +4,16 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from click.testing import Result
 from hypothesis import given
 from hypothesis import strategies as st
 
 from textgen.model import Model
-from textgen.system.terminal import one_line, visible
+from textgen.system.terminal import counted, one_line, visible
 
 HOSTILE = "\x1b]0;title\x07 \x9b31m\x00\x08\r\u202eabc\u2028"
 
@@ -77,3 +78,16 @@ def test_what_a_run_says_of_itself_steers_no_terminal(
     ours, theirs = terminal
     subprocess.run([sys.executable, "-m", "textgen", "info", "run"], stdout=theirs, check=True)
     assert b"\\x1b[2J\\x07" in os.read(ours, 4096)
+
+
+def test_one_is_not_counted_as_several() -> None:
+    assert counted(1, "document") == "1 document"
+    assert counted(0, "document") == "0 documents"
+    assert counted(2000, "token") == "2,000 tokens"
+
+
+def test_messages_count_one_thing(command: Callable[..., Result]) -> None:
+    Path("book.txt").write_text("one\n", "utf-8")
+    assert ", 1 document\n" in command("prepare", "book.txt", "--delimiter", r"\n").stderr
+    told = command("train", "book.txt", "--batch-size", 1, "--chunk-length", 9, "--force").stderr
+    assert "3 of 4 tokens, is too short for 1 stream of 9 steps" in told

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from helpers import SMALL, make_book, snapshot, weights_of
+from safetensors.numpy import load_file
 
 import textgen
 from textgen.errors import BookError, OptionError, RunError, TrainingError
@@ -20,6 +21,7 @@ from textgen.runs.folder import Run
 from textgen.runs.lifecycle import create
 from textgen.training import plan
 from textgen.training.network import TrainingNetwork
+from textgen.training.plan import Plan
 from textgen.training.recorder import Recorder
 from textgen.training.schedule import Schedule
 from textgen.training.step import Stepper
@@ -57,6 +59,21 @@ def test_state_reaches_further_back_than_a_chunk(
     }
     assert losses[False] < 0.25
     assert losses[True] > 0.45
+
+
+def test_the_alphabet_goes_on_from_any_letter(tmp_path: Path) -> None:
+    alphabet = "abcdefghijklmnopqrstuvwxyz"
+    book = tmp_path / "alphabet.txt"
+    book.write_text(alphabet * 200)
+    # A chunk of 7 begins at every letter in turn, so resets start texts with each of them.
+    options = SMALL | {"units": 32, "learning_rate": 0.03, "epochs": 10, "chunk_length": 7}
+    model = textgen.train(book, out="run", **options)
+    for start in range(26):
+        expected = (alphabet * 4)[start + 1 :][:60]
+        assert model.generate(alphabet[start], length=60, temperature=0) == expected
+        middle = (alphabet * 2)[start : start + 20]
+        expected = (alphabet * 4)[start + 20 :][:30]
+        assert model.generate(middle, length=30, temperature=0) == expected
 
 
 @pytest.mark.parametrize(
@@ -111,7 +128,7 @@ def test_a_run_goes_on_from_what_was_saved_if_it_died_later(
 
 def test_evaluating_leaves_training_as_it_was(book: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def last_weights(run: Path) -> dict[str, np.ndarray]:
-        return Trainer(Run.open(run), Workers()).weights()
+        return Trainer(Run.open(run), Workers(), 0.0).weights()
 
     monkeypatch.setattr(plan, "_EVALUATIONS", 20)
     often = last_weights(trained(book, "often"))
@@ -135,7 +152,7 @@ def test_validation_in_rows_is_that_of_one_pass(tmp_path: Path) -> None:
     book = tmp_path / "book.txt"
     book.write_text(make_book(30_000), "utf-8")
     model = textgen.train(book, epochs=1, **SMALL | {"batch_size": 16})
-    validation = Recorder(model.run, Trainer(model.run, Workers())).validation
+    validation = Recorder(model.run, Trainer(model.run, Workers(), 0.0)).validation
     assert validation is not None
     assert validation.batch_size > 1
     text = book.read_text("utf-8")
@@ -171,6 +188,12 @@ def test_minutes_are_kept(book: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     history = Run.open(trained(book, "run", epochs=None, minutes=0.1)).history()
     assert 5.5 < history[-1]["seconds"] < 6.02
     assert len(history) > 3
+    before = snapshot(Path("run"))
+    textgen.train(out="run", resume=True, quiet=True)  # the minutes are over
+    assert snapshot(Path("run")) == before
+    longer = textgen.train(out="run", resume=True, minutes=0.2, quiet=True).run.history()
+    assert longer[: len(history)] == history
+    assert 11 < longer[-1]["seconds"] < 12.1
 
 
 def test_learning_rates_warm_up_and_fall_to_zero() -> None:
@@ -184,6 +207,12 @@ def test_learning_rates_warm_up_and_fall_to_zero() -> None:
     assert rates[500] == pytest.approx(0.005)
     assert rates[1000] == 0
     assert rates[60:] == sorted(rates[60:], reverse=True)
+
+
+def test_the_warm_up_of_a_short_training_is_a_tenth_of_it() -> None:
+    schedule = Schedule(TrainingOptions(epochs=2, learning_rate=0.01).resolve(0), 100)
+    assert schedule.learning_rate(19, 0) == pytest.approx(0.01)
+    assert schedule.learning_rate(9, 0) == pytest.approx(0.005)
 
 
 def test_the_schedule_of_minutes_ends_with_them() -> None:
@@ -219,6 +248,44 @@ def test_what_may_not_change_on_resume(book: Path, tmp_path: Path) -> None:
     textgen.train(out=run, resume=True, units=16, quiet=True)
 
 
+@pytest.mark.parametrize(
+    ("options", "reached", "more"),
+    [
+        ({}, "epoch 2", "--epochs 4"),
+        ({"minutes": 0.0001}, "0.0001 minutes", "--minutes 0.0002"),
+        ({"patience": 1}, "early stopping", "--patience 2"),
+    ],
+)
+def test_a_run_at_its_end_says_so_and_changes_nothing(
+    run: Path,
+    options: dict[str, float],
+    reached: str,
+    more: str,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Plan, "_has_lost_patience", lambda plan: "patience" in options)
+    before = snapshot(run)
+    textgen.train(out=run, resume=True, **options)
+    first = capfd.readouterr().err.splitlines()[0]
+    command = f"textgen train --out run --resume {more}"
+    assert first == f"run is trained to its end, {reached}; to train it further: {command}"
+    assert snapshot(run) == before
+
+
+def test_stopping_without_validation_keeps_the_current_weights(
+    book: Path, signal_at: Callable[..., None]
+) -> None:
+    signal_at(100)
+    with pytest.raises(KeyboardInterrupt):
+        trained(book, "run", validation=0)
+    run = Run.open("run")
+    assert run.history()
+    saved = load_file("run/training.safetensors")
+    for name, weight in run.weights().items():
+        np.testing.assert_array_equal(weight, saved[f"weights/{name}"])
+
+
 def test_no_validation(book: Path) -> None:
     run = Run.open(trained(book, "run", validation=0, epochs=1))
     assert run.outcome()["validation_loss"] is None
@@ -242,7 +309,7 @@ def test_a_loss_that_is_no_number_stops_training(
     for owner, (name, replacement) in broken.items():
         with monkeypatch.context() as patch:
             patch.setattr(owner, name, replacement)
-            with pytest.raises(TrainingError, match="--learning-rate below"):
+            with pytest.raises(TrainingError, match="learning_rate below"):
                 textgen.train(out=run, resume=True, epochs=2, quiet=True)
     after = snapshot(run)
     assert after["model.safetensors"] == before["model.safetensors"]

@@ -178,7 +178,7 @@ def test_workers_that_die_stop_the_others_and_the_run_resumes(
         said = other.communicate(timeout=SECONDS)[1].splitlines()
         assert other.returncode == 1
         assert "another worker has ended" in said[-1]
-        assert "--resume" in said[-1]
+        assert "resume=True" in said[-1]
         what["resume"] = True
     rest = note_losses(monkeypatch)
     textgen.train(out="team", resume=True, quiet=True)  # one process resumes the run of two
@@ -257,5 +257,5 @@ def test_rows_are_shared_out_without_a_gap(monkeypatch: pytest.MonkeyPatch) -> N
         assert one.is_first == (role == "chief")
         rows.append(range(8)[one.rows(8)])
     assert [list(part) for part in rows] == [[0, 1], [2, 3, 4], [5, 6, 7]]
-    with pytest.raises(TrainingError, match="2 streams are too few for 3 workers"):
+    with pytest.raises(TrainingError, match="2 streams cannot be shared by 3 workers"):
         one.rows(2)

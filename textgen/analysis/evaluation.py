@@ -13,6 +13,7 @@ from textgen.preprocess.tokenizers import Ids, Tokenizer
 from textgen.preprocess.vocabulary import regroup
 from textgen.sampling.filters import log_softmax
 from textgen.sampling.network import Network
+from textgen.system.terminal import counted
 
 _STEPS_AT_ONCE = 256
 _EVALUATED_LOGITS = 1 << 22  # at once; bounds the memory use of a large vocabulary
@@ -99,7 +100,8 @@ class _Reader:
         tokens, characters = self._tokens, self._characters
         if tokens < 1 or characters < 1:
             raise BookError(
-                f"a text of {self._given} characters leaves nothing to predict; give more text"
+                f"a text of {counted(self._given, 'character')} leaves nothing to predict; give "
+                "more text"
             )
         loss = self._loss / tokens
         return Evaluation(

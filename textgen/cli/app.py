@@ -31,9 +31,9 @@ class _Commands(click.Group):
             with raising_sigterm():
                 return super().invoke(ctx)
         except OptionError as error:
-            raise click.UsageError(one_line(f"{error.flag} {error.problem}")) from None
+            raise click.UsageError(one_line(error.with_flags)) from None
         except TextgenError as error:
-            raise click.ClickException(one_line(str(error))) from None
+            raise click.ClickException(one_line(error.with_flags)) from None
         except OSError as error:
             if error.errno == errno.EPIPE:
                 raise  # click exits quietly on a broken pipe
@@ -46,6 +46,8 @@ class _Commands(click.Group):
 
 
 def _message(error: OSError) -> str:
+    if error.errno is None:  # not the system's, but NLTK's
+        return str(error)
     place = "cannot print" if error.filename is None else str(error.filename)
     return f"{place}: {error.strerror}"
 

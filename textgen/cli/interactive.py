@@ -4,12 +4,15 @@ from pathlib import Path
 
 import click
 
+from textgen.cli.paths import expanded
 from textgen.errors import VocabularyError
 from textgen.options.escapes import unescape
 from textgen.sampling.writer import Likely, Writer
+from textgen.system.signals import Terminated
 from textgen.system.terminal import one_line, show, visible
 
 _SHOWN = 9  # tokens to pick from, one digit each
+_TEXT_SHOWN = 400  # characters
 _HELP = """\
   1-9        append that token
   Enter      let the model draw one
@@ -31,14 +34,16 @@ def write(writer: Writer) -> None:
                 break
             if problem := _obey(writer, command):
                 click.echo(problem, err=True)
-    except click.Abort:  # Ctrl-C or the end of input
+    except click.Abort as abort:  # Ctrl-C or the end of input
         click.echo(err=True)
+        if isinstance(abort.__context__, Terminated):
+            raise abort.__context__ from None
     finally:
         show(writer.text)
 
 
 def _show_position(writer: Writer) -> None:
-    click.echo("\n" + visible(writer.text[-400:]), err=True)
+    click.echo("\n" + visible(writer.tail(_TEXT_SHOWN)), err=True)
     likely = (
         f"{number} {_named(token)} {token.probability:.0%}"
         for number, token in enumerate(writer.likeliest(_SHOWN), 1)
@@ -54,12 +59,14 @@ def _obey(writer: Writer, command: str) -> str | None:
     elif command in map(str, range(1, _SHOWN + 1)):
         likely = writer.likeliest(_SHOWN)
         if int(command) > len(likely):
-            return f"there are only {len(likely)} tokens"
+            return f"there is no token {command}; pick from 1 to {len(likely)}"
         writer.choose(likely[int(command) - 1].token)
     elif kind == "+" and rest.isdecimal() and len(rest) < 10:
         try:
             for _ in range(int(rest)):
                 writer.draw()
+        except Terminated:
+            raise
         except KeyboardInterrupt:
             return "stopped"
     elif kind == "-" and (rest.isdecimal() or not rest) and len(rest) < 10:
@@ -70,9 +77,9 @@ def _obey(writer: Writer, command: str) -> str | None:
         try:
             writer.type(unescape(rest))
         except VocabularyError as error:
-            return str(error)
+            return error.with_flags
     elif command.startswith(":w "):
-        path = Path(command.removeprefix(":w ").strip()).expanduser()
+        path = Path(expanded(command.removeprefix(":w ").strip()))
         try:
             path.write_text(writer.text, "utf-8", "replace")
         except (OSError, ValueError) as error:

@@ -7,13 +7,14 @@ import click
 
 import textgen
 from textgen.cli.app import main
-from textgen.cli.output import print_json, table
+from textgen.cli.output import clipped, print_json, table
+from textgen.cli.paths import FILE, RUN
 from textgen.system.terminal import show
 
 
 @main.command()
-@click.argument("run")
-@click.argument("text")
+@click.argument("run", type=RUN)
+@click.argument("text", type=FILE)
 @click.option("--encoding", help="Encoding of the text.  [default: UTF-8, or by byte-order mark]")
 @click.option("--keep-gutenberg", is_flag=True, help="Keep Project Gutenberg's header and license.")
 @click.option("--strict", is_flag=True, help="Refuse tokens that are not in the vocabulary.")
@@ -33,8 +34,8 @@ def evaluate(
 
 
 @main.command()
-@click.argument("run")
-@click.argument("text", default="-")
+@click.argument("run", type=RUN)
+@click.argument("text", type=FILE, default="-")
 @click.option("--least", default=20, help="Shortest copied passage, in characters.  [default: 20]")
 @click.option("--most", default=10, help="Number of passages to print.  [default: 10]")
 @click.option("--encoding", help="Encoding of the text.  [default: UTF-8, or by byte-order mark]")
@@ -45,19 +46,20 @@ def novelty(
     """Print what TEXT, a file or "-", copies word for word from RUN's training text."""
     from textgen.preprocess.reading import read_text
 
-    found = textgen.load(run).novelty(read_text(text, encoding, True), least, most)
+    written = read_text(text, encoding, keep_gutenberg=True, any_bytes=True)
+    found = textgen.load(run).novelty(written, least, most)
     if as_json:
         print_json(asdict(found))
         return
     show(f"{found.copied:.1%} of {found.characters:,} characters copied")
     for passage in found.longest:
         where = f"{passage.source}, character {passage.source_position:,}"
-        show(f"\n{len(passage.text)} at {passage.position:,}, from {where}")
-        show(textwrap.indent(passage.text, "  ", lambda line: True))
+        show(f"\n{len(passage.text):,} at {passage.position:,}, from {where}")
+        show(textwrap.indent(clipped(passage.text), "  ", lambda line: True))
 
 
 @main.command()
-@click.argument("run")
+@click.argument("run", type=RUN)
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 def info(run: str, as_json: bool) -> None:
     """Print the sizes, options and training results of RUN."""

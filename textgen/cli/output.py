@@ -8,6 +8,16 @@ import click
 
 from textgen.system.terminal import one_line
 
+_LONGEST_PASSAGE = 1000  # characters
+
+
+def clipped(text: str) -> str:
+    """Return a text without its middle if it is long."""
+    if len(text) <= _LONGEST_PASSAGE:
+        return text
+    end = _LONGEST_PASSAGE // 2
+    return f"{text[:end]}\n[... {len(text) - 2 * end:,} characters ...]\n{text[-end:]}"
+
 
 def print_json(data: Any) -> None:
     """Print one JSON document."""

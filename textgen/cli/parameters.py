@@ -6,11 +6,25 @@ from typing import Any, TypeVar
 
 import click
 
+from textgen.cli.paths import FOLDER
 from textgen.options.declare import Options, value_type
+from textgen.options.escapes import unescape
 
 _Command = TypeVar("_Command", bound=Callable[..., None])
 
-out = click.option("--out", help="Run folder.  [default: checkpoints/ and the first book's name]")
+
+class EscapedText(click.ParamType[str]):
+    r"""A text in which `\n`, `\t` and `\\` are escapes."""
+
+    name = "text"
+
+    def convert(self, value: Any, *_: Any) -> str:
+        return unescape(value)
+
+
+out = click.option(
+    "--out", type=FOLDER, help="Run folder.  [default: checkpoints/ and the first book's name]"
+)
 force = click.option("--force", is_flag=True, help="Replace an existing run.")
 quiet = click.option("-q", "--quiet", is_flag=True, help="Print no progress and no notes.")
 
@@ -44,11 +58,13 @@ def _click_option(item: Field[Any]) -> Callable[[_Command], _Command]:
         if item.default is None:
             names[0] += "/--no-" + flag.removeprefix("--")
     elif item.metadata["multiple"]:
-        settings |= {"multiple": True, "metavar": "TEXT"}
+        settings |= {"multiple": True, "type": str}
     else:
         choices = item.metadata["choices"]
         plain = kind if kind in (int, float) else str
         settings["type"] = click.Choice(choices) if choices else plain
         if item.default is not None:
             settings["help"] += f"  [default: {item.default}]"
+    if item.metadata["escapes"]:
+        settings["type"] = EscapedText()
     return click.option(*names, **settings)

@@ -9,7 +9,8 @@ import click
 import textgen
 from textgen.cli.app import main
 from textgen.cli.output import print_json
-from textgen.cli.parameters import given, options_of
+from textgen.cli.parameters import EscapedText, given, options_of
+from textgen.cli.paths import FILE, RUN
 from textgen.errors import OptionError
 from textgen.options.sampling import SamplingOptions
 from textgen.system.terminal import show
@@ -17,19 +18,29 @@ from textgen.system.terminal import show
 if TYPE_CHECKING:
     from textgen.sampling.generation import Generation
 
+_DASHES = f"\n\n{'-' * 40}\n\n"
+
 
 @main.command()
-@click.argument("runs", nargs=-1, metavar="[RUN]...")
+@click.argument("runs", nargs=-1, type=RUN, metavar="[RUN]...")
 @click.option("--weights", help="Shares of several RUNs in the mixture, such as 0.7,0.3.")
 @click.option("-n", "--count", default=1, help="Number of texts.  [default: 1]")
 @click.option("-p", "--prompt", default="", help="Text to continue.")
-@click.option("--prompt-file", help='File with the text to continue; "-" is standard input.')
+@click.option(
+    "--prompt-file", type=FILE, help='File with the text to continue; "-" is standard input.'
+)
 @click.option(
     "--encoding", help="Encoding of the prompt file.  [default: UTF-8, or by byte-order mark]"
 )
 @options_of(SamplingOptions)
 @click.option("--seed", type=int, help="Seed that makes the text repeatable.")
 @click.option("--stream/--no-stream", default=True, help="Print tokens as they are drawn.")
+@click.option(
+    "--separator",
+    type=EscapedText(),
+    help="Text between several texts.  [default: a line of dashes, or a line feed if each "
+    "document is a line]",
+)
 @click.option("--interactive", is_flag=True, help="Write with the network, token by token.")
 @click.option("--json", "as_json", is_flag=True, help="Print the texts as JSON.")
 def sample(
@@ -41,6 +52,7 @@ def sample(
     encoding: str | None,
     seed: int | None,
     stream: bool,
+    separator: str | None,
     interactive: bool,
     as_json: bool,
     **options: Any,
@@ -57,14 +69,21 @@ def sample(
         raise OptionError("prompt_file", "cannot be given together with --prompt; choose one")
     if encoding and not prompt_file:
         raise OptionError("encoding", "applies to --prompt-file only; give one")
+    if separator is not None and (as_json or interactive):
+        raise OptionError("separator", "is not used with --json or --interactive; leave it out")
     if interactive:
         if as_json or count != 1:
             raise OptionError("interactive", "cannot be combined with --json or --count; omit them")
         if prompt_file == "-" or sys.stdin is None:
             raise OptionError("interactive", "needs standard input for its commands")
     if prompt_file:
-        prompt = read_text(prompt_file, encoding)
+        prompt = read_text(prompt_file, encoding, any_bytes=True)
     model = textgen.load(*(runs or [newest()]), weights=_numbers("weights", weights))
+    if not runs and not as_json:
+        show(f"run {model.path}", err=True)
+    if prompt and not as_json and (unknown := model.tokenizer.unknown_in_prompt(prompt)):
+        words = ", ".join(repr(word.strip()) for word in dict.fromkeys(unknown))
+        show(f"not in the vocabulary, read as unknown: {words}", err=True)
     chosen = new_seed() if seed is None else seed
     if interactive:
         from textgen.cli.interactive import write
@@ -81,13 +100,13 @@ def sample(
         return
     if not options["beam"]:  # a beam search draws nothing
         _show_seed(seed, chosen)
+    if separator is None:
+        separator = "\n" if model.run.settings.reading.delimiter == "\n" else _DASHES
     for number, text in enumerate(texts):
-        if number:
-            show("\n" + "-" * 40 + "\n")
-        show(prompt, nl=False)
+        show(separator + prompt if number else prompt, nl=False)
         for piece in text if stream else ["".join(text)]:
             show(piece, nl=False)  # flushes
-        show("")
+    show("")
 
 
 def _print_as_json(

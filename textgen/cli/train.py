@@ -1,5 +1,6 @@
 """textgen train, prepare and fetch: from a book to a trained run."""
 
+import shlex
 from typing import Any
 
 import click
@@ -8,16 +9,21 @@ import textgen
 from textgen.cli.app import main
 from textgen.cli.output import print_json
 from textgen.cli.parameters import force, given, options_of, out, quiet
+from textgen.cli.paths import FILE, FOLDER, RUN
 from textgen.options.reading import ReadingOptions
 from textgen.options.training import TrainingOptions
-from textgen.system.terminal import show
+from textgen.system.terminal import counted, show
 
 
 @main.command()
-@click.argument("books", nargs=-1, metavar="BOOK...")
+@click.argument("books", nargs=-1, type=FILE, metavar="BOOK...")
 @out
-@click.option("--from", "from_run", help="Run to fine-tune: training starts from its weights.")
-@click.option("--vectors", help="word2vec or GloVe file to initialize the embeddings of words.")
+@click.option(
+    "--from", "from_run", type=RUN, help="Run to fine-tune: training starts from its weights."
+)
+@click.option(
+    "--vectors", type=FILE, help="word2vec or GloVe file to initialize the embeddings of words."
+)
 @click.option("--resume", is_flag=True, help="Continue the training of the run in --out.")
 @force
 @options_of(TrainingOptions)
@@ -57,11 +63,12 @@ def train(
     if as_json:
         print_json({"run": str(model.path), **model.run.outcome()})
     elif not quiet:
-        show(f"{model.path} is trained; now: textgen sample {model.path}", err=True)
+        advice = shlex.join(["textgen", "sample", str(model.path)])
+        show(f"{model.path} is trained; now: {advice}", err=True)
 
 
 @main.command()
-@click.argument("books", nargs=-1, required=True, metavar="BOOK...")
+@click.argument("books", nargs=-1, type=FILE, required=True, metavar="BOOK...")
 @out
 @force
 @options_of(ReadingOptions)
@@ -77,15 +84,17 @@ def prepare(
         found = Run.open(folder)
         show(
             f"{folder} is ready for textgen train with the same books and options: "
-            f"{found.tokens:,} tokens ({len(found.tokenizer):,} distinct), "
-            f"{sum(found.documents):,} documents",
+            f"{counted(found.tokens, 'token')} ({len(found.tokenizer):,} distinct), "
+            f"{counted(sum(found.documents), 'document')}",
             err=True,
         )
 
 
 @main.command()
 @click.argument("source", required=False, metavar="NAME|URL")
-@click.option("--folder", default="corpora", help="Where to store it.  [default: corpora]")
+@click.option(
+    "--folder", type=FOLDER, default="corpora", help="Where to store it.  [default: corpora]"
+)
 @quiet
 def fetch(source: str | None, folder: str, quiet: bool) -> None:
     """Download a text into corpora/, by NAME or from its URL; without either, list the names."""
@@ -97,4 +106,5 @@ def fetch(source: str | None, folder: str, quiet: bool) -> None:
         return
     path = textgen.fetch(source, folder, quiet)
     if not quiet:
-        show(f"{path} is downloaded; now: textgen train {path}", err=True)
+        advice = shlex.join(["textgen", "train", str(path)])
+        show(f"{path} is downloaded; now: {advice}", err=True)

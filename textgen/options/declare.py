@@ -5,8 +5,9 @@ command line, the keywords of the library and `config.json` are made from these 
 """
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import Field, field, fields
+from difflib import get_close_matches
 from numbers import Integral, Real
 from types import NoneType
 from typing import Any, get_args
@@ -26,6 +27,7 @@ def option(
     below: float | None = None,
     parse: Callable[[Any], Any] | None = None,
     multiple: bool = False,
+    escapes: bool = False,
     on_resume: bool = False,
 ) -> Any:
     """Return a dataclass field for an option.
@@ -39,6 +41,7 @@ def option(
         parse: converts what the user gives to the value; raises ValueError with a message that
             continues after the option's name.
         multiple: whether the command line accepts the option several times.
+        escapes: whether the command line replaces escapes such as `\\n` in the text.
         on_resume: whether a resumed run may change it.
     """
     return field(
@@ -50,6 +53,7 @@ def option(
             "limits": {"at least": at_least, "above": above, "at most": at_most, "below": below},
             "parse": parse,
             "multiple": multiple,
+            "escapes": escapes,
             "on_resume": on_resume,
         },
     )
@@ -67,6 +71,16 @@ class Options:
     def __post_init__(self) -> None:
         for item in fields(self):  # type: ignore[arg-type]
             object.__setattr__(self, item.name, _checked(item, getattr(self, item.name)))
+
+    @classmethod
+    def check_names(cls, given: Iterable[str], *others: str) -> None:
+        """Raise OptionError for a name in `given` that is neither an option nor in `others`."""
+        known = [*(item.name for item in fields(cls)), *others]  # type: ignore[arg-type]
+        for name in given:
+            if name not in known:
+                close = get_close_matches(name, known, 1)
+                advice = f"did you mean {close[0]}?" if close else f"choose from {', '.join(known)}"
+                raise OptionError(name, f"is not an option here; {advice}")
 
 
 _HOLDS = {

@@ -19,7 +19,7 @@ class ReadingOptions(Options):
     )
     keep_gutenberg: bool = option(False, "Keep Project Gutenberg's header and license.")
     delimiter: str | None = option(
-        None, r"Text that separates the documents of a file; \n is a line feed."
+        None, r"Text that separates the documents of a file; \n is a line feed.", escapes=True
     )
     csv: str | None = option(None, "Column of a CSV file that holds a document in each row.")
     jsonl: str | None = option(None, "Key of the document in each line of a JSON Lines file.")

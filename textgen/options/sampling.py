@@ -99,13 +99,21 @@ class SamplingOptions(Options):
         None, "Apply the repetition penalty to the last N tokens only.", at_least=1
     )
     ban: tuple[str, ...] = option(
-        (), "Never generate this token; can be repeated.", parse=parse_texts, multiple=True
+        (),
+        "Never generate this token; can be repeated.",
+        parse=parse_texts,
+        multiple=True,
+        escapes=True,
     )
     novel: int | None = option(
         None, "Never copy N or more characters in a row from the training text.", at_least=2
     )
     stop: tuple[str, ...] = option(
-        (), "Stop before this text; can be repeated.", parse=parse_texts, multiple=True
+        (),
+        r"Stop before this text, such as \n; can be repeated.",
+        parse=parse_texts,
+        multiple=True,
+        escapes=True,
     )
     until_sentence: bool = option(
         False, "After the length, continue to the end of the sentence (up to twice the length)."

@@ -14,7 +14,9 @@ from textgen.system.processor import has_bfloat16
 _SIZES = {"small": 256, "medium": 512, "large": 1024}  # units
 _LARGEST_DIMENSION = 65_536
 _EMBEDDING = 64  # unless tied
-_EPOCHS = 20.0
+_EPOCHS = 20.0  # of a text that is not long
+_UPDATES = 40  # in an epoch of a short text, at least; see docs/training.md
+_SHORTEST_CHUNK = 8
 _OFTEN_READ_DROPOUT = 0.5
 
 
@@ -99,18 +101,21 @@ class TrainingOptions(ReadingOptions):
     )
     batch_size: int | None = option(
         None,
-        "Number of streams the text is cut into (32; 16 for words).",
+        "Number of streams the text is cut into (32; 16 for words; less for short texts).",
         at_least=1,
         at_most=_LARGEST_DIMENSION,
     )
     chunk_length: int | None = option(
         None,
-        "Number of steps of backpropagation through time (64; 32 for words).",
+        "Number of steps of backpropagation through time (64; 32 for words; less for short texts).",
         at_least=1,
         at_most=_LARGEST_DIMENSION,
     )
     epochs: float | None = option(
-        None, "Passes over the text (20 unless --minutes is given).", above=0, on_resume=True
+        None,
+        "Passes over the text (20, less for long texts, unless --minutes is given).",
+        above=0,
+        on_resume=True,
     )
     minutes: float | None = option(
         None, "Minutes to train for, instead of --epochs.", above=0, on_resume=True
@@ -157,11 +162,6 @@ class TrainingOptions(ReadingOptions):
     def reading(self) -> ReadingOptions:
         return ReadingOptions(**{f.name: getattr(self, f.name) for f in fields(ReadingOptions)})
 
-    @property
-    def streams(self) -> int:
-        """The batch size, which does not depend on the text."""
-        return self.batch_size or self._defaults.batch_size
-
     def resolve(self, tokens: int) -> "TrainingSettings":
         """Return the settings for a text of `tokens` tokens.
 
@@ -183,7 +183,10 @@ class TrainingOptions(ReadingOptions):
         embedding = self.embedding or (units[-1] if tie else _EMBEDDING)
         if tie and embedding != units[-1]:
             raise _tied_embedding(units[-1])
-        epochs = _EPOCHS if self.epochs is None and self.minutes is None else self.epochs
+        batch_size, chunk_length = self._fitting_batch(tokens)
+        epochs = self.epochs
+        if epochs is None and self.minutes is None:
+            epochs = _EPOCHS * max(1 / _EPOCHS, min(1.0, defaults.up_to["medium"] / max(tokens, 1)))
         precision = self.precision
         if precision == "auto":
             precision = "bfloat16" if has_bfloat16() else "float32"
@@ -192,8 +195,8 @@ class TrainingOptions(ReadingOptions):
             architecture=Architecture(self.cell, units, embedding, tie),
             size=size,
             dropout=defaults.dropout[size] if dropout is None else dropout,
-            batch_size=self.streams,
-            chunk_length=self.chunk_length or defaults.chunk_length,
+            batch_size=batch_size,
+            chunk_length=chunk_length,
             epochs=epochs,
             minutes=self.minutes,
             learning_rate=self.learning_rate,
@@ -204,6 +207,19 @@ class TrainingOptions(ReadingOptions):
             save_every=self.save_every,
             stateless=self.stateless,
         )
+
+    def _fitting_batch(self, tokens: int) -> tuple[int, int]:
+        """Return a batch size and chunk length that give a short text enough updates."""
+        batch_size = self.batch_size or self._defaults.batch_size
+        chunk_length = self.chunk_length or self._defaults.chunk_length
+        training = (1 - self.validation) * tokens
+        if self.batch_size is None:
+            while batch_size > 1 and training < _UPDATES * batch_size * chunk_length:
+                batch_size //= 2
+            if self.chunk_length is None:
+                while chunk_length > _SHORTEST_CHUNK and training < _UPDATES * chunk_length:
+                    chunk_length //= 2
+        return batch_size, chunk_length
 
     @property
     def _defaults(self) -> _Defaults:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from textgen.errors import BookError
-from textgen.options.escapes import unescape
 from textgen.options.reading import ReadingOptions
 from textgen.preprocess.reading import display_name, read_blocks, without_surrogates
 
@@ -39,6 +38,7 @@ def read_stretches(
     options: ReadingOptions,
     documents: bool,
     on_read: Callable[[int], object] | None = None,
+    strict: bool = False,
 ) -> Iterator[Stretch]:
     """Yield the text of a book.
 
@@ -48,11 +48,14 @@ def read_stretches(
 
     Args:
         on_read: called with the number of bytes of each read.
+        strict: whether the delimiter must occur in the book, unless the book is empty.
 
     Raises BookError if the book cannot be read, or does not have the format that `options` name.
     """
-    blocks = read_blocks(book, options.encoding, options.keep_gutenberg, on_read)
-    split = _document_splitter(book, options)
+    blocks = read_blocks(
+        book, options.encoding, options.keep_gutenberg, on_read, options.level == "byte"
+    )
+    split = _document_splitter(book, options, strict)
     if split is None:
         for number, block in enumerate(blocks):
             yield Stretch([block], documents and not number)
@@ -60,15 +63,8 @@ def read_stretches(
         yield from _stretches(split(blocks))
 
 
-def read_documents(book: str | Path, options: ReadingOptions) -> list[str]:
-    """Return the documents of a book; errors as for `read_stretches`."""
-    blocks = read_blocks(book, options.encoding, options.keep_gutenberg)
-    split = _document_splitter(book, options)
-    return ["".join(blocks)] if split is None else list(split(blocks))
-
-
 def _document_splitter(
-    book: str | Path, options: ReadingOptions
+    book: str | Path, options: ReadingOptions, strict: bool
 ) -> Callable[[Iterable[str]], Iterator[str]] | None:
     """Return a function from blocks of text to documents; None if a file is one document."""
     name = display_name(book)
@@ -76,8 +72,11 @@ def _document_splitter(
     def split(blocks: Iterable[str]) -> Iterator[str]:
         documents: Iterator[str]
         if options.delimiter:
-            delimiter = _line_feeds(unescape(options.delimiter))
-            documents = (text.strip("\n") for text in _split(blocks, delimiter, name))
+            delimiter = _line_feeds(options.delimiter)
+            parts = _split(blocks, delimiter, name)
+            if strict:
+                parts = _several(parts, delimiter, name)
+            documents = (text.strip("\n") for text in parts)
         elif options.csv:
             documents = _column(_lines(blocks, name), options.csv, name)
         else:
@@ -118,29 +117,65 @@ def _split(blocks: Iterable[str], delimiter: str, name: str) -> Iterator[str]:
     yield rest
 
 
+def _several(parts: Iterator[str], delimiter: str, name: str) -> Iterator[str]:
+    """Yield the parts of a text; raise BookError if a text that is not blank has only one."""
+    first, second = next(parts), next(parts, None)
+    if second is None and first and not first.isspace():
+        raise BookError(
+            f"{name} does not contain {delimiter!r}; give the text that stands between its "
+            "documents, or omit --delimiter"
+        )
+    yield from () if second is None else (first, second)
+    yield from parts
+
+
 def _lines(blocks: Iterable[str], name: str) -> Iterator[str]:
     return (line + "\n" for line in _split(blocks, "\n", name))
 
 
+def dialect_of(book: str | Path) -> str:
+    """Return the name that the module `csv` has for the format of a table."""
+    return "excel-tab" if display_name(book).lower().endswith(".tsv") else "excel"
+
+
 def _column(lines: Iterable[str], column: str, name: str) -> Iterator[str]:
-    dialect = "excel-tab" if name.lower().endswith(".tsv") else "excel"
+    """Yield the texts of a column.
+
+    In a table with one column, a row that is not one field is a text with unquoted commas.
+    """
+    raw = list[str]()  # the lines of the row being read
     limit = csv.field_size_limit(_LONGEST_DOCUMENT)
-    rows = csv.reader(lines, dialect, strict=True)
+    rows = csv.reader(_noted(lines, raw), dialect_of(name), strict=True)
     try:
         header = next(rows, [])
         if column not in header:
             names = ", ".join(repr(other[:40]) for other in header[:20])
             raise BookError(f"{name} has no column {column!r}; its first line names {names}")
         place = header.index(column)
+        raw.clear()
         for row in rows:
-            if len(row) > place:
+            if len(row) > len(header) > 1:
+                raise BookError(
+                    f"{name}, line {rows.line_num} has {len(row)} fields, not {len(header)}; put "
+                    "a text with commas or tabs in quotation marks"
+                )
+            if len(row) > len(header):
+                yield "".join(raw).removesuffix("\n")
+            elif len(row) > place:
                 yield row[place]
             elif row:  # else it is a blank line
                 raise BookError(f"{name}, line {rows.line_num} has no column {column!r}")
+            raw.clear()
     except csv.Error as error:
         raise BookError(f"{name}, line {rows.line_num}: {error}; is it a CSV file?") from None
     finally:
         csv.field_size_limit(limit)
+
+
+def _noted(lines: Iterable[str], raw: list[str]) -> Iterator[str]:
+    for line in lines:
+        raw.append(line)
+        yield line
 
 
 def _values(lines: Iterable[str], key: str, name: str) -> Iterator[str]:

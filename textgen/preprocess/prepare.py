@@ -19,11 +19,11 @@ from textgen.preprocess.corpus import (
     load_corpus,
     training_length,
 )
-from textgen.preprocess.documents import Boundary, are_documents, read_stretches
+from textgen.preprocess.documents import Boundary, are_documents, dialect_of, read_stretches
 from textgen.preprocess.numbering import Numbering
 from textgen.preprocess.parallel import in_parallel
 from textgen.preprocess.reading import display_name, fingerprint
-from textgen.preprocess.tokenizers import Ids, Tokenizer, disable_time_limit
+from textgen.preprocess.tokenizers import Ids, Tokenizer
 from textgen.preprocess.vocabulary import (
     BOUNDARY,
     Block,
@@ -33,13 +33,14 @@ from textgen.preprocess.vocabulary import (
     regroup,
     split_tokens,
 )
-from textgen.system.terminal import byte_bar
+from textgen.preprocess.words import disable_time_limit
+from textgen.system.terminal import byte_bar, counted
 
 if TYPE_CHECKING:
     from tqdm import tqdm
 
 _LARGEST_ALPHABET = 1 << 17  # characters; more than a text needs, fewer than noise has
-_READING_VERSION = 1  # raise it whenever the same books give different ids
+_READING_VERSION = 2  # raise it whenever the same books give different ids
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,8 @@ def corpus_key_of(books: Sequence[str | Path], options: ReadingOptions) -> str |
     if None in contents:
         return None
     reading = {item.name: getattr(options, item.name) for item in fields(ReadingOptions)}
-    key = json.dumps([_READING_VERSION, contents, reading])
+    dialects = [dialect_of(book) for book in books if options.csv]
+    key = json.dumps([_READING_VERSION, contents, dialects, reading])
     return hashlib.sha256(key.encode()).hexdigest()
 
 
@@ -173,7 +175,8 @@ def _choose(
         )
     tokenizer, table = choose_vocabulary(tokens, training_counts, options, documents, known)
     if tokenizer.unknown is not None and not tokenizer.vocabulary:
-        raise BookError(f"no word occurs {options.min_count} times in the text; lower --min-count")
+        times = counted(options.min_count, "time")
+        raise BookError(f"no word occurs {times} in the text; lower --min-count")
     return tokenizer, table.astype(np.min_scalar_type(len(tokenizer) - 1))
 
 

@@ -3,9 +3,7 @@
 import codecs
 import hashlib
 import io
-import mmap
 import os
-import re
 import shutil
 import stat
 import sys
@@ -16,8 +14,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 from textgen.errors import BookError, OptionError
+from textgen.preprocess.gutenberg import without_wrapping
+from textgen.preprocess.signatures import recognize
 
 _BYTES_AT_ONCE = 1 << 20
+_HEAD = 300  # bytes, by which files that are not text are recognized
 _MARKS = (  # byte-order marks; UTF-32 first, as its marks begin like those of UTF-16
     (codecs.BOM_UTF32_LE, "utf-32-le"),
     (codecs.BOM_UTF32_BE, "utf-32-be"),
@@ -25,9 +26,6 @@ _MARKS = (  # byte-order marks; UTF-32 first, as its marks begin like those of U
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
-_WRAPPING = rb"\*\*\* ?%s OF TH(?:E|IS) PROJECT GUTENBERG EBOOK[^*]{0,500}\*\*\*"
-_HEADER = re.compile(_WRAPPING % b"START" + rb"\s*")
-_LICENCE = re.compile(_WRAPPING % b"END")
 
 
 def read_blocks(
@@ -35,27 +33,32 @@ def read_blocks(
     encoding: str | None = None,
     keep_gutenberg: bool = False,
     on_read: Callable[[int], object] | None = None,
+    any_bytes: bool = False,
 ) -> Iterator[str]:
     r"""Yield the text of a book in blocks of about a million characters.
 
-    Line ends become `\n`. Project Gutenberg's header and license are removed if the file has both
-    markers, in ASCII, as in its files. If a file has several of its books, only the text before
-    the first and after the last is removed.
+    Line ends become `\n`. Project Gutenberg's header, credits and license are removed, if they are
+    in ASCII, as in its files. If a file has several of its books, only the text before the first
+    and after the last is removed.
 
     Args:
         source: a path, or "-" for standard input.
         encoding: by default UTF-8, or the one that the byte-order mark indicates.
         keep_gutenberg: whether to keep the header and the license.
         on_read: called with the number of bytes of each read.
+        any_bytes: whether to read files that are not text, if `encoding` can decode them.
 
-    Raises BookError if the file cannot be read or decoded, OptionError if there is no such
-    encoding.
+    Raises BookError if the file cannot be read or decoded or is not text, OptionError if there is
+    no such encoding.
     """
     name = display_name(source)
     if encoding is not None:
         _check_encoding(encoding)
     with _seekable(source) as file:
-        head = file.read(4)
+        head = file.read(_HEAD)
+        if not any_bytes and (recognized := recognize(head)):
+            kind, advice = recognized
+            raise BookError(f"{name} is {kind}, not text; {advice}")
         mark, marked = next((m for m in _MARKS if head.startswith(m[0])), (b"", "utf-8"))
         if encoding is not None and codecs.lookup(encoding).name != marked:
             mark = b""
@@ -63,7 +66,7 @@ def read_blocks(
         translator = io.IncrementalNewlineDecoder(None, translate=True)
         start, stop = len(mark), file.seek(0, os.SEEK_END)
         if not keep_gutenberg:
-            start, stop = _without_wrapping(file, start, stop)
+            start, stop = without_wrapping(file, start, stop)
         file.seek(start)
         while start <= stop:
             data = file.read(min(_BYTES_AT_ONCE, stop - start))
@@ -71,11 +74,15 @@ def read_blocks(
             try:
                 text = decoder.decode(data, final)
             except UnicodeDecodeError as error:
+                if not any_bytes and 0 in data:
+                    raise _nul_error(name, data, start) from None
                 offset = start - len(decoder.getstate()[0]) + error.start
                 raise BookError(
                     f"{name}: byte {error.object[error.start]:#04x} at offset {offset} is not "
                     f"{encoding or marked}; give the file's encoding, such as --encoding latin-1"
                 ) from None
+            if not any_bytes and "\0" in text:
+                raise _nul_error(name, data, start)
             if text := translator.decode(text, final):
                 yield without_surrogates(text)
             if final:
@@ -85,9 +92,24 @@ def read_blocks(
                 on_read(len(data))
 
 
-def read_text(source: str | Path, encoding: str | None = None, keep_gutenberg: bool = False) -> str:
+def _nul_error(name: str, data: bytes, start: int) -> BookError:
+    """Return an error for a NUL character in `data`, which begin at the offset `start`."""
+    # Every second byte of UTF-16 is NUL in Latin letters, and in spaces between other letters.
+    wide = "utf-16-le" if (start + data.find(0)) % 2 else "utf-16-be"
+    return BookError(
+        f"{name} has NUL characters, so it is not text in this encoding; if it is text, give "
+        f"another, such as --encoding {wide}"
+    )
+
+
+def read_text(
+    source: str | Path,
+    encoding: str | None = None,
+    keep_gutenberg: bool = False,
+    any_bytes: bool = False,
+) -> str:
     """Return the whole text of a book; arguments and errors as for `read_blocks`."""
-    return "".join(read_blocks(source, encoding, keep_gutenberg))
+    return "".join(read_blocks(source, encoding, keep_gutenberg, any_bytes=any_bytes))
 
 
 def without_surrogates(text: str) -> str:
@@ -158,15 +180,3 @@ def _seekable(source: str | Path) -> Iterator[BinaryIO]:
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         reason = getattr(error, "strerror", None) or error
         raise BookError(f"cannot read {display_name(source)}: {reason}") from None
-
-
-def _without_wrapping(file: BinaryIO, start: int, stop: int) -> tuple[int, int]:
-    """Narrow [start, stop) to the text between Gutenberg's markers, if both are there."""
-    if start == stop:  # an empty file cannot be mapped
-        return start, stop
-    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        header = _HEADER.search(data)
-        if header is None:
-            return start, stop
-        licences = [match.start() for match in _LICENCE.finditer(data, header.end())]
-        return (header.end(), licences[-1]) if licences else (start, stop)

@@ -2,10 +2,8 @@
 
 import codecs
 import json
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 from functools import cached_property
 from typing import Any, ClassVar
 from unicodedata import normalize
@@ -15,18 +13,10 @@ from numpy.typing import NDArray
 
 from textgen.errors import VocabularyError
 from textgen.preprocess.spelling import Spelling
+from textgen.preprocess.words import word_splitter
 
 Ids = NDArray[np.integer[Any]]
 
-# A word includes the single space before it, as in GPT-2's tokenizer. Concatenating the tokens
-# therefore gives the text, and a space is not a step of its own. Every character matches a branch.
-WORD_PATTERN = r" ?\w+(?:['’]\w+)*| ?[^\w\s]|\n+| +(?= )|\s"
-
-# A text up to the last position that is certainly between two tokens: after anything but white
-# space, before white space or a punctuation mark that no word contains.
-_UP_TO_BORDER = re.compile(r"(?s).*\S(?=[\s!-&(-/:-@\[-^`{-~、。，；：？！])")
-
-_SPLIT_AT_ONCE = 1 << 20  # characters
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"  # stands for a word that is not in the vocabulary
 
 
@@ -74,6 +64,12 @@ class Tokenizer(ABC):
         If the vocabulary has the text in another Unicode normal form only, that form is used.
         """
         return self.encode(self._normalized(text)), ""
+
+    def unknown_in_prompt(self, text: str) -> list[str]:
+        """Return the tokens of a prompt that become the unknown token."""
+        text = self._normalized(text)
+        _, ahead = self.encode_prompt(text)
+        return self.encode_known(text.removesuffix(ahead))[1]
 
     def begin_with(self, text: str) -> list[int]:
         """Return the ids of the known tokens whose text begins with `text`."""
@@ -259,41 +255,6 @@ def code_points(text: str) -> NDArray[np.uint32]:
 
 def utf8(text: str) -> bytes:
     return text.encode("utf-8", "surrogatepass")
-
-
-def word_splitter() -> Callable[[str], list[str]]:
-    """Return a function that splits a text into words, punctuation marks and white space."""
-    from nltk.tokenize import RegexpTokenizer  # 0.4 s to import, and only words need it
-
-    tokenize = RegexpTokenizer(WORD_PATTERN).tokenize
-
-    def split(text: str) -> list[str]:
-        # NLTK raises an error if one text takes it more than 5 s, so split in parts.
-        words, done = list[str](), 0
-        for start in range(0, len(text), _SPLIT_AT_ONCE):
-            if border := last_border(text[start : start + _SPLIT_AT_ONCE]):
-                words += tokenize(text[done : start + border])
-                done = start + border
-        return words + tokenize(text[done:])
-
-    return split
-
-
-def disable_time_limit() -> None:
-    """Disable NLTK's time limit in a process that matches only our patterns.
-
-    Checking the time makes matching three times as slow.
-    """
-    with suppress(ImportError):  # older releases have no limit
-        from nltk import redos
-
-        redos.DEFAULT_TIMEOUT = None
-
-
-def last_border(text: str) -> int:
-    """Return the last position in `text` certainly between two tokens; 0 if there is none."""
-    match = _UP_TO_BORDER.match(text)
-    return match.end() if match else 0
 
 
 def tokenizer_from_json(text: str) -> Tokenizer:

@@ -22,10 +22,9 @@ from textgen.preprocess.tokenizers import (
     Tokenizer,
     WordTokenizer,
     code_points,
-    last_border,
     utf8,
-    word_splitter,
 )
+from textgen.preprocess.words import last_border, word_splitter
 
 Counts = NDArray[np.int64]
 Token = str | Boundary

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import shlex
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
@@ -21,6 +22,8 @@ from textgen.preprocess.prepare import Prepared
 from textgen.preprocess.tokenizers import Ids, tokenizer_from_json
 from textgen.runs.files import Arrays, read_arrays, reading, write_arrays, write_at, write_file
 from textgen.runs.history import Evaluations, Progress, best, check_history
+from textgen.runs.locking import LOCK, is_locked
+from textgen.system.terminal import counted
 
 FORMAT = 3
 """Version of the run folder. Increase it when an older textgen can no longer read a run."""
@@ -28,7 +31,7 @@ FORMAT = 3
 CONFIG, TOKENIZER, CORPUS = "config.json", "tokenizer.json", "corpus"
 MODEL, TRAINING = "model.safetensors", "training.safetensors"
 INITIAL = "initial.safetensors"
-METRICS, SAMPLES, LOCK = "metrics.jsonl", "samples.txt", ".lock"
+METRICS, SAMPLES = "metrics.jsonl", "samples.txt"
 RUN_FILES = (CONFIG, TOKENIZER, CORPUS, INITIAL, MODEL, TRAINING, METRICS, SAMPLES, LOCK)
 
 
@@ -95,10 +98,12 @@ class Run(Prepared):
     def weights(self) -> Arrays:
         """Return the weights with the best validation loss; raise RunError if there are none."""
         if not (self.path / MODEL).exists():
-            raise RunError(
-                f"{self.path} has no trained weights yet; "
-                f"train it with: textgen train --out {self.path} --resume"
-            )
+            if is_locked(self.path):
+                raise RunError(
+                    f"{self.path} is being trained and has no weights yet; wait until it saves them"
+                )
+            command = shlex.join(["textgen", "train", "--out", str(self.path), "--resume"])
+            raise RunError(f"{self.path} has no trained weights yet; train it with: {command}")
         return read_arrays(self.path / MODEL, self.weight_shapes, self._metadata)[0]
 
     def save_weights(self, weights: Arrays) -> None:
@@ -124,7 +129,7 @@ class Run(Prepared):
         with reading(self.path / CORPUS):
             found = load_corpus(self.path / CORPUS, self.tokens, len(self.tokenizer))
             if len(found.documents) != (count := sum(self.documents)):
-                raise ValueError(f"it has {len(found.documents)} documents, not {count}")
+                raise ValueError(f"it has {counted(len(found.documents), 'document')}, not {count}")
             if count > 1 and self.tokenizer.end is None:
                 raise RunError(
                     f"{self.path} was created from several books by an older textgen, without "

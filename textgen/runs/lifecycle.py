@@ -1,7 +1,8 @@
 """Create, resume and find runs."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from textgen.runs.replacement import (
     replace_run,
     undo_half_replacement,
 )
+from textgen.system.terminal import counted
 
 CHECKPOINTS = Path("checkpoints")
 """The default folder of runs."""
@@ -140,7 +142,8 @@ def _read_into(
     folder = draft / CORPUS
     folder.mkdir()
     prepared = None if known else _copy_prepared(path, books, options.reading, folder)
-    prepared = prepared or prepare_corpus(books, folder, options.reading, known, quiet)
+    with _naming(books):
+        prepared = prepared or prepare_corpus(books, folder, options.reading, known, quiet)
     facts = {item.name: getattr(prepared, item.name) for item in fields(Prepared)}
     settings = options.resolve(prepared.tokens)
     run = Run(path=draft, settings=settings, **facts | {"books": list(map(display_name, books))})
@@ -170,9 +173,23 @@ def _has_books(run: Run, books: Sequence[str | Path]) -> bool:
     options = run.settings.reading
     if run.corpus_key and run.corpus_key == corpus_key_of(books, options):
         return True
-    with writing(run.path), draft_of(run.path) as draft:
+    with writing(run.path), draft_of(run.path) as draft, _naming(books):
         found = prepare_corpus(books, draft, options, run.tokenizer)
         return found.corpus_digest == run.corpus().digest()
+
+
+@contextmanager
+def _naming(books: Sequence[str | Path]) -> Iterator[None]:
+    """Raise BookError if NLTK runs into its time limit. The error is an OSError, too."""
+    try:
+        yield
+    except TimeoutError as error:
+        if error.errno is not None:  # the file system's
+            raise
+        raise BookError(
+            f"splitting {', '.join(map(display_name, books))} into words takes too long; try again "
+            "when the computer is less busy, or train with --level char"
+        ) from None
 
 
 def _check_length(tokens: int, settings: TrainingSettings) -> None:
@@ -182,8 +199,8 @@ def _check_length(tokens: int, settings: TrainingSettings) -> None:
     streams, steps = settings.batch_size, settings.chunk_length
     if training <= streams * steps:
         raise BookError(
-            f"the training part, {training} of {tokens} tokens, is too short for {streams} "
-            f"streams of {steps} steps; "
+            f"the training part, {training:,} of {counted(tokens, 'token')}, is too short for "
+            f"{counted(streams, 'stream')} of {counted(steps, 'step')}; "
             + (
                 f"lower --batch-size to {(training - 1) // steps} or less"
                 if training > steps
@@ -194,6 +211,7 @@ def _check_length(tokens: int, settings: TrainingSettings) -> None:
         )
     if validation and tokens - training <= 1:
         raise BookError(
-            f"--validation {validation} holds out {tokens - training} of {tokens} tokens, too "
-            "few to validate on; raise it, or give 0 to train on all"
+            f"--validation {validation} holds out {tokens - training} of "
+            f"{counted(tokens, 'token')}, too few to validate on; raise it, or give 0 "
+            "to train on all"
         )

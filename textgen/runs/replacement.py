@@ -1,4 +1,4 @@
-"""Create or replace a run atomically, and lock it against other processes."""
+"""Create or replace a run atomically."""
 
 import os
 import shutil
@@ -8,33 +8,11 @@ from pathlib import Path
 
 from textgen.errors import RunError
 from textgen.preprocess.corpus import CORPUS_FILES
-from textgen.runs.files import NEW, flush_folder, writing
-from textgen.runs.folder import CORPUS, LOCK, RUN_FILES, Run
+from textgen.runs.files import NEW, flush_folder
+from textgen.runs.folder import CORPUS, RUN_FILES, Run
+from textgen.runs.locking import LOCK, locked
 
 _OLD = ".old"  # suffix of a run that is being replaced
-
-
-@contextmanager
-def locked(path: Path, folder: Path | None = None) -> Iterator[None]:
-    """Lock the run at `path` so that no other process trains it.
-
-    The lock is a file in the run's folder, or in `folder` if given. It is released when the
-    process ends. Raises RunError if another process holds it.
-    """
-    from filelock import FileLock, Timeout  # slow to import, and sampling needs no lock
-
-    lock = FileLock((folder or path) / LOCK, timeout=0)
-    with writing(path):
-        try:
-            lock.acquire()
-        except Timeout:
-            raise RunError(
-                f"{path} is being trained by another process; wait for it, or choose another --out"
-            ) from None
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 @contextmanager

@@ -26,6 +26,11 @@ def one_line(text: str) -> str:
     return _IN_A_LINE.sub(_escape, text)
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number and its noun, such as "1 token" and "2,000 tokens"."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
 def show(text: str, *, err: bool = False, nl: bool = True) -> None:
     """Print and flush `text`; on a terminal, with control characters made visible."""
     stream = sys.stderr if err else sys.stdout

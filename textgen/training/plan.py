@@ -1,11 +1,12 @@
 """Decide when to evaluate, to save and to stop."""
 
+import shlex
 import time
 from typing import NamedTuple
 
 import numpy as np
 
-from textgen.options.training import TrainingSettings
+from textgen.runs.folder import Run
 from textgen.runs.history import validation_losses
 from textgen.training.recorder import Recorder
 from textgen.training.schedule import Schedule
@@ -29,8 +30,9 @@ class Orders(NamedTuple):
 class Plan:
     """Decides what to do before each step."""
 
-    def __init__(self, settings: TrainingSettings, trainer: Trainer, recorder: Recorder) -> None:
-        self._settings = settings
+    def __init__(self, run: Run, trainer: Trainer, recorder: Recorder) -> None:
+        self._path = run.path
+        self._settings = settings = run.settings
         self._trainer = trainer
         self._recorder = recorder
         self._schedule = Schedule(settings, trainer.steps_per_epoch)
@@ -38,7 +40,30 @@ class Plan:
     def done(self) -> float:
         """Return the share of the training that is done, from 0 to 1."""
         return self._schedule.done(
-            self._trainer.progress.step, self._trainer.seconds(), self._recorder.evaluation_seconds
+            self._trainer.progress.step, self._trainer.seconds(), self._recorder.reserve
+        )
+
+    def over(self) -> str | None:
+        """Return a note if the training has come to its end and is evaluated, else None.
+
+        The note says how to train the run further.
+        """
+        settings, trainer = self._settings, self._trainer
+        if not self._is_evaluated():
+            return None
+        if self._has_lost_patience():
+            reached, more = "early stopping", ["--patience", f"{2 * (settings.patience or 0)}"]
+        elif self.done() < 1:
+            return None
+        elif settings.minutes is None:
+            reached, more = f"epoch {trainer.epoch:g}", ["--epochs", f"{2 * trainer.epoch:g}"]
+        else:
+            minutes = 2 * settings.minutes
+            reached, more = f"{settings.minutes:g} minutes", ["--minutes", f"{minutes:g}"]
+        command = ["textgen", "train", "--out", str(self._path), "--resume", *more]
+        return (
+            f"{self._path} is trained to its end, {reached}; to train it further: "
+            f"{shlex.join(command)}"
         )
 
     def orders(self, workers: Workers, stop: bool) -> Orders:

@@ -11,6 +11,7 @@ from textgen.runs.files import Arrays
 from textgen.runs.folder import Run, TrainingState
 from textgen.runs.history import Evaluations, best, validation_losses
 from textgen.sampling.sampler import Sampler
+from textgen.system.terminal import counted
 from textgen.training.streams import Streams
 from textgen.training.trainer import Trainer
 
@@ -19,6 +20,8 @@ _VALIDATION_ROW = 4096  # tokens that each row predicts, at least
 _VALIDATION_OVERLAP = 256  # tokens that each row but the first reads before those it predicts
 _PREVIEW_LENGTH = {"char": 240, "byte": 240, "word": 60}  # tokens
 _PREVIEW_DOCUMENTS = 4
+_COMPILING_SECONDS = 2.0  # of the first evaluation, about
+_STEPS_TIMED = 50  # until the speed of training is known
 _OVERFITTED = 0.75  # a share of a training; if the best weights are from before, it was too long
 
 
@@ -33,14 +36,18 @@ class Recorder:
         validation = trainer.validation
         self.validation = _validation_streams(validation, run.settings) if len(validation) else None
         self.saved = time.monotonic()
-        self.evaluation_seconds = 0.0  # of the last evaluation
+        self._evaluation_seconds: float | None = None  # of the last evaluation
+        self._has_forecast = False
 
     @property
     def history(self) -> Evaluations:
         return self._progress.history
 
-    def evaluate(self, states: Arrays) -> str:
-        """Evaluate the weights, write a preview, and save everything; return a note about it."""
+    def evaluate(self, states: Arrays, at_end: bool = False) -> str:
+        """Evaluate the weights, write a preview, and save everything; return a note about it.
+
+        `at_end` is whether the epochs or minutes are over.
+        """
         start = time.monotonic()
         trainer, weights = self._trainer, self._trainer.weights()
         loss = trainer.stepper.loss(self.validation) if self.validation else None
@@ -65,14 +72,14 @@ class Recorder:
         if is_best:
             self._run.save_weights(weights)
         self._run.write_metrics(self.history)
-        self._save(states, weights)
-        self.evaluation_seconds = time.monotonic() - start
+        self._save(states, weights, at_end)
+        self._evaluation_seconds = time.monotonic() - start
         return f"{figures}\n{textwrap.indent(text, '    ')}\n"
 
     def save(self, states: Arrays) -> None:
-        """Save a checkpoint, and weights to sample from if there has been no evaluation."""
+        """Save a checkpoint, and weights to sample from if no evaluation judges them."""
         weights = self._trainer.weights()
-        if not self.history:
+        if not self.history or self.validation is None:
             self._run.save_weights(weights)
         self._save(states, weights)
 
@@ -80,13 +87,39 @@ class Recorder:
         """Return one line that describes the run, its text, network and hardware."""
         trainer, settings, run = self._trainer, self._settings, self._run
         start = f"resuming at epoch {trainer.epoch:.2f}" if self._progress.step else "training"
-        documents = f" in {trainer.documents:,} documents" if run.tokenizer.end is not None else ""
+        documents = ""
+        if run.tokenizer.end is not None:
+            documents = f" in {counted(trainer.documents, 'document')}"
         unknown = f", {share:.1%} unknown" if (share := run.unknown_per_token) else ""
         vocabulary = f"{len(run.tokenizer):,} distinct{unknown}"
         return (
             f"{run.path}: {start} on {trainer.tokens:,} tokens ({vocabulary}){documents}, "
             f"{settings.architecture}, {run.weight_count:,} weights, "
             f"dropout {settings.dropout:g}, {trainer.stepper.hardware}"
+        )
+
+    @property
+    def reserve(self) -> float:
+        """The seconds that another evaluation takes."""
+        if self._evaluation_seconds is not None:
+            return self._evaluation_seconds
+        speed, validation = self._trainer.tokens_per_second, self.validation
+        return _COMPILING_SECONDS + validation.predictions / speed if validation and speed else 0.0
+
+    def forecast(self) -> str | None:
+        """Return a note on the time that the epochs take, once the speed is known."""
+        epochs, speed = self._settings.epochs, self._trainer.tokens_per_second
+        if self._has_forecast or not epochs or not speed or self._trainer.steps < _STEPS_TIMED:
+            return None
+        self._has_forecast = True
+        minutes = round((epochs - self._trainer.epoch) * self._trainer.tokens / speed / 60)
+        if minutes < 2:
+            return None
+        hours, rest = divmod(minutes, 60)
+        expected = f"{hours:,} h {rest} min" if hours else f"{minutes} min"
+        return (
+            f"about {expected} for {epochs:g} epochs at {speed:,.0f} tokens/s; Ctrl-C stops and "
+            "saves, --minutes sets a limit"
         )
 
     def summary(self) -> str:
@@ -125,8 +158,10 @@ class Recorder:
         )
         return "\n".join("".join(text) for text in texts)
 
-    def _save(self, states: Arrays, weights: Arrays) -> None:
+    def _save(self, states: Arrays, weights: Arrays, at_end: bool = False) -> None:
         self._progress.seconds = self._trainer.seconds()
+        if at_end and self._settings.minutes:  # the time reserved for the last evaluation is over
+            self._progress.seconds = max(self._progress.seconds, 60 * self._settings.minutes)
         optimizer = self._trainer.stepper.optimizer_state()
         self._run.save_training_state(TrainingState(weights, optimizer, states, self._progress))
         self.saved = time.monotonic()

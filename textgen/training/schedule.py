@@ -4,7 +4,7 @@ import math
 
 from textgen.options.training import TrainingSettings
 
-_WARM_UP = 50  # steps
+_WARM_UP = 50  # steps, or a tenth of all if that is less
 
 
 class Schedule:
@@ -14,6 +14,7 @@ class Schedule:
         self._peak = settings.learning_rate
         self._steps = settings.epochs and math.ceil(settings.epochs * steps_per_epoch)
         self._seconds = settings.minutes and 60 * settings.minutes
+        self._warm_up = min(_WARM_UP, math.ceil(self._steps / 10)) if self._steps else _WARM_UP
 
     def done(self, step: int, seconds: float, reserve: float) -> float:
         """Return the share of the training that is done, at most 1.
@@ -33,4 +34,4 @@ class Schedule:
 
         Cosine decay after Loshchilov and Hutter (2017).
         """
-        return self._peak * min(1, (step + 1) / _WARM_UP) * (1 + math.cos(math.pi * done)) / 2
+        return self._peak * min(1, (step + 1) / self._warm_up) * (1 + math.cos(math.pi * done)) / 2

@@ -1,12 +1,13 @@
 """Create or resume a run and train it, alone or with other workers."""
 
 import shlex
+import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 
 from textgen.runs.folder import Run
-from textgen.runs.replacement import locked
+from textgen.runs.locking import locked
 from textgen.training.workers import connect_workers
 
 
@@ -29,9 +30,10 @@ def train_run(path: Path, begin: Callable[[], Run], quiet: bool = False) -> Path
     run = workers.after_the_first(first, lambda: Run.open(path))
     try:
         with locked(run.path) if workers.is_first else nullcontext():
+            start = time.monotonic()
             from textgen.training.loop import fit  # TensorFlow takes seconds to import
 
-            fit(run, workers, quiet)
+            fit(run, workers, quiet, start)
     except KeyboardInterrupt as interrupt:  # or its subclass for SIGTERM
         raise type(interrupt)(
             f"stopped; resume with: textgen train --out {shlex.quote(str(run.path))} --resume"

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from textgen.options.training import TrainingSettings
 from textgen.runs.files import Arrays
 from textgen.system.processor import cores
+from textgen.system.terminal import counted
 from textgen.training.backend import keras, tf
 from textgen.training.candidates import (
     LARGEST_FULL_SOFTMAX,
@@ -86,7 +87,7 @@ class Stepper:
     @property
     def hardware(self) -> str:
         """The hardware and the precision of the steps."""
-        where = "the GPU" if self._on_gpu else f"{cores()} cores"
+        where = "the GPU" if self._on_gpu else counted(cores(), "core")
         return f"{self._precision.name} on {where}"
 
     @property

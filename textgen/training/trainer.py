@@ -34,7 +34,8 @@ class _Timed(NamedTuple):
 class Trainer:
     """Trains the network of a run on the chunks of its corpus, from its last checkpoint."""
 
-    def __init__(self, run: Run, workers: Workers) -> None:
+    def __init__(self, run: Run, workers: Workers, start: float) -> None:
+        """Load the last checkpoint, if any; `start`, as of `time.monotonic`, is when time began."""
         self._run = run
         self._workers = workers
         self._settings = settings = run.settings
@@ -54,9 +55,9 @@ class Trainer:
         shapes = {name: tuple(slot.shape) for name, slot in self.stepper.slots.items()}
         if saved := run.training_state(shapes):
             self._restore(saved)
-        self._steps = 0  # of this process
+        self.steps = 0  # of this process
         self._timed = _Timed()
-        self._start = time.monotonic() - self.progress.seconds
+        self._start = start - self.progress.seconds
 
     @property
     def tokens(self) -> int:
@@ -113,8 +114,8 @@ class Trainer:
         self.progress.step += 1
         self.progress.loss_total += loss
         self.progress.loss_steps += 1
-        self._steps += 1
-        if self._steps > _COMPILING_STEPS:
+        self.steps += 1
+        if self.steps > _COMPILING_STEPS:
             tokens, seconds = int(batch.counts.sum()), time.monotonic() - start
             self._timed = _Timed(self._timed.tokens + tokens, self._timed.seconds + seconds)
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from textgen.errors import TrainingError
+from textgen.system.terminal import counted
 
 _Made = TypeVar("_Made")
 
@@ -52,7 +53,8 @@ class Workers:
         count, rank = len(self.cluster.addresses), self.cluster.rank
         if batch_size < count:
             raise TrainingError(
-                f"{batch_size} streams are too few for {count} workers; raise --batch-size"
+                f"{counted(batch_size, 'stream')} cannot be shared by {count} workers; raise "
+                "--batch-size"
             )
         return slice(batch_size * rank // count, batch_size * (rank + 1) // count)
 
