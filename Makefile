@@ -1,4 +1,4 @@
-# make demo: train for a minute on the bundled book and generate text at three temperatures.
+# make demo: train on the bundled book and generate text at three temperatures.
 # make test: lint, check types and run the tests. Both create .venv if it is missing.
 
 PYTHON ?= python3
@@ -8,7 +8,7 @@ DEMO := checkpoints/demo
 .PHONY: demo test clean
 
 demo: .venv/ready
-	$(BIN)/textgen train corpora/the_lamp_at_harrow.txt --minutes 1 --out $(DEMO) --force
+	$(BIN)/textgen train corpora/the_lamp_at_harrow.txt --out $(DEMO) --force
 	@for t in 0.5 0.8 1.1; do \
 		echo; echo "=== temperature $$t ==="; \
 		$(BIN)/textgen sample $(DEMO) --temperature $$t --length 600 --seed 1; \
