@@ -137,6 +137,11 @@ def test_words_begin_with_their_vectors(header: str) -> None:
     made = textgen.train("book.txt", vectors=vectors(header), **options)
     architecture = made.run.settings.architecture
     assert (architecture.embedding, architecture.tie) == (3, False)
+    same_size = options | {"units": 3, "out": "same", "vectors": "v.txt"}
+    assert not textgen.train("book.txt", **same_size).run.settings.architecture.tie
+    assert textgen.train(
+        "book.txt", tie=True, force=True, **same_size
+    ).run.settings.architecture.tie
     (embedding,) = made.run.initial_weights().values()
     rows = dict(zip(made.tokenizer.vocabulary, embedding[1:], strict=True))
     expected = {"The": "the", " The": "the", " the": "the", " lamp": "lamp", " Lamp": "lamp"}

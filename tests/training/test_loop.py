@@ -3,6 +3,7 @@
 import itertools
 import json
 import re
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ from safetensors.numpy import load_file
 
 import textgen
 from textgen.errors import BookError, OptionError, RunError, TrainingError
+from textgen.model import Model
 from textgen.options.training import TrainingOptions
 from textgen.runs.folder import Run
 from textgen.runs.lifecycle import create
@@ -138,6 +140,31 @@ def test_evaluating_leaves_training_as_it_was(book: Path, monkeypatch: pytest.Mo
     assert len(Run.open("once").history()) == 1
     for name, weight in often.items():
         np.testing.assert_array_equal(weight, once[name])
+
+
+def test_a_new_network_predicts_tokens_by_their_frequency(model: Model) -> None:
+    run = model.run
+    shutil.copytree(run.path, "fresh")
+    Path("fresh/training.safetensors").unlink()
+    ids = run.corpus().split(run.settings.reading.validation)[0].ids
+    counts = np.bincount(ids, minlength=len(run.tokenizer)) + 1
+    bias = Trainer(Run.open("fresh"), Workers(), 0.0).weights()["output.bias"]
+    np.testing.assert_allclose(np.exp(bias) / np.exp(bias).sum(), counts / counts.sum(), rtol=1e-4)
+
+
+def test_the_summary_says_which_weights_are_kept(model: Model) -> None:
+    def summary(*losses: float) -> str:
+        recorder = Recorder(model.run, Trainer(model.run, Workers(), 0.0))
+        recorder.history[:] = [
+            {"epoch": float(epoch), "validation_loss": loss, "loss": 1.0}
+            for epoch, loss in enumerate(losses, 1)
+        ]
+        return recorder.summary()
+
+    assert "keeps the weights of epoch 4.00, validation 2.000" in summary(3, 2.5, 2.2, 2)
+    assert "rose" not in summary(3, 2.5, 2.2, 2, 2.1)
+    assert "keeps the weights of epoch 2.00" in summary(3, 2, 2.2, 2.5)
+    assert "then the validation loss rose to 2.500 by epoch 4.00" in summary(3, 2, 2.2, 2.5)
 
 
 def test_the_seed_decides(book: Path) -> None:
