@@ -174,7 +174,7 @@ def test_a_book_from_standard_input(book: Path, command: Command) -> None:
         ("train book.txt --layers many", 2, "'many' is not a valid integer"),
         ("train", 2, "no BOOK to train on"),
         ("train --resume", 2, "--out is needed"),
-        ("train --resume --out none", 1, "none is not a run"),
+        ("train --resume --out none", 1, "no run at none to resume; leave out --resume"),
         ("train --resume --force --out run", 2, "--force cannot be given together with --resume"),
         ("sample", 1, "there is no trained run under checkpoints"),
         ("sample none", 1, "none is not a run"),

@@ -264,7 +264,7 @@ def test_what_may_not_change_on_resume(book: Path, tmp_path: Path) -> None:
     before = snapshot(run)
     with pytest.raises(OptionError, match="units is 16 in run and cannot change"):
         textgen.train(out=run, resume=True, units=17)
-    with pytest.raises(RunError, match="is not a run"):
+    with pytest.raises(RunError, match="no run at nowhere to resume; leave out resume=True"):
         textgen.train(out="nowhere", resume=True)
     other = tmp_path / "other.txt"
     other.write_text(make_book(seed=1), "utf-8")

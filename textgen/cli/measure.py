@@ -51,7 +51,8 @@ def novelty(
     if as_json:
         print_json(asdict(found))
         return
-    show(f"{found.copied:.1%} of {found.characters:,} characters copied")
+    copied = f"{found.copied:.1%} of {found.characters:,} characters copied"
+    show(f"{copied}, in passages of {least:,} or more")
     for passage in found.longest:
         where = f"{passage.source}, character {passage.source_position:,}"
         show(f"\n{len(passage.text):,} at {passage.position:,}, from {where}")

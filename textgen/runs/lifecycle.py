@@ -104,6 +104,8 @@ def resume(path: str | Path, books: Sequence[str | Path], changes: dict[str, Any
     path = Path(path)
     with writing(path):
         undo_half_replacement(path)
+    if not path.exists():
+        raise RunError(f"there is no run at {path} to resume; leave out --resume")
     run = Run.open(path)
     if conflict := run.settings.conflict(changes):
         if not run.is_begun:
