@@ -76,7 +76,7 @@ def test_the_command(command: Callable[..., Result], models: dict[str, Model]) -
         assert found["longest"][0]["source"].endswith("book.txt")
         assert 0.6 < found["copied"] < 0.9
     plain = command("novelty", model.path, "--least", 99, input="The lamp saw the ferry.")
-    assert plain.output == "0.0% of 23 characters copied, in passages of 20 or more\n"
+    assert plain.output == "0.0% of 23 characters copied, in passages of 99 or more\n"
     empty = command("novelty", model.path, input="")
     assert (empty.exit_code, empty.output) == (
         0,
