@@ -110,7 +110,7 @@ ZIP = b"PK\x03\x04" + bytes(26)
         (b"\xff\xd8\xff\xe0\0\x10JFIF", "a JPEG image"),
         (b"GIF89a\x01\0", "a GIF image"),
         (b"%PDF-1.4\n%", "a PDF document, not text; save it as plain text"),
-        (gzip.compress(b"one"), "compressed by gzip, not text; unpack it"),
+        (gzip.compress(b"one", mtime=0), "compressed by gzip, not text; unpack it"),
         (bz2.compress(b"one"), "compressed by bzip2"),
         (lzma.compress(b"one"), "compressed by xz"),
         (b"\x7fELF\x02", "a program"),
