@@ -82,9 +82,11 @@ class _Reader:
         if tokenizer.unknown is None:
             self._unseen += len(unknown)
         if len(ids) and not len(self._last):  # nothing predicts the first token
-            self._characters -= len(tokenizer.first(text)) if tokenizer.unknown is not None else 1
             if ids[0] == tokenizer.unknown:
-                unknown = unknown[1:]
+                first, *unknown = unknown
+            else:
+                first = tokenizer.decode(ids[:1])
+            self._characters -= len(first)
         if unknown and self._strict:
             raise VocabularyError(
                 f"{unknown[0]!r} is not in the vocabulary; evaluate without --strict, or train on "

@@ -77,12 +77,10 @@ class Tokenizer(ABC):
 
     def _normalized(self, text: str) -> str:
         """Return the normal form of `text` with the fewest unknown tokens."""
+        if not self.encode_known(text)[1]:
+            return text
         forms = (text, normalize("NFC", text), normalize("NFD", text))
         return min(forms, key=lambda form: len(self.encode_known(form)[1]))
-
-    def first(self, text: str) -> str:
-        """Return the text of the first token of `text`."""
-        return text[:1]
 
     @abstractmethod
     def decode(self, ids: Iterable[int]) -> str:
@@ -190,27 +188,24 @@ class WordTokenizer(Tokenizer):
     def encode(self, text: str) -> Ids:
         known = text in self._ids and text.strip(" ")  # avoids importing NLTK, which is slow
         words = [text] if known else self.split(text)
-        return np.array([self._ids.get(word, 0) for word in words], np.int64)
+        return self._look_up(words)
 
     def encode_known(self, text: str) -> tuple[Ids, list[str]]:
         words = self.split(text)
-        ids = np.array([self._ids.get(word, 0) for word in words], np.int64)
+        ids = self._look_up(words)
         return ids, [words[i] for i in np.flatnonzero(ids == 0)]
 
     def encode_prompt(self, text: str) -> tuple[Ids, str]:
         """Leave a single space, or an unfinished word, at the end of a prompt to the next word."""
         text = self._normalized(text)
         ahead = " " if text[-1:] == " " and text[-2:-1].strip() else ""
-        last = "" if ahead else [*self.split(text), ""][-2:][0]
+        last = "" if ahead else (self.split(text) or [""])[-1]
         if last.strip() and last not in self._ids and self.begin_with(last):
             ahead = last
         return self.encode(text.removesuffix(ahead)), ahead
 
     def begin_with(self, text: str) -> list[int]:
         return [i for word, i in self._ids.items() if word.startswith(text)]
-
-    def first(self, text: str) -> str:
-        return next(iter(self.split(text)), "")
 
     def decode(self, ids: Iterable[int]) -> str:
         return "".join(self._words[i] for i in ids)
@@ -221,6 +216,9 @@ class WordTokenizer(Tokenizer):
     def ids_of(self, token: str) -> list[int]:
         """Return the ids of the word with and without a space before it, if it has them."""
         return [self._ids[word] for word in (token, " " + token) if word in self._ids]
+
+    def _look_up(self, words: Sequence[str]) -> Ids:
+        return np.array([self._ids.get(word, 0) for word in words], np.int64)
 
 
 class ByteTokenizer(Tokenizer):

@@ -274,8 +274,8 @@ def _parse_config(config: dict[str, Any]) -> tuple[TrainingSettings, dict[str, A
     share = float(config.get("unknown_per_token", 0.0))
     spelling = float(config.get("spelling_per_token", 0.0))
     options = config["options"]
-    if config["format"] < 3 and "delimiter" in options and options["delimiter"] is not None:
-        options = options | {"delimiter": unescape(options["delimiter"])}
+    if config["format"] < 3 and (delimiter := options.get("delimiter")) is not None:
+        options = options | {"delimiter": unescape(delimiter)}
     settings = TrainingSettings.from_json(options, tokens)
     if tokens < 0 or not 0 < characters < math.inf:
         raise ValueError("tokens or characters_per_token is out of range")

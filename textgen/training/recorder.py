@@ -3,6 +3,7 @@
 import math
 import textwrap
 import time
+from typing import Any
 
 from textgen.analysis.evaluation import bits_per_character
 from textgen.options.training import TrainingSettings
@@ -125,12 +126,10 @@ class Recorder:
     def summary(self) -> str:
         """Return one line on the weights that are kept, with a hint if training was too long."""
         kept, last = best(self.history), self.history[-1]
-        figures = f"epoch {kept['epoch']:.2f}"
-        if (loss := kept["validation_loss"]) is not None:
-            figures += f", validation {loss:.3f} ({self._bits(loss):.3f} bits/character)"
+        figures = [f"epoch {kept['epoch']:.2f}", *self._validation(kept)]
         if (loss := kept["loss"]) is not None:
-            figures += f", loss {loss:.3f}"
-        summary = f"{self._run.path} keeps the weights of {figures}"
+            figures.append(f"loss {loss:.3f}")
+        summary = f"{self._run.path} keeps the weights of {', '.join(figures)}"
         if kept["epoch"] > _OVERFITTED * last["epoch"]:
             return summary
         return (
@@ -143,11 +142,17 @@ class Recorder:
         parts = [f"epoch {self._trainer.epoch:.2f}"]
         if (loss := self._trainer.mean_loss) is not None:
             parts.append(f"loss {loss:.3f}")
-        if self.history and (loss := self.history[-1]["validation_loss"]) is not None:
-            parts.append(f"validation {loss:.3f} ({self._bits(loss):.3f} bits/character)")
+        if self.history:
+            parts += self._validation(self.history[-1])
         if speed := self._trainer.tokens_per_second:
             parts.append(f"{speed:,.0f} tokens/s")
         return ", ".join(parts)
+
+    def _validation(self, entry: dict[str, Any]) -> list[str]:
+        """Return the validation loss of an evaluation as text, if it has one."""
+        if (loss := entry["validation_loss"]) is None:
+            return []
+        return [f"validation {loss:.3f} ({self._bits(loss):.3f} bits/character)"]
 
     def _preview(self, weights: Arrays) -> str:
         """Return a text generated with these weights, or a few documents."""
