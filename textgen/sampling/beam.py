@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from textgen.preprocess.tokenizers import Ids, Tokenizer
-from textgen.sampling.filters import Filter, Logits, log_softmax
+from textgen.sampling.filters import Logits, log_softmax
 from textgen.sampling.prompt import Request
 from textgen.sampling.seen import SeenTokens
 
@@ -36,7 +36,7 @@ class Beam:
         self._options = options
         self._prompt = request.prompt
         self._tokenizer = tokenizer
-        self._filter = Filter.of(options, request.banned)
+        self._filter = request.filter
         self._seen: SeenTokens | None = None
         self._live, self._ended = [Hypothesis((), (), 0.0)], list[Hypothesis]()
         self.finished = not options.length

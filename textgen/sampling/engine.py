@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Hashable
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from textgen.sampling.prompt import Prompt, Request
 from textgen.sampling.rows import DrawnRows, Row
 
 _PROMPT_TOKENS_A_STEP = 256  # approximate; reading them delays the other texts
+_Waiting: TypeAlias = tuple[Prompt, Request | None, "Row | Beam | None"]  # None: reads only
 
 
 class RowGroup(Protocol):
@@ -44,7 +45,7 @@ class Engine:
     def __init__(self, network: Network, tokenizer: Tokenizer) -> None:
         self._network = network
         self._tokenizer = tokenizer
-        self._waiting: deque[tuple[Prompt, Request, Row | Beam]] = deque()
+        self._waiting: deque[_Waiting] = deque()
         self._groups: list[RowGroup] = []  # exact ones first
         self._drawn: dict[Hashable, DrawnRows] = {}  # the groups that draw, by key
         self._logits: Logits = np.empty((0, 0))  # of the rows of all groups
@@ -52,8 +53,9 @@ class Engine:
 
     def join(self, request: Request, rng: np.random.Generator) -> Generation:
         """Start a text. Iterating over it, or calling `step`, generates its pieces."""
-        ahead = request.prompt.ahead
-        text = Generation(self._tokenizer, request.options, ahead, self.step)
+        text = Generation(
+            self._tokenizer, request.options, request.prompt.ahead, self.step, request.keep_tokens
+        )
         if text.finish_reason is None:
             self._waiting.append((request.prompt, request, Row(request, text, rng)))
         return text
@@ -64,6 +66,23 @@ class Engine:
         if not beam.finished:
             self._waiting.append((request.prompt, request, beam))
         return beam
+
+    def read(self, prompt: Prompt) -> None:
+        """Read a prompt between the steps, without generating a text."""
+        self._waiting.append((prompt, None, None))
+
+    def forget(self, prompt: Prompt) -> None:
+        """Stop reading a prompt."""
+        self._waiting = deque(waiting for waiting in self._waiting if waiting[0] is not prompt)
+
+    def state_of(self, text: Generation) -> Any:
+        """Return the state of one row after the tokens of a text that is being drawn."""
+        first = 0
+        for group in self._groups:
+            if isinstance(group, DrawnRows) and (row := group.find(text)) is not None:
+                return self._network.take(self._state, [first + row])
+            first += len(group)
+        raise ValueError("the text has no row")
 
     def step(self) -> None:
         """Read some of the waiting prompts, then choose the next token of every text."""
@@ -109,7 +128,7 @@ class Engine:
                 left -= prompt.read_block()
             if prompt.logits is None:
                 self._waiting.append((prompt, request, entry))
-            else:
+            elif request and entry:
                 ready.append((prompt, request, entry))
         if ready:
             self._admit(ready)

@@ -22,18 +22,25 @@ _LEAST_TEMPERATURE = 1e-300  # avoids division by zero; smaller ones give the sa
 class Filter:
     """The settings of all filters but the temperature.
 
-    The order is: banned tokens, repetition penalty, temperature, top-k, top-p, min-p.
+    The order is: bias, banned tokens, repetition penalty, temperature, top-k, top-p, min-p.
     """
 
     banned: tuple[int, ...] = ()
+    bias: tuple[tuple[int, float], ...] = ()  # tokens, and what is added to their logits
     repetition_penalty: float = 1.0
     top_k: int | None = None
     top_p: float | None = None
     min_p: float | None = None
 
     @classmethod
-    def of(cls, options: SamplingOptions, banned: tuple[int, ...] = ()) -> "Filter":
-        return cls(banned, options.repetition_penalty, options.top_k, options.top_p, options.min_p)
+    def of(
+        cls,
+        options: SamplingOptions,
+        banned: tuple[int, ...] = (),
+        bias: tuple[tuple[int, float], ...] = (),
+    ) -> "Filter":
+        names = ("repetition_penalty", "top_k", "top_p", "min_p")
+        return cls(banned, bias, **{name: getattr(options, name) for name in names})
 
     def weights(
         self, logits: Logits, temperature: float | NDArray[np.float64], seen: Mask | None = None
@@ -45,6 +52,8 @@ class Filter:
             seen: the tokens that the repetition penalty applies to, (..., V).
         """
         logits = logits.astype(np.float64)
+        for token, value in self.bias:
+            logits[..., token] += value
         if self.banned:
             logits[..., list(self.banned)] = -np.inf
         if self.repetition_penalty != 1 and seen is not None:

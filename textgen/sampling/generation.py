@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 
 from textgen.options.sampling import SamplingOptions
 from textgen.preprocess.tokenizers import Tokenizer
+from textgen.sampling.scores import ScoredToken
 
 _SENTENCE_END = re.compile(r"[.!?…][\"'”’»)\]]*(?=\s|$)|[。！？][」』）]*")
 _TAIL = 8  # characters before the held text that a sentence end may include
@@ -17,11 +18,13 @@ class Generation(Iterator[str]):
 
     Attributes:
         tokens: the number of tokens drawn so far.
-        log_probabilities: of each token of the text, in nats, before any filter; empty unless
-            requested. A token that is cut off whole, as a stop text is, has none.
+        drawn: these tokens, if they are kept.
+        scores: how likely each token of the text was; empty unless requested. A token that is cut
+            off whole, as a stop text is, has no score.
         finish_reason: None until the text ends. Then "length"; "end" at the end of a document;
             "stop" before a stop text; "sentence" if `until_sentence` ended it; "novel" if every
             remaining token would copy the training text.
+        stopped_by: the stop text that ended it, if one did.
     """
 
     def __init__(
@@ -30,12 +33,14 @@ class Generation(Iterator[str]):
         options: SamplingOptions,
         ahead: str,
         advance: Callable[[], None] | None = None,
+        keep_tokens: bool = False,
     ) -> None:
         """Start a text.
 
         Args:
             ahead: the end of the prompt, if the first token repeats it.
             advance: called when more pieces are needed; None if all tokens are added beforehand.
+            keep_tokens: whether to keep the tokens drawn.
         """
         self._advance = advance if options.length else None
         self._decode = tokenizer.decoder()
@@ -49,10 +54,17 @@ class Generation(Iterator[str]):
         self._tail = ""  # the end of the text before the held text
         self._earliest = 0  # the first index in the held text where the text may end
         self._released = 0  # characters before the held text
-        self._starts: list[int] = []  # where in the text each token with a log-probability starts
+        self._starts: list[int] = []  # where in the text each scored token starts
         self.tokens = 0
-        self.log_probabilities: list[float] = []
+        self.drawn: list[int] | None = [] if keep_tokens else None
+        self.scores: list[ScoredToken] = []
         self.finish_reason = None if options.length else "length"
+        self.stopped_by: str | None = None
+
+    @property
+    def log_probabilities(self) -> list[float]:
+        """The log-probabilities of the scored tokens."""
+        return [scored.log_probability for scored in self.scores]
 
     def __next__(self) -> str:
         while not self._pieces:
@@ -61,14 +73,26 @@ class Generation(Iterator[str]):
             self._advance()
         return self._pieces.popleft()
 
-    def add(self, token: int, log_probability: float | None = None) -> None:
+    def ready(self) -> str:
+        """Return the pieces that are drawn and not yet returned, without drawing more."""
+        text = "".join(self._pieces)
+        self._pieces.clear()
+        return text
+
+    def scored_until(self, length: int) -> int:
+        """Return the number of scored tokens that start before a position in the text."""
+        return bisect_left(self._starts, length)
+
+    def add(self, token: int, scored: ScoredToken | None = None) -> None:
         """Add the next token, and end the text if the token completes it."""
         piece = self._decode(token)
         if not self.tokens:
             piece = piece.removeprefix(self._ahead)
         self.tokens += 1
-        if log_probability is not None:
-            self.log_probabilities.append(log_probability)
+        if self.drawn is not None:
+            self.drawn.append(token)
+        if scored is not None:
+            self.scores.append(scored)
             self._starts.append(self._released + len(self._held))
         if token == self._end:
             self.end("end")
@@ -85,8 +109,9 @@ class Generation(Iterator[str]):
             # The space before a word does not belong to the sentence before it.
             self._earliest = len(self._held) + (piece[:1].isspace() and not piece.isspace())
         self._held += piece
-        if ends := [at for stop in stops if (at := self._held.find(stop)) >= 0]:
-            self.end("stop", min(ends))
+        if ends := [(at, stop) for stop in stops if (at := self._held.find(stop)) >= 0]:
+            at, self.stopped_by = min(ends)
+            self.end("stop", at)
         elif options.until_sentence and (end := self._sentence_end(last)) is not None:
             self.end("sentence", end)
         elif last:
@@ -101,7 +126,7 @@ class Generation(Iterator[str]):
         if at is None:
             at = len(self._held)
         else:
-            del self.log_probabilities[bisect_left(self._starts, self._released + at) :]
+            del self.scores[self.scored_until(self._released + at) :]
         self._release(at)
 
     def _release(self, count: int) -> None:

@@ -16,6 +16,7 @@ NumpyState = list[tuple[Array, Array]]
 
 _HALF = np.float32(0.5)
 _LARGEST_TABLE = 4096  # tokens; embeddings of a larger vocabulary are projected at each step
+_LARGEST_SHARE = 0.5  # of the logits in a product that computes them besides the recurrent part
 _FEW_ROWS = 12  # up to this many, a product for each row is faster than one for all
 
 
@@ -62,6 +63,9 @@ class NumpyNetwork:
     The output of a layer is multiplied by two kernels: its own recurrent kernel, for the next
     step, and the kernel of the layer above. One product computes both. The state of a layer is
     therefore its recurrent product for the next step, (B, gates), and its memory, (B, U).
+
+    One row has the same state to the last bit, however its tokens are divided between `step` and
+    `forward`.
     """
 
     def __init__(self, architecture: Architecture, weights: Arrays) -> None:
@@ -83,6 +87,12 @@ class NumpyNetwork:
             both = np.concatenate([layer.recurrent_kernel, kernel], axis=1)
             self._kernels.append(np.asfortranarray(both))  # a fifth faster for one row
             self._biases.append(np.concatenate([layer.recurrent_bias, bias]))
+        width = self._layers[-1].width
+        self._output = self._kernels[-1][:, width:], self._biases[-1][width:]
+        # `forward` would compute unused logits.
+        self._output_apart = output.shape[1] > width * _LARGEST_SHARE
+        if self._output_apart:
+            self._kernels[-1], self._biases[-1] = both[:, :width], self._biases[-1][:width]
         self._embedding = weights["embedding"]
         self._table: Array | None = None  # the first layer's projection of each token
         if len(self._embedding) <= _LARGEST_TABLE:
@@ -113,36 +123,37 @@ class NumpyNetwork:
             product += bias
             state_after.append((product[:, : layer.width], memory))
             inputs = product[:, layer.width :]
+        if self._output_apart:
+            kernel, bias = self._output
+            inputs = _multiply_rows(h, kernel, alone)
+            inputs += bias
         return inputs, state_after
 
     def forward(self, tokens: Ids, state: NumpyState) -> tuple[Array, NumpyState]:
         """Return the last layer's output (h / `scale`), (T, B, U), and the state."""
-        hidden, state_after = np.empty(0, np.float32), []
-        for number, (layer, (recurrent, memory)) in enumerate(
-            zip(self._layers, state, strict=True)
-        ):
-            inputs = layer.project(hidden) if number else self._projected(tokens)
+        inputs, hidden, state_after = self._projected(tokens), np.empty(0, np.float32), []
+        for number, (recurrent, memory) in enumerate(state):
+            layer, above = self._layers[number], self._room_above(number, tokens)
             hidden = np.empty((*tokens.shape, self._units[number]), np.float32)
             for t, projected in enumerate(inputs):
                 hidden[t], memory = layer.advance(projected, recurrent, memory)
-                recurrent = layer.recur(hidden[t])
+                recurrent = self._rise(number, hidden[t], above[t])
             state_after.append((recurrent, memory))
+            inputs = above
         return hidden, state_after
 
     def logits(self, hidden: Array) -> Array:
-        width = self._layers[-1].width
-        return hidden @ self._kernels[-1][:, width:] + self._biases[-1][width:]
+        kernel, bias = self._output
+        return hidden @ kernel + bias
 
     def trace(self, tokens: Ids, state: NumpyState) -> tuple[list[LayerTrace], NumpyState]:
         """Read tokens, (T, B); return the activations of each layer, and the state.
 
         Takes about twice as long as `forward`, and memory for all gates.
         """
-        hidden, traces, state_after = np.empty(0, np.float32), list[LayerTrace](), []
-        for number, (layer, (recurrent, memory)) in enumerate(
-            zip(self._layers, state, strict=True)
-        ):
-            inputs = layer.project(hidden) if number else self._projected(tokens)
+        inputs, traces, state_after = self._projected(tokens), list[LayerTrace](), []
+        for number, (recurrent, memory) in enumerate(state):
+            layer, above = self._layers[number], self._room_above(number, tokens)
             hidden = np.empty((*tokens.shape, self._units[number]), np.float32)
             memories, gates = np.empty_like(hidden), list[dict[str, Array]]()
             for t, projected in enumerate(inputs):
@@ -150,7 +161,7 @@ class NumpyNetwork:
                 gates.append(layer.gates(activations))
                 hidden[t], memory = layer.update(activations, memory)
                 memories[t] = memory
-                recurrent = layer.recur(hidden[t])
+                recurrent = self._rise(number, hidden[t], above[t])
             state_after.append((recurrent, memory))
             traces.append(
                 LayerTrace(
@@ -159,7 +170,25 @@ class NumpyNetwork:
                     {name: np.stack([step[name] for step in gates]) for name in gates[0]},
                 )
             )
+            inputs = above
         return traces, state_after
+
+    def _room_above(self, number: int, tokens: Ids) -> Array:
+        """Return room for the inputs of the layer above layer `number`, (T, B, gates)."""
+        above = self._layers[number + 1 : number + 2]
+        return np.empty((*tokens.shape, above[0].width if above else 0), np.float32)
+
+    def _rise(self, number: int, h: Array, above: Array) -> Array:
+        """Multiply the output of layer `number`, (B, U), by its two kernels, as `step` does.
+
+        Fill the inputs of the layer above, and return the recurrent part of the next step.
+        """
+        width = self._layers[number].width
+        product = h @ self._kernels[number]
+        product += self._biases[number]
+        if above.size:
+            above[:] = product[:, width:]
+        return product[:, :width]
 
     def _projected(self, tokens: Ids) -> Array:
         """Return the first layer's projection of tokens, (...), as (..., gates)."""
@@ -197,12 +226,6 @@ class _Layer:
     def project(self, inputs: Array) -> Array:
         """(..., inputs) -> (..., width)"""
         return inputs @ self.kernel + self.bias
-
-    def recur(self, h: Array) -> Array:
-        """Return the recurrent part of the next step's gates, (B, width)."""
-        recurrent = h @ self.recurrent_kernel
-        recurrent += self.recurrent_bias
-        return recurrent
 
 
 class _LSTM(_Layer):

@@ -1,17 +1,29 @@
 """Prompts that a network reads, and requests for text that follows them."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from textgen.options.sampling import SamplingOptions
 from textgen.preprocess.tokenizers import Ids, Tokenizer
-from textgen.sampling.filters import Logits
+from textgen.sampling.filters import Filter, Logits, log_softmax
 from textgen.sampling.network import Network
 from textgen.sampling.novel import Guard
+from textgen.sampling.scores import ScoredToken, score_all
 
 _PROMPT_BLOCK = 256  # tokens read at once; bounds memory use
+_SCORED_LOGITS = 1 << 22  # at once; bounds the memory use of a large vocabulary
+
+
+class Reading(NamedTuple):
+    """What a network knows after reading some tokens from a zero state."""
+
+    tokens: int
+    state: Any  # of one row
+    logits: Logits | None  # of the next token, (1, V), if they are known
+    exact: bool = True
+    """Whether one row was computed by itself. In a batch, the last bits of a state may differ."""
 
 
 class Prompt:
@@ -19,54 +31,92 @@ class Prompt:
 
     Attributes:
         ids: the tokens, (tokens,).
+        tokens: the same after the end-of-document token that starts a document, if there is one.
         ahead: the end of the prompt that is not in `ids`; the next token begins with it.
         text: the prompt as `novel` compares it.
         logits: of the next token, (1, V); None until the whole prompt is read.
-        state: the state of one row after the tokens read so far.
+        scores: how likely each token is, if requested; the first of `tokens` has no score.
     """
 
     def __init__(
-        self, network: Network, tokenizer: Tokenizer, ids: Ids, ahead: str = "", text: str = ""
+        self,
+        network: Network,
+        tokenizer: Tokenizer,
+        ids: Ids,
+        ahead: str = "",
+        text: str = "",
+        likeliest: int | None = None,
     ) -> None:
         """Start before the first token.
 
         `ids` must not be empty, unless the vocabulary has an end-of-document token. That token
         is then read before the prompt, which starts a document.
+
+        Args:
+            likeliest: score the tokens, with this many of the likeliest at each place.
         """
-        self.ids = ids
+        self.ids = self.tokens = ids
+        if tokenizer.end is not None and not (len(ids) and ids[0] == tokenizer.end):
+            self.tokens = np.append(tokenizer.end, ids)
         self.ahead = ahead
         self.text = text
         self.logits: Logits | None = None
-        self.state: Any = network.zero_state(1)
+        self.scores: list[ScoredToken] = []
         self._network = network
         self._next = tokenizer.begin_with(ahead) if ahead else None
-        self._tokens = ids if tokenizer.end is None else np.append(tokenizer.end, ids)
-        self._read = 0
+        self._likeliest = likeliest
+        self._block = _PROMPT_BLOCK
+        if likeliest is not None:
+            self._block = max(1, min(_PROMPT_BLOCK, _SCORED_LOGITS // len(tokenizer)))
+        self.known = Reading(0, network.zero_state(1), None)
+
+    @property
+    def state(self) -> Any:
+        """The state of one row after the tokens read so far."""
+        return self.known.state
+
+    def start_from(self, known: Reading) -> None:
+        """Skip the tokens that were read before. Scored prompts need to read them all."""
+        self.known = known
+        if known.tokens == len(self.tokens):
+            self._finish()
 
     def read_block(self) -> int:
         """Read the next block of tokens; return their number.
 
-        A prompt is always split into the same blocks, so rounding always gives the same state.
+        The state does not depend on how a prompt is divided into blocks.
         """
-        last = len(self._tokens) - 1
-        stop = min(self._read + _PROMPT_BLOCK, last)
-        block = self._tokens[self._read : stop]
+        tokens, state, _, exact = self.known
+        last = len(self.tokens) - 1
+        stop = min(tokens + self._block, last)
+        block = self.tokens[tokens:stop]
         if len(block):
-            _, self.state = self._network.forward(block[:, None], self.state)
-        self._read = stop
+            hidden, state = self._network.forward(block[:, None], state)
+            if self._likeliest is not None:
+                logs = log_softmax(self._network.logits(hidden)[:, 0])
+                self.scores += score_all(logs, self.tokens[tokens + 1 : stop + 1], self._likeliest)
+        logits = None
         if stop == last:
-            logits, self.state = self._network.step(self._tokens[-1:], self.state)
-            self.logits = logits
-            if self._next:  # rule out the tokens that do not begin with `ahead`
-                self.logits = np.full_like(logits, -np.inf)
-                self.logits[:, self._next] = logits[:, self._next]
-        return len(block) + (stop == last)
+            logits, state = self._network.step(self.tokens[-1:], state)
+            stop += 1
+        self.known = Reading(stop, state, logits, exact)
+        self._finish()
+        return stop - tokens
 
     def read(self) -> tuple[Logits, Any]:
         """Read to the end; return the logits and the state."""
         while self.logits is None:
             self.read_block()
         return self.logits, self.state
+
+    def _finish(self) -> None:
+        """Set `logits` if all tokens are read."""
+        logits = self.known.logits
+        if logits is not None and self._next:  # rule out tokens that do not begin with `ahead`
+            masked = np.full_like(logits, -np.inf)
+            masked[:, self._next] = logits[:, self._next]
+            logits = masked
+        self.logits = logits
 
 
 @dataclass(frozen=True)
@@ -76,11 +126,18 @@ class Request:
     prompt: Prompt
     options: SamplingOptions
     banned: tuple[int, ...] = ()  # tokens that are never generated
+    bias: tuple[tuple[int, float], ...] = ()  # tokens, and what is added to their logits
     guard: Guard | None = None  # keeps the text from copying
     log_probabilities: bool = False  # whether to keep those of the tokens
+    likeliest: int = 0  # how many of the likeliest tokens to keep with each token
+    keep_tokens: bool = False  # whether the text keeps its tokens
     exact: bool = False
     """Whether the text must not depend on other texts in the batch.
 
     Rounding in a product of many rows may change the last bit of a logit. The row of an exact
     request is multiplied separately, which is slower if there are many rows.
     """
+
+    @property
+    def filter(self) -> Filter:
+        return Filter.of(self.options, self.banned, self.bias)

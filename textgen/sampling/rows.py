@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from textgen.preprocess.tokenizers import Ids, Tokenizer
-from textgen.sampling.filters import Filter, Logits, draw, log_softmax
+from textgen.sampling.filters import Logits, draw, log_softmax
 from textgen.sampling.generation import Generation
 from textgen.sampling.prompt import Request
+from textgen.sampling.scores import ScoredToken, score
 from textgen.sampling.seen import SeenTokens
 
 _NUMBERS_AT_ONCE = 256  # a call for each random number would take as long as all filters
@@ -40,7 +41,7 @@ class DrawnRows:
         """Start without rows, for requests with the same key as `request`."""
         self.exact = request.exact
         self._tokenizer = tokenizer
-        self._filter = Filter.of(request.options, request.banned)
+        self._filter = request.filter
         self._rows: list[Row] = []
         self._seen: SeenTokens | None = None
         if self._filter.repetition_penalty != 1:
@@ -50,8 +51,7 @@ class DrawnRows:
     @staticmethod
     def key_of(request: Request) -> Hashable:
         """Return a key that is equal for requests whose rows can be drawn together."""
-        filter_ = Filter.of(request.options, request.banned)
-        return filter_, request.options.repeat_last_n, request.exact
+        return request.filter, request.options.repeat_last_n, request.exact
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -61,6 +61,10 @@ class DrawnRows:
         if self._seen is not None:
             self._seen.join(row.request.prompt.ids)
         self._rows_changed()
+
+    def find(self, text: Generation) -> int | None:
+        """Return the row of a text, if it is one of these."""
+        return next((i for i, own in enumerate(self._texts) if own is text), None)
 
     def advance(self, logits: Logits) -> tuple[list[int] | None, Ids]:
         """Draw the next token of every row from the logits, (B, V).
@@ -79,7 +83,7 @@ class DrawnRows:
         going = []
         for i, (text, token) in enumerate(zip(self._texts, tokens.tolist(), strict=True)):
             if text.finish_reason is None:
-                text.add(token, None if logs is None else float(logs[i, token]))
+                text.add(token, None if logs is None else self._score(i, token, logs))
             if text.finish_reason is None:
                 going.append(i)
         rows = None
@@ -92,6 +96,10 @@ class DrawnRows:
         if self._seen is not None:
             self._seen.add(tokens)
         return rows, tokens
+
+    def _score(self, i: int, token: int, logs: Logits) -> ScoredToken | None:
+        request = self._rows[i].request
+        return score(logs[i], token, request.likeliest) if request.log_probabilities else None
 
     def _rows_changed(self) -> None:
         rows = self._rows

@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from textgen.sampling.generation import Generation
 from textgen.sampling.network import Network, NumpyNetwork
 from textgen.sampling.novel import Guard
 from textgen.sampling.prompt import Prompt, Request
+from textgen.sampling.scores import ScoredToken
 from textgen.sampling.writer import Writer
 
 _TEXTS_AT_ONCE = 64
@@ -124,6 +126,41 @@ class Sampler:
         rng = np.random.default_rng([seed, 0])
         return Writer(self.network, self.tokenizer, request, rng, prompt)
 
+    def request(
+        self,
+        prompt: str | Sequence[int],
+        options: SamplingOptions,
+        *,
+        score_prompt: bool = False,
+        **settings: Any,
+    ) -> Request:
+        """Return a request for text that follows a prompt, which is a text or tokens.
+
+        Args:
+            score_prompt: score the tokens of the prompt. An unfinished word at its end is then
+                read as a word.
+            settings: other fields of Request.
+
+        Raises OptionError for an option that does not fit the vocabulary or for tokens that are
+        not in it, VocabularyError as `generate` does.
+        """
+        banned = self._banned(options)
+        if isinstance(prompt, str):
+            ids, ahead = self.tokenizer.encode_prompt(prompt) if prompt else (self._opening(), "")
+            if ahead and (score_prompt or set(self.tokenizer.begin_with(ahead)) <= set(banned)):
+                ids, ahead = self.tokenizer.encode(prompt), ""
+        else:
+            ids, ahead = self._checked_ids(prompt), ""
+        if not len(ids):  # the prompt is empty, or one unfinished word
+            ids = self._opening()
+        # `novel` compares the prompt itself, except that bytes are spelled as Latin-1.
+        given = isinstance(prompt, str) and prompt and self.tokenizer.level != "byte"
+        text = str(prompt) if given else self.tokenizer.spell(ids.tolist())
+        guard = None if options.novel is None else self._guard(options.novel)
+        likeliest = settings.get("likeliest", 0) if score_prompt else None
+        read = Prompt(self.network, self.tokenizer, ids, ahead, text, likeliest)
+        return Request(read, options, banned, guard=guard, **settings)
+
     def _request(
         self,
         prompt: str,
@@ -137,24 +174,24 @@ class Sampler:
         settings = SamplingOptions(**options)
         seed = new_seed() if seed is None else seed
         check_whole("seed", seed, 0)
-        banned = self._banned(settings)
         if writing:
             for name in ("stop", "until_sentence", "novel", "beam"):
                 if getattr(settings, name):
                     raise OptionError(name, "is not used in interactive writing; leave it out")
-            if self.tokenizer.end is not None:
-                banned = (*banned, self.tokenizer.end)
-        ids, ahead = self.tokenizer.encode_prompt(prompt) if prompt else (self._opening(), "")
-        if ahead and set(self.tokenizer.begin_with(ahead)) <= set(banned):
-            ids, ahead = self.tokenizer.encode(prompt), ""
-        if not len(ids):  # the prompt is one unfinished word
-            ids = self._opening()
-        # `novel` compares the prompt itself, except that bytes are spelled as Latin-1.
-        bytewise = self.tokenizer.level == "byte" or not prompt
-        text = self.tokenizer.spell(ids.tolist()) if bytewise else prompt
-        guard = None if settings.novel is None else self._guard(settings.novel)
-        read = Prompt(self.network, self.tokenizer, ids, ahead, text)
-        return Request(read, settings, banned, guard, log_probabilities), seed
+        request = self.request(prompt, settings, log_probabilities=log_probabilities)
+        if writing and self.tokenizer.end is not None:
+            request = replace(request, banned=(*request.banned, self.tokenizer.end))
+        return request, seed
+
+    def _checked_ids(self, tokens: Sequence[int]) -> Ids:
+        for token in tokens:
+            if type(token) is not int or not 0 <= token < len(self.tokenizer):
+                raise OptionError(
+                    "prompt",
+                    f"has a token outside the vocabulary, which has {len(self.tokenizer):,}: "
+                    f"{token!r}",
+                )
+        return np.array(tokens, np.int64)
 
     def _search(self, request: Request, count: int) -> list[Generation]:
         """Return the `count` best texts of a beam search."""
@@ -176,7 +213,7 @@ class Sampler:
         for found in beam.found[:count]:
             text = Generation(self.tokenizer, options, request.prompt.ahead)
             for token, log_probability in zip(found.tokens, found.log_probabilities, strict=True):
-                text.add(token, log_probability)
+                text.add(token, ScoredToken(token, log_probability))
             texts.append(text)
         return texts
 

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from textgen.preprocess.tokenizers import Tokenizer
-from textgen.sampling.filters import Filter, Logits, draw
+from textgen.sampling.filters import Logits, draw
 from textgen.sampling.network import Network
 from textgen.sampling.prompt import Request
 from textgen.sampling.seen import SeenTokens
@@ -56,7 +56,7 @@ class Writer:
         self._network = network
         self._tokenizer = tokenizer
         self._request = request
-        self._filter = Filter.of(request.options, request.banned)
+        self._filter = request.filter
         self._rng = rng
         self._prompt = prompt
         self._steps: list[_Step] = []
