@@ -12,6 +12,7 @@ PACKAGE = ROOT / "textgen"
 ORDER = [
     ("textgen.cli", "textgen.__main__"),
     ("textgen.model",),
+    ("textgen.serving",),
     ("textgen.training",),
     ("textgen.analysis",),
     ("textgen.sampling",),
@@ -82,5 +83,5 @@ def test_names_are_unique() -> None:
                 places.setdefault(name.lstrip("_"), set()).add(module)
     twice = {name: sorted(found) for name, found in places.items() if name and len(found) > 1}
     # Each command is the twin of a function of the library.
-    twins = {"train", "prepare", "fetch", "evaluate", "getattr__", "all__"}
+    twins = {"train", "prepare", "fetch", "evaluate", "serve", "getattr__", "all__"}
     assert {name: found for name, found in twice.items() if name not in twins} == {}

@@ -43,6 +43,7 @@ __all__ = [
     "fetch",
     "load",
     "prepare",
+    "serve",
     "train",
 ]
 
@@ -144,6 +145,34 @@ def fetch(source: str, folder: str | Path = "corpora", quiet: bool = False) -> P
     from textgen.preprocess import fetching
 
     return fetching.fetch(source, folder, quiet)
+
+
+def serve(
+    *runs: str | Path,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    quiet: bool = False,
+    **options: Any,
+) -> None:
+    """Answer requests for completions over HTTP until Ctrl-C or SIGTERM.
+
+    Args:
+        runs: the runs to serve; by default all under `checkpoints/`.
+        host: the address to listen at. Other computers can reach the server only if it is one of
+            theirs to reach, such as "0.0.0.0".
+        port: 0 chooses a free one.
+        quiet: write nothing to standard error.
+        options: as for `textgen serve`; `textgen.options.serving.ServingOptions` lists them.
+
+    Raises OptionError for an option outside its limits or an address that is in use, RunError if
+    a run cannot be read or there is none, KeyboardInterrupt on Ctrl-C.
+    """
+    from textgen.options.serving import ServingOptions
+    from textgen.serving.server import serve_runs
+
+    ServingOptions.check_names(options, "host", "port", "quiet")
+    given = {name: value for name, value in options.items() if value is not None}
+    serve_runs(list(map(Path, runs)), host, port, ServingOptions(**given), quiet)
 
 
 def load(*runs: str | Path, weights: Sequence[float] | None = None) -> "Model":

@@ -53,6 +53,8 @@ def _click_option(item: Field[Any]) -> Callable[[_Command], _Command]:
         names.insert(0, "-" + item.metadata["short"])
     kind = value_type(item)
     settings: dict[str, Any] = {"help": item.metadata["help"], "default": None}
+    if item.metadata["environment"]:
+        settings |= {"envvar": item.metadata["environment"], "show_envvar": True}
     if kind is bool:
         settings["is_flag"] = True
         if item.default is None:

@@ -29,6 +29,7 @@ def option(
     multiple: bool = False,
     escapes: bool = False,
     on_resume: bool = False,
+    environment: str | None = None,
 ) -> Any:
     """Return a dataclass field for an option.
 
@@ -43,6 +44,7 @@ def option(
         multiple: whether the command line accepts the option several times.
         escapes: whether the command line replaces escapes such as `\\n` in the text.
         on_resume: whether a resumed run may change it.
+        environment: a variable that the command line reads if the option is not given.
     """
     return field(
         default=default,
@@ -55,6 +57,7 @@ def option(
             "multiple": multiple,
             "escapes": escapes,
             "on_resume": on_resume,
+            "environment": environment,
         },
     )
 

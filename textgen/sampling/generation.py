@@ -21,6 +21,7 @@ class Generation(Iterator[str]):
         drawn: these tokens, if they are kept.
         scores: how likely each token of the text was; empty unless requested. A token that is cut
             off whole, as a stop text is, has no score.
+        starts: where in the text each scored token starts.
         finish_reason: None until the text ends. Then "length"; "end" at the end of a document;
             "stop" before a stop text; "sentence" if `until_sentence` ended it; "novel" if every
             remaining token would copy the training text.
@@ -54,10 +55,10 @@ class Generation(Iterator[str]):
         self._tail = ""  # the end of the text before the held text
         self._earliest = 0  # the first index in the held text where the text may end
         self._released = 0  # characters before the held text
-        self._starts: list[int] = []  # where in the text each scored token starts
         self.tokens = 0
         self.drawn: list[int] | None = [] if keep_tokens else None
         self.scores: list[ScoredToken] = []
+        self.starts: list[int] = []
         self.finish_reason = None if options.length else "length"
         self.stopped_by: str | None = None
 
@@ -73,15 +74,16 @@ class Generation(Iterator[str]):
             self._advance()
         return self._pieces.popleft()
 
-    def ready(self) -> str:
-        """Return the pieces that are drawn and not yet returned, without drawing more."""
+    def ready(self) -> tuple[str, int]:
+        """Return the text that is drawn and not yet returned, without drawing more.
+
+        The number is that of the scored tokens up to its end.
+        """
         text = "".join(self._pieces)
         self._pieces.clear()
-        return text
-
-    def scored_until(self, length: int) -> int:
-        """Return the number of scored tokens that start before a position in the text."""
-        return bisect_left(self._starts, length)
+        if self.finish_reason is not None:
+            return text, len(self.scores)
+        return text, bisect_left(self.starts, self._released)
 
     def add(self, token: int, scored: ScoredToken | None = None) -> None:
         """Add the next token, and end the text if the token completes it."""
@@ -93,7 +95,7 @@ class Generation(Iterator[str]):
             self.drawn.append(token)
         if scored is not None:
             self.scores.append(scored)
-            self._starts.append(self._released + len(self._held))
+            self.starts.append(self._released + len(self._held))
         if token == self._end:
             self.end("end")
             return
@@ -101,6 +103,7 @@ class Generation(Iterator[str]):
         if not self._holds:
             if piece:
                 self._pieces.append(piece)
+                self._released += len(piece)
             if last:
                 self.end("length")
             return
@@ -126,7 +129,8 @@ class Generation(Iterator[str]):
         if at is None:
             at = len(self._held)
         else:
-            del self.scores[self.scored_until(self._released + at) :]
+            kept = bisect_left(self.starts, self._released + at)
+            del self.scores[kept:], self.starts[kept:]
         self._release(at)
 
     def _release(self, count: int) -> None:

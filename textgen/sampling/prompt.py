@@ -12,7 +12,10 @@ from textgen.sampling.network import Network
 from textgen.sampling.novel import Guard
 from textgen.sampling.scores import ScoredToken, score_all
 
-_PROMPT_BLOCK = 256  # tokens read at once; bounds memory use
+CHECKPOINT_EVERY = 64
+"""A prompt keeps its last state after a multiple of this many tokens."""
+
+_PROMPT_BLOCK = 256  # tokens read at once; bounds memory use; a multiple of CHECKPOINT_EVERY
 _SCORED_LOGITS = 1 << 22  # at once; bounds the memory use of a large vocabulary
 
 
@@ -21,9 +24,8 @@ class Reading(NamedTuple):
 
     tokens: int
     state: Any  # of one row
-    logits: Logits | None  # of the next token, (1, V), if they are known
     exact: bool = True
-    """Whether one row was computed by itself. In a batch, the last bits of a state may differ."""
+    """Whether the row was computed by itself. In a batch, the last bits of a state may differ."""
 
 
 class Prompt:
@@ -36,6 +38,9 @@ class Prompt:
         text: the prompt as `novel` compares it.
         logits: of the next token, (1, V); None until the whole prompt is read.
         scores: how likely each token is, if requested; the first of `tokens` has no score.
+        known: what the network knows after the tokens read so far.
+        checkpoint: the same after the last multiple of CHECKPOINT_EVERY tokens.
+        skipped: the number of tokens that did not have to be read.
     """
 
     def __init__(
@@ -68,7 +73,12 @@ class Prompt:
         self._block = _PROMPT_BLOCK
         if likeliest is not None:
             self._block = max(1, min(_PROMPT_BLOCK, _SCORED_LOGITS // len(tokenizer)))
-        self.known = Reading(0, network.zero_state(1), None)
+        self.known = self.checkpoint = Reading(0, network.zero_state(1))
+        self.skipped = 0
+
+    @property
+    def is_scored(self) -> bool:
+        return self._likeliest is not None
 
     @property
     def state(self) -> Any:
@@ -76,31 +86,33 @@ class Prompt:
         return self.known.state
 
     def start_from(self, known: Reading) -> None:
-        """Skip the tokens that were read before. Scored prompts need to read them all."""
-        self.known = known
-        if known.tokens == len(self.tokens):
-            self._finish()
+        """Skip tokens that were read before. At least one must be left, and none be scored."""
+        self.known = self.checkpoint = known
+        self.skipped = known.tokens
 
     def read_block(self) -> int:
         """Read the next block of tokens; return their number.
 
         The state does not depend on how a prompt is divided into blocks.
         """
-        tokens, state, _, exact = self.known
+        tokens, state, exact = self.known
         last = len(self.tokens) - 1
         stop = min(tokens + self._block, last)
+        if tokens < (aligned := stop - stop % CHECKPOINT_EVERY):
+            stop = aligned
         block = self.tokens[tokens:stop]
         if len(block):
             hidden, state = self._network.forward(block[:, None], state)
             if self._likeliest is not None:
                 logs = log_softmax(self._network.logits(hidden)[:, 0])
                 self.scores += score_all(logs, self.tokens[tokens + 1 : stop + 1], self._likeliest)
-        logits = None
         if stop == last:
             logits, state = self._network.step(self.tokens[-1:], state)
+            self.logits = self._beginning_with_ahead(logits)
             stop += 1
-        self.known = Reading(stop, state, logits, exact)
-        self._finish()
+        self.known = Reading(stop, state, exact)
+        if stop % CHECKPOINT_EVERY == 0:
+            self.checkpoint = self.known
         return stop - tokens
 
     def read(self) -> tuple[Logits, Any]:
@@ -109,14 +121,13 @@ class Prompt:
             self.read_block()
         return self.logits, self.state
 
-    def _finish(self) -> None:
-        """Set `logits` if all tokens are read."""
-        logits = self.known.logits
-        if logits is not None and self._next:  # rule out tokens that do not begin with `ahead`
-            masked = np.full_like(logits, -np.inf)
-            masked[:, self._next] = logits[:, self._next]
-            logits = masked
-        self.logits = logits
+    def _beginning_with_ahead(self, logits: Logits) -> Logits:
+        """Rule out the tokens that do not begin with `ahead`."""
+        if not self._next:
+            return logits
+        masked = np.full_like(logits, -np.inf)
+        masked[:, self._next] = logits[:, self._next]
+        return masked
 
 
 @dataclass(frozen=True)

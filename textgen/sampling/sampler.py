@@ -146,13 +146,13 @@ class Sampler:
         """
         banned = self._banned(options)
         if isinstance(prompt, str):
-            ids, ahead = self.tokenizer.encode_prompt(prompt) if prompt else (self._opening(), "")
+            ids, ahead = self.tokenizer.encode_prompt(prompt) if prompt else (self.opening(), "")
             if ahead and (score_prompt or set(self.tokenizer.begin_with(ahead)) <= set(banned)):
                 ids, ahead = self.tokenizer.encode(prompt), ""
         else:
-            ids, ahead = self._checked_ids(prompt), ""
+            ids, ahead = self.checked_ids(prompt), ""
         if not len(ids):  # the prompt is empty, or one unfinished word
-            ids = self._opening()
+            ids = self.opening()
         # `novel` compares the prompt itself, except that bytes are spelled as Latin-1.
         given = isinstance(prompt, str) and prompt and self.tokenizer.level != "byte"
         text = str(prompt) if given else self.tokenizer.spell(ids.tolist())
@@ -183,7 +183,8 @@ class Sampler:
             request = replace(request, banned=(*request.banned, self.tokenizer.end))
         return request, seed
 
-    def _checked_ids(self, tokens: Sequence[int]) -> Ids:
+    def checked_ids(self, tokens: Sequence[int]) -> Ids:
+        """Return tokens as an array; raise OptionError if one is not in the vocabulary."""
         for token in tokens:
             if type(token) is not int or not 0 <= token < len(self.tokenizer):
                 raise OptionError(
@@ -236,7 +237,7 @@ class Sampler:
             raise OptionError("ban", "leaves no token to draw")
         return tuple(sorted(banned))
 
-    def _opening(self) -> Ids:
+    def opening(self) -> Ids:
         """Return the ids to read if there is no prompt: the start of a paragraph.
 
         Return no ids if the vocabulary has an end-of-document token, which starts a document.

@@ -1,0 +1,479 @@
+"""Measure the server, beside the library and an endpoint with a lock: python benchmarks/serve.py
+
+The networks are untrained, which does not affect speed. Every text has 500 tokens. A client sends
+its next request when the answer to the last one is complete. With --processes N, one server is
+compared with N, over which the clients are spread.
+"""
+
+import asyncio
+import json
+import os
+import random
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from multiprocessing import get_context
+from pathlib import Path
+from statistics import median
+from typing import Any, NamedTuple
+
+import click
+import numpy as np
+from turns import Maker, alternate
+
+PLAY = Path(__file__).parents[1] / "corpora" / "the_lamp_at_harrow.txt"
+SIZES = [(2, 256), (1, 512)]
+PROMPT = "a few words"
+TOKENS = 500
+_PROBES = 16  # first pieces in a turn
+_LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
+
+
+class Library:
+    """The library without a server: texts that are generated as a batch."""
+
+    def __init__(self, run: Path, texts: int) -> None:
+        import textgen
+
+        self._model = textgen.load(run)
+        self._texts = texts
+
+    def steps(self, count: int) -> float:
+        start = time.perf_counter()
+        for _ in range(count):
+            settings: dict[str, Any] = {"length": TOKENS, "temperature": 0.8}
+            for text in list(self._model.samples(PROMPT, count=self._texts, **settings)):
+                for _ in text:
+                    pass
+        return time.perf_counter() - start
+
+
+def serve_with_lock(run: Path, port: int) -> None:
+    """Serve a run as simply as possible: one text at a time, in a thread."""
+    from threading import Lock
+
+    import uvicorn
+    from starlette.applications import Starlette
+    from starlette.concurrency import run_in_threadpool
+    from starlette.requests import Request
+    from starlette.responses import JSONResponse
+    from starlette.routing import Route
+
+    import textgen
+
+    model, lock = textgen.load(run), Lock()
+
+    def generate(prompt: str, max_tokens: int, temperature: float) -> str:
+        with lock:
+            return model.generate(prompt, length=max_tokens, temperature=temperature)
+
+    async def complete(request: Request) -> JSONResponse:
+        body = await request.json()
+        settings = [body[name] for name in ("prompt", "max_tokens", "temperature")]
+        text = await run_in_threadpool(generate, *settings)
+        usage = {"completion_tokens": body["max_tokens"]}
+        return JSONResponse({"choices": [{"text": text}], "usage": usage})
+
+    async def health(_: Request) -> JSONResponse:
+        return JSONResponse({"status": "ok"})
+
+    routes = [Route("/v1/completions", complete, methods=["POST"]), Route("/health", health)]
+    uvicorn.run(Starlette(routes=routes), port=port, log_level="error")
+
+
+class Connection(asyncio.Protocol):
+    """A connection that is kept alive, and reads no more of an answer than it needs to.
+
+    The machine has few cores: what a client does with an answer would slow the server down.
+    """
+
+    def __init__(self) -> None:
+        self.first = 0.0  # when the first piece came
+        self._parts: list[bytes] = []
+        self._left: int | None = None  # bytes to come; None: chunks to come
+        self._begun = False
+        self._answer: asyncio.Future[bytes] | None = None
+        self._began: asyncio.Future[None] | None = None
+        self._transport: asyncio.WriteTransport | None = None
+
+    def ask(self, request: bytes) -> "asyncio.Future[bytes]":
+        """Send a request; return the answer to come."""
+        assert self._transport is not None
+        loop = asyncio.get_running_loop()
+        self._parts, self._begun = [], False
+        self._answer, self._began = loop.create_future(), loop.create_future()
+        self._transport.write(request)
+        return self._answer
+
+    async def begun(self) -> None:
+        """Wait for the first piece of the answer."""
+        assert self._began is not None
+        await self._began
+
+    def close(self) -> None:
+        if self._answer is not None:
+            self._answer.cancel()
+        if self._transport is not None:
+            self._transport.abort()
+
+    def connection_made(self, transport: Any) -> None:
+        self._transport = transport
+
+    def connection_lost(self, _: Exception | None) -> None:
+        for future in (self._answer, self._began):
+            if future is not None and not future.done():
+                future.set_exception(ConnectionError("the server closed the connection"))
+                future.exception()  # not everyone waits for both
+
+    def data_received(self, data: bytes) -> None:
+        assert self._answer is not None
+        assert self._began is not None
+        if self._answer.done():
+            return
+        if not self._begun:
+            head, _, data = data.partition(b"\r\n\r\n")
+            if not head.startswith(b"HTTP/1.1 200 "):
+                self._answer.set_exception(ConnectionError((head + data).decode()))
+                return
+            length = _LENGTH.search(head)
+            self._left = int(length[1]) if length else None
+            self._begun = True
+        if not data:
+            return
+        if not self._parts:
+            self.first = time.perf_counter()
+            self._began.set_result(None)
+        self._parts.append(data)
+        if self._left is not None:
+            self._left -= len(data)
+            if not self._left:
+                self._answer.set_result(b"".join(self._parts))
+        elif b"".join(self._parts[-5:])[-5:] == b"0\r\n\r\n":  # the last chunk
+            self._answer.set_result(b"".join(self._parts))
+
+
+def make_request(model: str, **fields: Any) -> bytes:
+    """Return the bytes of a request for a completion."""
+    given = {"model": model, "prompt": PROMPT, "max_tokens": TOKENS, "temperature": 0.8, **fields}
+    body = json.dumps(given).encode()
+    head = (
+        "POST /v1/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+async def connect(port: int) -> Connection:
+    _, connection = await asyncio.get_running_loop().create_connection(
+        Connection, "127.0.0.1", port
+    )
+    return connection
+
+
+def check_answer(answer: bytes) -> None:
+    """Stop if an answer does not have all tokens."""
+    if answer.startswith(b"{"):
+        complete = json.loads(answer)["usage"]["completion_tokens"] == TOKENS
+    else:  # events, and the lengths of the chunks between them
+        complete = re.search(rb'"finish_reason": ?"length"', answer) is not None
+    if not complete:
+        raise ValueError(f"an answer is not complete: {answer.decode()}")
+
+
+class Clients:
+    """Clients that are spread over servers, and ask all the time."""
+
+    def __init__(
+        self,
+        ports: Sequence[int],
+        model: str,
+        count: int,
+        streamed: bool = False,
+        seeds: bool = False,
+        prompts: bool = False,
+    ) -> None:
+        """Prepare the requests, with seeds and prompts of their own if asked for."""
+        self._ports = [ports[i % len(ports)] for i in range(count)]
+        words = PLAY.read_text("utf-8").split()
+        rng = random.Random(0)
+
+        def request() -> bytes:
+            fields: dict[str, Any] = {"stream": streamed}
+            if seeds:
+                fields["seed"] = rng.getrandbits(32)
+            if prompts:
+                fields["prompt"] = " ".join(rng.choices(words, k=3))
+            return make_request(model, **fields)
+
+        self._requests = [request() for _ in range(1000 if seeds or prompts else 1)]
+        self._sent = 0
+
+    def steps(self, count: int) -> float:
+        """Let each client ask `count` times."""
+        return asyncio.run(self._turn(count))
+
+    async def _turn(self, count: int) -> float:
+        # A server closes connections that wait for a turn.
+        connections = [await connect(port) for port in self._ports]
+        start = time.perf_counter()
+        answers = await asyncio.gather(*(self._client(each, count) for each in connections))
+        seconds = time.perf_counter() - start
+        for answer, connection in zip(answers, connections, strict=True):
+            connection.close()
+            check_answer(answer)
+        return seconds
+
+    async def _client(self, connection: Connection, count: int) -> bytes:
+        answer = b""
+        for _ in range(count):
+            self._sent += 1
+            answer = await connection.ask(self._requests[self._sent % len(self._requests)])
+        return answer
+
+
+class FirstPiece:
+    """The time from a request to the first piece of its text, while other texts are streamed."""
+
+    def __init__(self, port: int, model: str, others: int) -> None:
+        self._port = port
+        self._others = others
+        self._request = make_request(model, stream=True, max_tokens=100)
+        self._long = make_request(model, stream=True, max_tokens=50_000)
+
+    def steps(self, count: int) -> float:
+        """Return the median seconds of `count` requests, one after another."""
+        return asyncio.run(self._turn(count))
+
+    async def _turn(self, count: int) -> float:
+        others = [await connect(self._port) for _ in range(self._others)]
+        for other in others:
+            other.ask(self._long)
+        for other in others:
+            await other.begun()
+        probe, seconds = await connect(self._port), []
+        for _ in range(count):
+            await asyncio.sleep(random.uniform(0.01, 0.05))  # at any moment of the other streams
+            start = time.perf_counter()
+            await probe.ask(self._request)
+            seconds.append(probe.first - start)
+        for connection in [probe, *others]:
+            connection.close()
+        return median(seconds)
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def start_server(run: Path, port: int, log: Any) -> "subprocess.Popen[bytes]":
+    command = [sys.executable, "-m", "textgen", "serve", str(run), "--port", str(port)]
+    return subprocess.Popen(command, stdout=log, stderr=log)
+
+
+def stop_server(process: "subprocess.Popen[bytes]") -> None:
+    process.send_signal(signal.SIGTERM)
+    process.wait()
+
+
+@contextmanager
+def server_of(run: Path) -> Iterator[int]:
+    """Serve a run by a process of its own; yield the port."""
+    port = free_port()
+    with tempfile.TemporaryFile() as log:
+        process = start_server(run, port, log)
+        try:
+            wait_until_healthy(port)
+            yield port
+        except ConnectionError:
+            log.seek(0)
+            sys.exit(log.read().decode())
+        finally:
+            stop_server(process)
+
+
+@contextmanager
+def lock_server_of(run: Path) -> Iterator[int]:
+    """Serve a run with a lock, by a process of its own; yield the port."""
+    port = free_port()
+    process = get_context("spawn").Process(target=serve_with_lock, args=(run, port), daemon=True)
+    process.start()
+    try:
+        wait_until_healthy(port)
+        yield port
+    finally:
+        process.terminate()
+        process.join()
+
+
+def wait_until_healthy(port: int) -> None:
+    """Raise ConnectionError if a server does not answer within 20 seconds."""
+    url = f"http://127.0.0.1:{port}/health"
+    for _ in range(400):
+        with suppress(OSError), urllib.request.urlopen(url) as answer:
+            if answer.status == 200:
+                return
+        time.sleep(0.05)
+    raise ConnectionError("the server does not answer")
+
+
+def first_answer(run: Path, times: int) -> float:
+    """Return the median seconds from the start of `textgen serve` to its first answer."""
+    seconds = []
+    body = json.dumps({"model": run.name, "prompt": PROMPT}).encode()
+    for _ in range(times + 1):  # the first fills the disk's cache
+        port = free_port()
+        url = f"http://127.0.0.1:{port}/v1/completions"
+        request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
+        start = time.perf_counter()
+        process = start_server(run, port, subprocess.DEVNULL)
+        try:
+            while process.poll() is None:
+                try:
+                    with urllib.request.urlopen(request) as answer:
+                        answer.read()
+                    break
+                except urllib.error.HTTPError as error:
+                    sys.exit(error.read().decode())
+                except OSError:  # not listening yet
+                    time.sleep(0.005)
+            seconds.append(time.perf_counter() - start)
+        finally:
+            stop_server(process)
+    return median(seconds[1:])
+
+
+def make_run(folder: Path, layers: int, units: int) -> Path:
+    """Create a run with random weights."""
+    from textgen.options.training import TrainingOptions
+    from textgen.runs.lifecycle import create
+
+    run = create(folder / f"{layers}x{units}", [PLAY], TrainingOptions(layers=layers, units=units))
+    rng = np.random.default_rng(0)
+    run.save_weights(
+        {
+            name: rng.uniform(-0.08, 0.08, shape).astype(np.float32)
+            for name, shape in run.weight_shapes.items()
+        }
+    )
+    return run.path
+
+
+def print_row(*cells: str) -> None:
+    print("| " + " | ".join(cells) + " |", flush=True)
+
+
+def print_header(*cells: str) -> None:
+    print()
+    print_row(*cells)
+    print("|---|" + "--:|" * (len(cells) - 1), flush=True)
+
+
+class Contender(NamedTuple):
+    """Who takes part: how to make it, texts that it writes at once, and how often in a turn."""
+
+    maker: Maker
+    texts: int
+    count: int
+
+    @classmethod
+    def of(cls, maker: Maker, texts: int) -> "Contender":
+        """Take turns of some seconds, so that the start and the end of one hardly count."""
+        return cls(maker, texts, {1: 64, 8: 12, 64: 4}[texts])
+
+
+def measure(
+    contenders: dict[str, Contender], probes: dict[str, Maker], rounds: int
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Let contenders and probes take turns; return tokens a second, and seconds of the probes."""
+    makers = {name: contender.maker for name, contender in contenders.items()} | probes
+    counts = {name: contender.count for name, contender in contenders.items()}
+    found = alternate(makers, counts | dict.fromkeys(probes, _PROBES), rounds)
+    times = {name: median(seconds) for name, (seconds, _) in found.items()}
+    speeds = {n: TOKENS * c.count * c.texts / times[n] for n, c in contenders.items()}
+    return speeds, {name: times[name] for name in probes}
+
+
+def compare_with_library(run: Path, rounds: int) -> None:
+    """Print the speeds of the server beside those of the library."""
+    name = run.name
+    with server_of(run) as port, lock_server_of(run) as lock_port:
+        contenders = {
+            f"library, {texts}": Contender.of((Library, (run, texts)), texts)
+            for texts in (1, 8, 64)
+        }
+
+        def add(kind: str, clients: int, *settings: bool) -> None:
+            maker = (Clients, ([port], name, clients, *settings))
+            contenders[f"server, {clients}{kind}"] = Contender.of(maker, clients)
+
+        for clients in (1, 8, 64):
+            add("", clients)
+            add(", streamed", clients, True)
+        add(", own prompts", 64, False, False, True)
+        add(", seeds", 64, False, True)
+        contenders["lock, 64"] = Contender((Clients, ([lock_port], name, 64)), 64, 1)
+        probes: dict[str, Maker] = {
+            "alone": (FirstPiece, (port, name, 0)),
+            "with 63 others": (FirstPiece, (port, name, 63)),
+        }
+        speeds, seconds = measure(contenders, probes, rounds)
+    print_header(f"{name}, texts at once", "tokens a second", "of the library", "to the lock")
+    for contender, speed in speeds.items():
+        texts = contender.split(", ")[1]
+        of_library, to_lock = speed / speeds[f"library, {texts}"], speed / speeds["lock, 64"]
+        print_row(contender, f"{speed:,.0f}", f"{of_library:.2f}", f"{to_lock:.1f}")
+    step = 64 / speeds["library, 64"]
+    alone, among = seconds["alone"], seconds["with 63 others"]
+    print(
+        f"\nfirst piece after {1000 * alone:.1f} ms, with 63 others after {1000 * among:.1f} ms: "
+        f"{(among - alone) / step:+.1f} steps of {1000 * step:.2f} ms"
+    )
+
+
+def compare_processes(run: Path, processes: int, rounds: int) -> None:
+    """Print the speeds of one server and of several."""
+    with ExitStack() as stack:
+        ports = [stack.enter_context(server_of(run)) for _ in range(processes)]
+        contenders = {"library, 64": Contender.of((Library, (run, 64)), 64)}
+        for kind, streamed in (("", False), (", streamed", True)):
+            for used in (1, processes):
+                servers = "1 server" if used == 1 else f"{used} servers"
+                clients = (Clients, (ports[:used], run.name, 64, streamed))
+                contenders[f"{servers}, 64{kind}"] = Contender.of(clients, 64)
+        speeds, _ = measure(contenders, {}, rounds)
+    print_header(f"{run.name}, texts at once", "tokens a second", "to one server")
+    for contender, speed in speeds.items():
+        one = speeds["1 server, 64, streamed" if "streamed" in contender else "1 server, 64"]
+        print_row(contender, f"{speed:,.0f}", f"{speed / one:.2f}")
+
+
+@click.command()
+@click.option("--rounds", default=5, help="Measured turns of each contender.")
+@click.option("--processes", default=1, help="Compare one server with this many, instead.")
+def main(rounds: int, processes: int) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        runs = [make_run(Path(folder), *sizes) for sizes in SIZES]
+        if processes > 1:
+            print(f"{processes} servers, {len(os.sched_getaffinity(0))} cores")
+        else:
+            seconds = first_answer(runs[-1], rounds)
+            print(f"first answer of {runs[-1].name} {seconds:.2f} s after the start")
+        for run in runs:
+            if processes > 1:
+                compare_processes(run, processes, rounds)
+            else:
+                compare_with_library(run, rounds)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,269 @@
+"""Read a request for completions, with the checks of the library's own options."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from textgen.errors import OptionError, TextgenError
+from textgen.options.sampling import SamplingOptions
+from textgen.options.serving import ServingOptions
+from textgen.preprocess.tokenizers import Tokenizer
+from textgen.sampling.sampler import Sampler, new_seed
+from textgen.serving.models import ServedModel
+from textgen.serving.refusals import RequestError
+from textgen.serving.scheduler import Choice, Job
+
+_DEFAULT_TOKENS = 16  # OpenAI's
+_MOST_LIKELIEST = 100
+_MOST_STOPS = 64
+_LARGEST_BIAS = 100.0
+_LARGEST_SEED = 1 << 63
+_LONGEST_COMPARED = 50_000_000  # tokens of a corpus that `novel` may compare with
+
+# Fields that are options of `textgen sample` with the same meaning.
+_OPTIONS = (
+    "temperature",
+    "top_k",
+    "top_p",
+    "min_p",
+    "repetition_penalty",
+    "repeat_last_n",
+    "ban",
+    "novel",
+    "stop",
+    "until_sentence",
+)
+# Values of other programs for an option that is switched off.
+_OFF: dict[str, tuple[Any, ...]] = {"top_k": (0, -1), "novel": (0,), "stop": ([],), "ban": ([],)}
+# Fields that are refused unless they have one of these values.
+_REFUSED: dict[str, tuple[Any, ...]] = {
+    "suffix": (None, ""),
+    "frequency_penalty": (None, 0),
+    "presence_penalty": (None, 0),
+    "beam": (None,),
+    "length": (None,),
+}
+_INSTEAD = {
+    "frequency_penalty": "; use repetition_penalty",
+    "presence_penalty": "; use repetition_penalty",
+    "length": "; use max_tokens",
+}
+
+
+@dataclass(frozen=True)
+class Completion:
+    """A checked request: what to write after which prompts."""
+
+    model: str | None
+    prompts: list[str | list[int]]
+    options: SamplingOptions  # its `length` is `max_tokens`
+    texts: int  # for each prompt
+    seed: int | None
+    stream: bool
+    include_usage: bool
+    echo: bool
+    logprobs: int | None
+    bias: dict[str, float]
+
+    @classmethod
+    def read(cls, body: Mapping[str, Any], limits: ServingOptions) -> "Completion":
+        """Check the fields of a request; raise RequestError for one that is wrong.
+
+        Unknown fields are ignored, because clients send fields of other programs.
+        """
+        fields = _Fields(body)
+        for name, values in _REFUSED.items():
+            if body.get(name) not in values:
+                raise RequestError(
+                    400, f"{name} is not supported{_INSTEAD.get(name, '')}", param=name
+                )
+        prompts = _prompts(body.get("prompt"))
+        texts = fields.whole("n", 1, 1, limits.max_texts)
+        if body.get("best_of") not in (None, texts):
+            raise RequestError(400, "best_of is not supported unless it equals n", param="best_of")
+        if texts * len(prompts) > limits.max_texts:
+            raise RequestError(
+                400, f"a request may have at most {limits.max_texts} texts", param="n"
+            )
+        echo = fields.flag("echo")
+        most = fields.whole("max_tokens", _DEFAULT_TOKENS, 0, limits.max_tokens)
+        if not most and not echo:
+            raise RequestError(
+                400, "max_tokens must be at least 1 without echo", param="max_tokens"
+            )
+        seed = fields.whole("seed", -1, -1, _LARGEST_SEED)
+        logprobs = fields.whole("logprobs", -1, 0, _MOST_LIKELIEST)
+        stream = fields.flag("stream")
+        stream_options = fields.mapping("stream_options")
+        return cls(
+            model=fields.text("model"),
+            prompts=prompts,
+            options=_options(body, most),
+            texts=texts,
+            seed=None if seed < 0 else seed,
+            stream=stream,
+            include_usage=_Fields(stream_options).flag("include_usage"),
+            echo=echo,
+            logprobs=None if logprobs < 0 else logprobs,
+            bias=_bias(fields.mapping("logit_bias")),
+        )
+
+    def job(self, model: ServedModel, limits: ServingOptions) -> Job:
+        """Return the texts to write; raise RequestError if they do not fit the model."""
+        sampler = model.sampler
+        seed = new_seed() if self.seed is None else self.seed
+        greedy = max(self.options.temperature.values) == 0
+        if self.options.novel is not None and sampler.run.tokens > _LONGEST_COMPARED:
+            raise RequestError(
+                400, f"the training text of {model.name} is too long for novel", param="novel"
+            )
+        choices = list[Choice]()
+        for prompt in self.prompts:
+            _check_length(prompt, sampler.tokenizer, limits.max_prompt)
+            try:
+                request = sampler.request(
+                    prompt,
+                    self.options,
+                    score_prompt=self.echo and self.logprobs is not None,
+                    bias=_known_bias(self.bias, sampler),
+                    log_probabilities=self.logprobs is not None,
+                    likeliest=self.logprobs or 0,
+                    keep_tokens=True,
+                    exact=self.seed is not None or greedy,
+                )
+            except TextgenError as error:
+                param = error.name if isinstance(error, OptionError) else "prompt"
+                raise RequestError.of(error, param=param) from None
+            except TimeoutError:  # NLTK's; its pattern takes too long for this text
+                raise RequestError(
+                    400, "splitting the prompt into words takes too long", param="prompt"
+                ) from None
+            if len(request.prompt.ids) > limits.max_prompt:
+                raise _too_long(len(request.prompt.ids), limits.max_prompt)
+            choices += [
+                Choice(len(choices) + k, request, np.random.default_rng([seed, k]))
+                for k in range(self.texts)
+            ]
+        return Job(model, choices, self.stream, self.stream and self.logprobs is not None)
+
+
+class _Fields:
+    """The fields of a JSON object; null is the same as leaving a field out."""
+
+    def __init__(self, body: Mapping[str, Any]) -> None:
+        self._body = body
+
+    def whole(self, name: str, default: int, least: int, most: int) -> int:
+        value = self._body.get(name)
+        if value is None:
+            return default
+        if type(value) is not int or not least <= value <= most:
+            raise RequestError(
+                400,
+                f"{name} must be a whole number from {least} to {most}, not {_shown(value)}",
+                param=name,
+            )
+        return value
+
+    def flag(self, name: str) -> bool:
+        value = self._body.get(name)
+        if value is not None and not isinstance(value, bool):
+            raise RequestError(
+                400, f"{name} must be true or false, not {_shown(value)}", param=name
+            )
+        return bool(value)
+
+    def text(self, name: str) -> str | None:
+        value = self._body.get(name)
+        if value is not None and not isinstance(value, str):
+            raise RequestError(400, f"{name} must be a text, not {_shown(value)}", param=name)
+        return value
+
+    def mapping(self, name: str) -> dict[str, Any]:
+        value = self._body.get(name)
+        if value is not None and not isinstance(value, dict):
+            raise RequestError(400, f"{name} must be an object, not {_shown(value)}", param=name)
+        return value or {}
+
+
+def _prompts(value: Any) -> list[str | list[int]]:
+    """Return the prompts of a request: one or several texts or lists of tokens."""
+    if value is None:
+        return [""]
+    if isinstance(value, str):
+        return [value]
+    if isinstance(value, list) and value:
+        if all(type(token) is int for token in value):
+            return [value]
+        if all(isinstance(prompt, str) for prompt in value):
+            return value
+        if all(
+            isinstance(prompt, list) and all(type(token) is int for token in prompt)
+            for prompt in value
+        ):
+            return value
+    raise RequestError(
+        400,
+        f"prompt must be a text, a list of texts, tokens or a list of tokens, not {_shown(value)}",
+        param="prompt",
+    )
+
+
+def _options(body: Mapping[str, Any], length: int) -> SamplingOptions:
+    given = {
+        name: value
+        for name in _OPTIONS
+        if (value := body.get(name)) is not None and value not in _OFF.get(name, ())
+    }
+    stops = given.get("stop")
+    if isinstance(stops, list) and len(stops) > _MOST_STOPS:
+        raise RequestError(400, f"stop may have at most {_MOST_STOPS} texts", param="stop")
+    try:
+        return SamplingOptions(length=length, **given)
+    except OptionError as error:
+        raise RequestError.of(error) from None
+
+
+def _bias(given: Mapping[str, Any]) -> dict[str, float]:
+    for value in given.values():
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            value = None
+        if value is None or not abs(value) <= _LARGEST_BIAS:
+            raise RequestError(
+                400, "logit_bias must have numbers from -100 to 100", param="logit_bias"
+            )
+    return {token: float(value) for token, value in given.items()}
+
+
+def _known_bias(bias: Mapping[str, float], sampler: Sampler) -> tuple[tuple[int, float], ...]:
+    known = list[tuple[int, float]]()
+    for token, value in bias.items():
+        if not token.isascii() or not token.isdecimal() or len(token) > 9:
+            raise RequestError(400, "logit_bias must have ids of tokens", param="logit_bias")
+        if int(token) >= len(sampler.tokenizer):
+            raise RequestError(
+                400,
+                f"logit_bias has token {token}, but the vocabulary has {len(sampler.tokenizer):,}",
+                param="logit_bias",
+            )
+        known.append((int(token), value))
+    return tuple(sorted(known))
+
+
+def _check_length(prompt: str | list[int], tokenizer: Tokenizer, most: int) -> None:
+    """Refuse a prompt that is surely too long before it is split into tokens."""
+    if tokenizer.level != "word" and len(prompt) > most:
+        raise _too_long(len(prompt), most)
+
+
+def _too_long(tokens: int, most: int) -> RequestError:
+    return RequestError(
+        400, f"the prompt has {tokens:,} tokens; the most is {most:,}", param="prompt"
+    )
+
+
+def _shown(value: Any) -> str:
+    text = ascii(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,0 +1,131 @@
+"""The models that are served: found by name, loaded when asked for, and followed."""
+
+import asyncio
+import hashlib
+import secrets
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+
+from anyio import to_thread
+
+from textgen.errors import RunError
+from textgen.runs.folder import CONFIG, MODEL, TOKENIZER, Run
+from textgen.sampling.sampler import Sampler
+from textgen.serving.refusals import RequestError
+
+_LOADED = 16  # models in memory; the one used last stays longest
+_TRIES = 3  # to load a run that another process replaces meanwhile
+_PAUSE = 0.05  # seconds between them
+
+_Signature = tuple[tuple[int, int, int] | None, ...]
+
+
+class ServedModel:
+    """A loaded run. Texts that are begun with it are finished with it."""
+
+    def __init__(self, name: str, path: Path, signature: _Signature) -> None:
+        """Load a run; raise RunError if it is damaged or has no weights."""
+        self.name = name
+        self.signature = signature
+        self.sampler = Sampler([Run.open(path)])
+        self.key = secrets.token_bytes(16)  # tells its states from those of other models
+        weights = (path / MODEL).read_bytes()
+        self.fingerprint = "fp_" + hashlib.blake2b(weights, digest_size=8).hexdigest()
+
+
+class Models:
+    """Runs by the name of their folder."""
+
+    def __init__(self, runs: Sequence[Path], folder: Path | None) -> None:
+        """Serve `runs`, and all runs under `folder` if given, even those that come later.
+
+        Raises RunError if two runs have the same name, or if a run cannot be read.
+        """
+        self._folder = folder
+        self._runs: dict[str, Path] = {}
+        for run in runs:
+            Run.open(run)
+            name = run.resolve().name
+            if name in self._runs:
+                raise RunError(f"two runs have the name {name}; rename the folder of one")
+            self._runs[name] = run
+        self._loaded: OrderedDict[str, ServedModel] = OrderedDict()
+        self._locks: dict[str, asyncio.Lock] = {}
+
+    def names(self) -> list[str]:
+        """Return the names of all runs with weights, those saved last first."""
+        saved = {name: time for name, path in self._paths().items() if (time := saved_at(path))}
+        return sorted(saved, key=lambda name: -saved[name])
+
+    def path(self, name: str) -> Path:
+        """Return the folder of a run; raise RequestError if there is none of that name."""
+        path = self._paths().get(name)
+        if path is None or not saved_at(path):
+            raise RequestError(
+                404,
+                f"there is no model {name!r}; GET /v1/models lists those there are",
+                param="model",
+                code="model_not_found",
+            )
+        return path
+
+    async def get(self, name: str | None = None) -> ServedModel:
+        """Return a model with the weights saved last, by default that of the newest run.
+
+        Raises RequestError if there is no such model, or if its run is damaged.
+        """
+        if name is None:
+            name = next(iter(self.names()), None)
+            if name is None:
+                raise RequestError(404, "there is no model yet", code="model_not_found")
+        path = self.path(name)
+        async with self._locks.setdefault(name, asyncio.Lock()):
+            model = self._loaded.get(name)
+            if model is None or model.signature != _signature(path):
+                model = self._loaded[name] = await _load(name, path)
+        self._loaded.move_to_end(name)
+        while len(self._loaded) > _LOADED:
+            self._loaded.popitem(last=False)
+        return model
+
+    def _paths(self) -> dict[str, Path]:
+        if self._folder is None:
+            return self._runs
+        found = {path.parent.name: path.parent for path in self._folder.glob(f"*/{CONFIG}")}
+        return {name: path for name, path in found.items() if name.isprintable()} | self._runs
+
+
+def saved_at(run: Path) -> float | None:
+    """Return when the weights of a run were saved, in seconds since 1970; None if it has none."""
+    try:
+        return (run / MODEL).stat().st_mtime
+    except OSError:
+        return None
+
+
+async def _load(name: str, path: Path) -> ServedModel:
+    """Load a run. Another process may replace it meanwhile, so try again if it changed."""
+    for rest in reversed(range(_TRIES)):
+        signature = _signature(path)
+        try:
+            return await to_thread.run_sync(ServedModel, name, path, signature)
+        except (RunError, OSError) as error:
+            if not rest or (None not in signature and signature == _signature(path)):
+                raise RequestError(
+                    404, str(error), param="model", code="model_unavailable"
+                ) from None
+        await asyncio.sleep(_PAUSE)
+    raise AssertionError("the last try returns or raises")
+
+
+def _signature(path: Path) -> _Signature:
+    """Return what changes when a file of a run is replaced."""
+    found = list[tuple[int, int, int] | None]()
+    for name in (CONFIG, TOKENIZER, MODEL):
+        try:
+            status = (path / name).stat()
+            found.append((status.st_mtime_ns, status.st_size, status.st_ino))
+        except OSError:
+            found.append(None)
+    return tuple(found)

@@ -1,0 +1,64 @@
+"""Refused requests, and their answers in the form of OpenAI's errors."""
+
+from typing import Any
+
+from textgen.errors import OptionError, TextgenError
+
+_TYPES = {
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    503: "overloaded_error",
+}
+
+
+class RequestError(Exception):
+    """A request that is not answered, and why."""
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        param: str | None = None,
+        code: str | None = None,
+        retry_after: int | None = None,
+    ) -> None:
+        """Describe the refusal.
+
+        Args:
+            status: the HTTP status, 4xx, or 503 if the server has too much to do.
+            param: the field that is wrong.
+            code: a word that programs can compare.
+            retry_after: seconds after which the same request may succeed.
+        """
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.param = param
+        self.code = code
+        self.retry_after = retry_after
+
+    @classmethod
+    def of(cls, error: TextgenError, status: int = 400, **settings: Any) -> "RequestError":
+        """Return the refusal for an error of the library."""
+        if isinstance(error, OptionError):
+            settings.setdefault("param", error.name)
+        return cls(status, str(error), **settings)
+
+    @property
+    def body(self) -> dict[str, Any]:
+        kind = _TYPES.get(self.status, "invalid_request_error")
+        error = {"message": self.message, "type": kind, "param": self.param, "code": self.code}
+        return {"error": error}
+
+    @property
+    def headers(self) -> dict[str, str]:
+        headers = {}
+        if self.retry_after is not None:
+            headers["Retry-After"] = str(self.retry_after)
+        if self.status == 401:
+            headers["WWW-Authenticate"] = "Bearer"
+        if self.status in (408, 413):  # the rest of the body is not read
+            headers["Connection"] = "close"
+        return headers

@@ -1,0 +1,383 @@
+"""The scheduler: one thread that writes the texts of all requests, step by step."""
+
+import asyncio
+import logging
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from textgen.sampling.engine import Engine
+from textgen.sampling.generation import Generation
+from textgen.sampling.prompt import CHECKPOINT_EVERY, Prompt, Reading, Request
+from textgen.sampling.scores import ScoredToken
+from textgen.serving.cache import StateCache, block_digests
+from textgen.serving.models import ServedModel
+from textgen.serving.refusals import RequestError
+
+_log = logging.getLogger(__name__)
+
+_STREAMED_EVERY = 0.03  # seconds; a message for each token would take longer than the token
+_SHARE = 0.5  # of the slots that one request may have, so that others are served meanwhile
+_CANCELLED = "cancelled"
+
+
+class Update(NamedTuple):
+    """The next part of a text."""
+
+    choice: "Choice"
+    text: str
+    scores: list[ScoredToken]
+    starts: list[int]  # of the scored tokens, in the whole text
+    finish_reason: str | None
+
+
+class Choice:
+    """One text of a job."""
+
+    def __init__(self, index: int, request: Request, rng: np.random.Generator) -> None:
+        self.index = index
+        self.request = request
+        self.rng = rng
+        self.text: Generation | None = None
+        self.finished = False
+        self.due = 0.0  # when the next part may be streamed
+        self.scores_sent = 0
+        self.digests: list[bytes] = []  # of the whole blocks of the prompt
+        self.remembered = 0  # tokens; the last state in the cache
+
+
+class Job:
+    """The texts of one request, in order of their index."""
+
+    def __init__(
+        self, model: ServedModel, choices: list[Choice], streamed: bool, each_token: bool = False
+    ) -> None:
+        """Collect the texts of `choices`.
+
+        Args:
+            streamed: whether parts of a text are delivered as they are drawn.
+            each_token: whether parts are delivered at each step.
+        """
+        self.model = model
+        self.choices = choices
+        self.streamed = streamed
+        self.each_token = each_token
+        self.waiting = deque(choices)
+        self.writing = 0  # choices that have a slot
+        self.begun = False
+        self.started = time.monotonic()
+        self._digests: dict[int, list[bytes]] = {}
+        self._updates: list[Update] = []
+        self._arrived = asyncio.Event()
+        self._refusal: Exception | None = None
+
+    def digests_of(self, prompt: Prompt) -> list[bytes]:
+        """Return the digests of a prompt's blocks; several texts may share a prompt."""
+        if id(prompt) not in self._digests:
+            self._digests[id(prompt)] = block_digests(self.model.key, prompt.tokens)
+        return self._digests[id(prompt)]
+
+    async def updates(self) -> AsyncIterator[list[Update]]:
+        """Yield what is new until all texts are finished; raise RequestError if none can be."""
+        unfinished = len(self.choices)
+        while unfinished:
+            await self._arrived.wait()
+            self._arrived.clear()
+            if self._refusal:
+                raise self._refusal
+            updates, self._updates = self._updates, []
+            unfinished -= sum(update.finish_reason is not None for update in updates)
+            yield updates
+
+    def receive(self, update: Update | Exception) -> None:
+        """Take an update, or what `updates` raises; called in the event loop."""
+        if isinstance(update, Exception):
+            self._refusal = update
+        else:
+            self._updates.append(update)
+        self._arrived.set()
+
+
+class Scheduler:
+    """Writes texts in a thread, with one step of a network for all texts of a model.
+
+    Each text has a slot while it is written. Requests get slots in turn, in the order of their
+    arrival. Other threads may call all public methods.
+    """
+
+    def __init__(self, slots: int, queue: int, cache_bytes: int) -> None:
+        """Write up to `slots` texts at once, while up to `queue` requests wait."""
+        self.slots = slots
+        self._queue_limit = queue
+        self._orders: deque[Callable[[], None]] = deque()
+        self._wake = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()
+        self._unbegun = 0  # jobs without a slot
+        self._closed = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        # The thread's own.
+        self._queue: deque[Job] = deque()  # jobs with waiting choices
+        self._live: list[tuple[Job, Choice]] = []
+        self._engines: dict[ServedModel, Engine] = {}
+        self._cache = StateCache(cache_bytes)
+        self._outbox: list[tuple[Job, Update | RequestError]] = []
+
+    @property
+    def queued(self) -> int:
+        """The number of requests that wait for a slot."""
+        return self._unbegun
+
+    @property
+    def cached_bytes(self) -> int:
+        return self._cache.size
+
+    def writing(self) -> list[dict[str, Any]]:
+        """Return what each slot in use does."""
+        return [
+            {
+                "model": job.model.name,
+                "reading": choice.request.prompt.logits is None,
+                "prompt_tokens": len(choice.request.prompt.ids),
+                "tokens": choice.text.tokens if choice.text else 0,
+                "max_tokens": choice.request.options.length,
+                "seconds": round(time.monotonic() - job.started, 3),
+            }
+            for job, choice in list(self._live)
+        ]
+
+    def submit(self, job: Job) -> None:
+        """Begin to write a job's texts; called in the event loop.
+
+        Raises RequestError if too many requests wait.
+        """
+        with self._lock:
+            if self._closed:
+                raise RequestError(503, "the server is stopping", retry_after=10)
+            if self._unbegun > self._queue_limit:
+                raise RequestError(
+                    503,
+                    f"{self._unbegun} requests wait already; try again later",
+                    code="queue_full",
+                    retry_after=1,
+                )
+            self._unbegun += 1
+            if self._thread is None:
+                self._loop = asyncio.get_running_loop()
+                self._thread = threading.Thread(target=self._run, name="scheduler", daemon=True)
+                self._thread.start()
+        self._order(partial(self._queue.append, job))
+
+    def cancel(self, job: Job) -> None:
+        """Stop writing a job's texts, and deliver nothing more."""
+        self._order(partial(self._cancel, job))
+
+    def expire(self, job: Job) -> None:
+        """End a job's texts where they are; refuse the job if it has none yet."""
+        self._order(partial(self._expire, job))
+
+    def drain(self) -> None:
+        """Refuse new jobs; the thread ends after the last text."""
+        with self._lock:
+            self._closed = True
+        self._wake.set()
+
+    @property
+    def is_open(self) -> bool:
+        return not self._closed
+
+    @property
+    def is_busy(self) -> bool:
+        return bool(self._orders or self._queue or self._live)
+
+    def close(self) -> None:
+        """Refuse new jobs, end all texts where they are, and wait for the thread."""
+        self.drain()
+        self._order(self._expire_all)
+        if self._thread is not None:
+            self._thread.join()
+
+    def _order(self, order: Callable[[], None]) -> None:
+        """Let the thread do something before its next step."""
+        self._orders.append(order)
+        self._wake.set()
+
+    def _run(self) -> None:
+        while True:
+            if not self._live and not self._queue:
+                if self._closed and not self._orders:
+                    return
+                self._wake.wait()
+            self._wake.clear()
+            while self._orders:
+                self._orders.popleft()()
+            if self._queue:
+                self._admit()
+            for model, engine in self._engines.items():
+                try:
+                    engine.step()
+                except Exception as error:
+                    self._fail(model, error)
+                    break
+            self._collect()
+
+    def _admit(self) -> None:
+        """Give free slots to waiting texts: one to each job in turn."""
+        most = max(1, math.floor(self.slots * _SHARE))
+        passed = 0  # jobs in a row that have all the slots they may have
+        while self._queue and len(self._live) < self.slots and passed < len(self._queue):
+            job = self._queue.popleft()
+            if job.waiting and job.writing < most:
+                self._begin(job, job.waiting.popleft())
+                passed = 0
+            else:
+                passed += 1
+            if job.waiting:
+                self._queue.append(job)
+
+    def _begin(self, job: Job, choice: Choice) -> None:
+        if not job.begun:
+            job.begun = True
+            with self._lock:
+                self._unbegun -= 1
+        job.writing += 1
+        self._live.append((job, choice))
+        model, request = job.model, choice.request
+        engine = self._engines.get(model)
+        if engine is None:
+            engine = self._engines[model] = Engine(model.sampler.network, model.sampler.tokenizer)
+        prompt = request.prompt
+        choice.digests = job.digests_of(prompt)
+        if not prompt.known.tokens and not prompt.is_scored:
+            unread = len(prompt.tokens) % CHECKPOINT_EVERY == 0  # the last token must be read
+            before = choice.digests[:-1] if unread else choice.digests
+            if known := self._cache.longest(before, request.exact):
+                prompt.start_from(known)
+        choice.text = engine.join(request, choice.rng)
+        if prompt.is_scored and not request.options.length:
+            engine.read(prompt)
+
+    def _collect(self) -> None:
+        """Deliver what is drawn; free the slots of texts that have ended."""
+        now, ended = time.monotonic(), False
+        for job, choice in self._live:
+            text = choice.text
+            assert text is not None
+            prompt = choice.request.prompt
+            if choice.remembered < prompt.checkpoint.tokens:
+                self._remember_prompt(choice)
+            if text.finish_reason is not None:
+                if prompt.logits is None and prompt.is_scored and not choice.finished:
+                    continue  # only its prompt is wanted
+                self._finish(job, choice, text)
+                ended = True
+            elif text.tokens:
+                if not (len(prompt.tokens) + text.tokens) % CHECKPOINT_EVERY:
+                    self._remember(job, choice, text)
+                if job.streamed and (job.each_token or now >= choice.due):
+                    choice.due = now + _STREAMED_EVERY
+                    self._deliver(job, choice, text)
+        if ended:
+            self._live = [entry for entry in self._live if not entry[1].finished]
+            used = {job.model for job, _ in self._live}
+            self._engines = {m: engine for m, engine in self._engines.items() if m in used}
+        if self._outbox and self._loop is not None:
+            outbox, self._outbox = self._outbox, []
+            try:
+                self._loop.call_soon_threadsafe(_hand_over, outbox)
+            except RuntimeError:  # the loop is closed
+                self._closed = True
+
+    def _remember_prompt(self, choice: Choice) -> None:
+        """Keep the last state of a prompt after a whole block."""
+        reading = choice.request.prompt.checkpoint
+        choice.remembered = reading.tokens
+        self._cache.add(choice.digests[reading.tokens // CHECKPOINT_EVERY - 1], reading)
+
+    def _remember(self, job: Job, choice: Choice, text: Generation) -> None:
+        """Keep the state of a text that has just completed a block."""
+        request, tokens = choice.request, choice.request.prompt.tokens
+        length = len(tokens) + text.tokens
+        drawn = (text.drawn or [])[-CHECKPOINT_EVERY:]
+        block = [*tokens[length - CHECKPOINT_EVERY :].tolist(), *drawn]
+        before = choice.digests[-1] if choice.digests else job.model.key
+        digest = block_digests(before, np.array(block))[0]
+        choice.digests = [digest]
+        state = self._engines[job.model].state_of(text)
+        exact = request.exact and request.prompt.known.exact
+        self._cache.add(digest, Reading(length, state, exact))
+
+    def _deliver(self, job: Job, choice: Choice, text: Generation) -> None:
+        new, scored = text.ready()
+        if new or text.finish_reason is not None:
+            first, choice.scores_sent = choice.scores_sent, scored
+            scores, starts = text.scores[first:scored], text.starts[first:scored]
+            self._outbox.append((job, Update(choice, new, scores, starts, text.finish_reason)))
+
+    def _finish(self, job: Job, choice: Choice, text: Generation) -> None:
+        if choice.finished:  # it was cancelled
+            return
+        choice.finished = True
+        job.writing -= 1
+        self._deliver(job, choice, text)
+
+    def _cancel(self, job: Job) -> None:
+        self._drop_waiting(job)
+        for other, choice in self._live:
+            if other is job and choice.text is not None:
+                choice.finished = True
+                if choice.text.finish_reason is None:
+                    choice.text.end(_CANCELLED)
+                elif engine := self._engines.get(job.model):
+                    engine.forget(choice.request.prompt)
+
+    def _expire(self, job: Job) -> None:
+        reading = any(
+            other is job and choice.request.prompt.logits is None for other, choice in self._live
+        )
+        if job.waiting or reading:
+            self._cancel(job)
+            refusal = RequestError(
+                503, "the server had no time for this request; try again later", retry_after=10
+            )
+            self._outbox.append((job, refusal))
+            return
+        for other, choice in self._live:
+            if other is job and choice.text is not None and choice.text.finish_reason is None:
+                choice.text.end("length")
+
+    def _expire_all(self) -> None:
+        for job in {*self._queue, *(job for job, _ in self._live)}:
+            self._expire(job)
+
+    def _fail(self, model: ServedModel, error: Exception) -> None:
+        """Refuse all requests for a model whose step failed."""
+        if isinstance(error, MemoryError):
+            refusal = RequestError(503, "there is not enough memory for this", retry_after=10)
+        else:
+            _log.error("A step failed", exc_info=error)
+            refusal = RequestError(500, "a step of the network failed; the log tells more")
+        for job in {job for job, _ in self._live if job.model is model}:
+            self._cancel(job)
+            self._outbox.append((job, refusal))
+        del self._engines[model]
+
+    def _drop_waiting(self, job: Job) -> None:
+        job.waiting.clear()
+        if job in self._queue:
+            self._queue.remove(job)
+        if not job.begun:
+            job.begun = True
+            with self._lock:
+                self._unbegun -= 1
+
+
+def _hand_over(outbox: list[tuple[Job, Update | RequestError]]) -> None:
+    for job, update in outbox:
+        job.receive(update)

@@ -1,0 +1,100 @@
+"""The server: an application behind a socket, until a signal ends it."""
+
+import asyncio
+import errno
+import logging
+import socket
+from collections.abc import Callable, Sequence
+from ipaddress import ip_address
+from pathlib import Path
+
+import uvicorn
+from starlette.applications import Starlette
+
+from textgen.errors import OptionError
+from textgen.options.serving import ServingOptions
+from textgen.runs.lifecycle import CHECKPOINTS
+from textgen.serving.application import make_application
+from textgen.serving.protocol import GuardedProtocol
+from textgen.serving.service import Service
+from textgen.system.terminal import show
+
+_GRACE = 10.0  # seconds for requests at hand after a signal
+_BACKLOG = 2048  # connections that wait to be accepted
+
+
+class Server(uvicorn.Server):
+    """A server that lets requests at hand finish when a signal ends it."""
+
+    def __init__(self, app: Starlette, ready: Callable[[], None]) -> None:
+        """Serve an application; call `ready` when requests are accepted."""
+        config = uvicorn.Config(
+            app,
+            http=GuardedProtocol,
+            ws="none",
+            loop="asyncio",
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_graceful_shutdown=int(_GRACE) + 5,
+        )
+        super().__init__(config)
+        self._service: Service = app.state.service
+        self._ready = ready
+        # Without handlers, Python prints warnings and errors on standard error. A client can cause
+        # any number of warnings.
+        logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        stopping = asyncio.ensure_future(self._service.stop(_GRACE))
+        await super().shutdown(sockets)
+        await stopping
+
+
+def serve_runs(
+    runs: Sequence[Path], host: str, port: int, options: ServingOptions, quiet: bool
+) -> None:
+    """Serve runs until a signal; see `textgen.serve`."""
+    app = make_application(runs, CHECKPOINTS, options, host)
+    with listen(host, port) as listener:
+        address = address_of(listener)
+
+        def ready() -> None:
+            if quiet:
+                return
+            show(f"serving at {address}; Ctrl-C stops", err=True)
+            if options.api_key is None and not ip_address(listener.getsockname()[0]).is_loopback:
+                show(
+                    "warning: anyone who reaches this address can use it; give --api-key", err=True
+                )
+
+        Server(app, ready).run(sockets=[listener])
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a socket that listens; raise OptionError if it cannot."""
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+    except socket.gaierror:
+        raise OptionError("host", f"is not an address of this computer: {host}") from None
+    except OverflowError:
+        raise OptionError("port", "must be from 0 to 65535") from None
+    except PermissionError:
+        raise OptionError("port", f"{port} needs more rights; choose one above 1023") from None
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise OptionError("port", f"{port} is in use; choose another") from None
+        raise OptionError("host", f"{host} cannot be served: {error.strerror}") from None
+
+
+def address_of(listener: socket.socket) -> str:
+    """Return the address of a listening socket, for a browser."""
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -1,0 +1,238 @@
+"""The service: what models, scheduler and trainings answer to requests."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from anyio import to_thread
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive
+
+from textgen.errors import OptionError, VocabularyError
+from textgen.options.serving import ServingOptions
+from textgen.serving.answers import END_OF_DOCUMENT, Answer
+from textgen.serving.completions import Completion
+from textgen.serving.messages import EventStream, Gone, Json, event, parts_of, read_json, refuse
+from textgen.serving.metrics import Metrics
+from textgen.serving.models import Models, ServedModel, saved_at
+from textgen.serving.refusals import RequestError
+from textgen.serving.scheduler import Job, Scheduler
+from textgen.serving.trainings import Trainings
+
+_MB = 1_000_000
+_LARGE = 10_000  # characters of a prompt; splitting more would delay other requests
+
+
+class Service:
+    """The answers at each address, and what they share."""
+
+    def __init__(self, runs: Sequence[Path], folder: Path, options: ServingOptions) -> None:
+        """Serve `runs`; without any, or if clients may train, also all runs under `folder`.
+
+        Raises RunError if a run cannot be read, or if there is none.
+        """
+        self._options = options
+        self._models = Models(runs, folder if options.train or not runs else None)
+        self._scheduler = Scheduler(options.slots, options.queue, int(options.cache * _MB))
+        self.trainings = Trainings(folder, options) if options.train else None
+        self.metrics = Metrics(
+            slots_used=lambda: len(self._scheduler.writing()),
+            queued_requests=lambda: self._scheduler.queued,
+            cache_bytes=lambda: self._scheduler.cached_bytes,
+        )
+
+    async def stop(self, seconds: float = 0) -> None:
+        """Refuse new texts, stop trainings, and end the texts that are not done in time."""
+        self._scheduler.drain()
+        end = time.monotonic() + seconds
+        if self.trainings is not None:
+            await self.trainings.close()
+        while self._scheduler.is_busy and time.monotonic() < end:
+            await asyncio.sleep(0.02)
+        await to_thread.run_sync(self._scheduler.close)
+
+    async def complete(self, request: Request) -> Response:
+        """POST /v1/completions"""
+        start = time.monotonic()
+        asked = Completion.read(await read_json(request, self._options.max_body), self._options)
+        model = await self._models.get(asked.model)
+        make = partial(asked.job, model, self._options)
+        large = sum(map(len, asked.prompts)) > _LARGE or asked.options.novel is not None
+        job = await to_thread.run_sync(make) if large else make()
+        answer = Answer(asked, job)
+        if job.streamed:
+            events = self._events(job, answer, request.receive, start)
+            # An error before the first text still has its own status.
+            return EventStream(events, await anext(events))
+        async with self._writing(job, request.receive, start):
+            updates = [update async for part in job.updates() for update in part]
+        self._count(answer)
+        return Json(answer.whole(updates))
+
+    async def _events(
+        self, job: Job, answer: Answer, receive: Receive, start: float
+    ) -> AsyncIterator[bytes]:
+        """Yield the answer to a request for a stream."""
+        first = True
+        async with self._writing(job, receive, start):
+            try:
+                async for updates in job.updates():
+                    if first:
+                        self.metrics.first_text_seconds.observe(time.monotonic() - start)
+                    yield answer.events(updates)
+                    first = False
+            except RequestError as refusal:
+                if first:
+                    raise
+                yield event(refusal.body)
+        self._count(answer)
+        yield answer.last_events()
+
+    @asynccontextmanager
+    async def _writing(self, job: Job, receive: Receive, start: float) -> AsyncIterator[None]:
+        """Submit a job; end it if the client goes away, or if the time is over."""
+        self._scheduler.submit(job)
+        timer = asyncio.get_running_loop().call_later(
+            self._options.max_seconds, self._scheduler.expire, job
+        )
+        gone = asyncio.ensure_future(_disconnected(receive))
+        gone.add_done_callback(lambda task: None if task.cancelled() else job.receive(Gone()))
+        try:
+            yield
+        finally:
+            timer.cancel()
+            gone.cancel()
+            self._scheduler.cancel(job)
+            self.metrics.completion_seconds.observe(time.monotonic() - start)
+
+    def _count(self, answer: Answer) -> None:
+        usage = answer.usage()
+        self.metrics.prompt_tokens.inc(usage["prompt_tokens"])
+        self.metrics.cached_tokens.inc(usage["prompt_tokens_details"]["cached_tokens"])
+        self.metrics.tokens.inc(usage["completion_tokens"])
+
+    async def list_models(self, _: Request) -> Response:
+        """GET /v1/models"""
+        names = await to_thread.run_sync(self._models.names)
+        models = [self._model(name) for name in names]
+        return Json({"object": "list", "data": models})
+
+    async def show_model(self, request: Request) -> Response:
+        """GET /v1/models/{name}"""
+        return Json(self._model(request.path_params["name"]))
+
+    def _model(self, name: str) -> dict[str, Any]:
+        created = saved_at(self._models.path(name)) or 0
+        return {"id": name, "object": "model", "created": int(created), "owned_by": "textgen"}
+
+    async def tokenize(self, request: Request) -> Response:
+        """POST /tokenize"""
+        body = await read_json(request, self._options.max_body)
+        model = await self._model_of(body)
+        text = body.get("prompt", body.get("content"))
+        if not isinstance(text, str):
+            raise RequestError(400, "prompt must be a text", param="prompt")
+        tokenizer = model.sampler.tokenizer
+        if text == END_OF_DOCUMENT and tokenizer.end is not None:
+            return Json({"tokens": [tokenizer.end], "count": 1})
+        try:
+            ids = await to_thread.run_sync(tokenizer.encode, text)
+        except VocabularyError as error:
+            raise RequestError.of(error, param="prompt") from None
+        return Json({"tokens": ids.tolist(), "count": len(ids)})
+
+    async def detokenize(self, request: Request) -> Response:
+        """POST /detokenize"""
+        body = await read_json(request, self._options.max_body)
+        model = await self._model_of(body)
+        tokens = body.get("tokens")
+        if not isinstance(tokens, list):
+            raise RequestError(400, "tokens must be a list of tokens", param="tokens")
+        try:
+            text = model.sampler.tokenizer.decode(model.sampler.checked_ids(tokens))
+        except OptionError as error:
+            raise RequestError.of(error, param="tokens") from None
+        return Json({"prompt": text, "content": text})
+
+    async def tokenizer_info(self, request: Request) -> Response:
+        """GET /tokenizer_info"""
+        model = await self._models.get(request.query_params.get("model"))
+        sampler = model.sampler
+        start = END_OF_DOCUMENT
+        if sampler.tokenizer.end is None:
+            start = sampler.tokenizer.decode(sampler.opening()[:1])
+        level, size = sampler.tokenizer.level, len(sampler.tokenizer)
+        return Json({"eos_token": start, "level": level, "vocabulary_size": size})
+
+    async def _model_of(self, body: dict[str, Any]) -> ServedModel:
+        name = body.get("model")
+        if name is not None and not isinstance(name, str):
+            raise RequestError(400, "model must be a text", param="model")
+        return await self._models.get(name)
+
+    async def health(self, _: Request) -> Response:
+        """GET /health"""
+        if not self._scheduler.is_open:
+            return refuse(RequestError(503, "the server is stopping", retry_after=10))
+        return Json({"status": "ok"})
+
+    async def slots(self, _: Request) -> Response:
+        """GET /slots"""
+        used = self._scheduler.writing()
+        idle = [{"is_processing": False}] * (self._scheduler.slots - len(used))
+        every = [*({"is_processing": True} | slot for slot in used), *idle]
+        return Json([{"id": number} | slot for number, slot in enumerate(every)])
+
+    async def show_metrics(self, _: Request) -> Response:
+        """GET /metrics"""
+        return Response(self.metrics.page(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    async def begin_training(self, request: Request) -> Response:
+        """POST /v1/runs"""
+        assert self.trainings is not None
+        options = dict(request.query_params)
+        name = options.pop("name", "")
+        parts = parts_of(request, self._options.max_book)
+        return Json(await self.trainings.begin(name, options, parts), 202)
+
+    async def follow_training(self, request: Request) -> Response:
+        """GET /v1/runs/{name}/events"""
+        assert self.trainings is not None
+        events = _named(self.trainings.events(request.path_params["name"]), request.receive)
+        return EventStream(events, await anext(events))
+
+    async def stop_training(self, request: Request) -> Response:
+        """DELETE /v1/runs/{name}/training"""
+        assert self.trainings is not None
+        return Json(self.trainings.stop(request.path_params["name"]), 202)
+
+
+async def _disconnected(receive: Receive) -> None:
+    """Wait until the client goes away."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _named(
+    events: AsyncIterator[tuple[str, dict[str, Any]]], receive: Receive
+) -> AsyncIterator[bytes]:
+    """Yield events with names, until the client goes away."""
+    gone = asyncio.ensure_future(_disconnected(receive))
+    try:
+        while True:
+            following = asyncio.ensure_future(anext(events, None))
+            await asyncio.wait({following, gone}, return_when=asyncio.FIRST_COMPLETED)
+            if not following.done():
+                following.cancel()
+                return
+            if (found := following.result()) is None:
+                return
+            name, data = found
+            yield event(data, name)
+    finally:
+        gone.cancel()

@@ -1,0 +1,189 @@
+"""One training that a client asked for: a process of its own, and the log of its events."""
+
+import asyncio
+import logging
+import os
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from textgen.errors import RunError
+from textgen.serving import events
+from textgen.serving.events import Event, RunFiles
+from textgen.system.terminal import one_line
+
+# The process runs this, with its niceness, its number of cores or "", its folder, and then the
+# arguments of `textgen`. It must have its cores before NumPy or TensorFlow counts them.
+_PROGRAM = """
+import os, runpy, signal, sys
+from contextlib import suppress
+from pathlib import Path
+
+niceness, cores, folder, *arguments = sys.argv[1:]
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background process ignores it
+if hasattr(os, "nice"):
+    os.nice(int(niceness))
+with suppress(OSError):  # Linux may share the cores between sessions, then between processes
+    Path("/proc/self/autogroup").write_text(niceness)
+with suppress(OSError):  # if memory runs out, end this process rather than the server
+    Path("/proc/self/oom_score_adj").write_text("1000")
+if cores and hasattr(os, "sched_setaffinity"):
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-int(cores):])
+import textgen  # where the server found it, before the folder changes
+os.chdir(folder)
+sys.argv[1:] = arguments
+runpy.run_module("textgen", run_name="__main__", alter_sys=True)
+"""
+
+COMMAND = (sys.executable, "-c", _PROGRAM)
+"""The program of the process."""
+
+_LOG = logging.getLogger(__name__)
+_SECRETS = ("TEXTGEN_API_KEY", "TF_CONFIG")  # variables that are not for the process
+_STDERR_KEPT = 4000  # bytes
+_STDERR_SECONDS = 1.0
+_OVER = ("finished", "stopped", "failed")
+_STOPPED = (130, 143, -signal.SIGINT, -signal.SIGTERM)  # exit codes
+
+
+class Trainee:
+    """A run that is to be trained, is being trained, or was trained by this server."""
+
+    def __init__(self, path: Path, book: Path, arguments: Sequence[str]) -> None:
+        """Describe a training.
+
+        Args:
+            path: the folder of the run.
+            book: the text, alone in a folder that is removed at the end.
+            arguments: all of the process, for `COMMAND`.
+        """
+        self.name = path.name
+        self.state = ""
+        self.error: str | None = None
+        self.log: list[Event] = []  # all events, but for the progress
+        self._path = path
+        self._book = book
+        self._arguments = arguments
+        self._files = RunFiles(path)
+        self._process: asyncio.subprocess.Process | None = None
+        self._start: float | None = None  # of the first step, about; as of time.monotonic
+        self._seconds_planned: float | None = None
+        self._enter("queued")
+
+    @property
+    def is_over(self) -> bool:
+        return self.state in _OVER
+
+    async def run(self) -> None:
+        """Train in a process, and log what its files tell, until it ends."""
+        if os.path.lexists(self._path):  # created while this one was waiting
+            self.end("failed", f"{self.name} is a run already; choose another name")
+            return
+        self._enter("training")
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *COMMAND,
+                *self._arguments,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.DEVNULL,
+                stderr=asyncio.subprocess.PIPE,
+                env={name: text for name, text in os.environ.items() if name not in _SECRETS},
+                start_new_session=True,  # so that Ctrl-C in the server's terminal does not reach it
+            )
+        except OSError as error:
+            self.end("failed", f"the training cannot start: {error.strerror}")
+            return
+        self._process = process
+        if self.state == "stopping":  # while the process was created
+            self._signal(signal.SIGINT)
+        assert process.stderr
+        stderr = asyncio.create_task(_last_part(process.stderr))
+        while process.returncode is None:
+            await asyncio.sleep(events.POLL_SECONDS)
+            await self._read_files()
+        await self._read_files()  # it may have written more before it ended
+        # Another process that it started may hold the pipe for longer.
+        await asyncio.wait([stderr], timeout=_STDERR_SECONDS)
+        output = stderr.result() if stderr.done() else ""
+        stderr.cancel()
+        if process.returncode == 0:
+            self.end("finished")
+        elif process.returncode in _STOPPED:
+            self.end("stopped")
+        else:
+            self.end("failed", self._reason(process.returncode, output))
+
+    def stop(self) -> None:
+        """Stop as Ctrl-C does. A training that waits ends at once, one that goes on saves first."""
+        if self.state == "queued":
+            self.end("stopped")
+        elif self.state == "training":
+            self._enter("stopping")
+            self._signal(signal.SIGINT)
+
+    def kill(self) -> None:
+        """End the process at once."""
+        self._signal(signal.SIGKILL)
+
+    def end(self, state: str, error: str | None = None) -> None:
+        """Log the end, and remove the text. The run has a copy of it."""
+        shutil.rmtree(self._book.parent, ignore_errors=True)
+        self.error = error
+        self._enter(state)
+        self.log.append(("end", {"state": state, "error": error, "run": self.name}))
+
+    def progress(self) -> dict[str, Any]:
+        """Return the seconds trained, the seconds left and the share done, None where unknown."""
+        if self._start is None:
+            return {"seconds": None, "seconds_left": None, "share": None}
+        seconds, planned = time.monotonic() - self._start, self._seconds_planned
+        return {
+            "seconds": round(seconds, 1),
+            "seconds_left": None if planned is None else round(max(0.0, planned - seconds), 1),
+            "share": None if not planned else round(min(1.0, seconds / planned), 4),
+        }
+
+    def _enter(self, state: str) -> None:
+        self.state = state
+        self.log.append(("state", {"state": state}))
+
+    async def _read_files(self) -> None:
+        if not self._files.exist:
+            return
+        if self._start is None:
+            self._start = time.monotonic()
+        with suppress(RunError):  # the next evaluation replaces a damaged file
+            news = await asyncio.to_thread(self._files.news)
+            self.log += news
+            if news:
+                self._start = time.monotonic() - self._files.seconds
+            self._seconds_planned = self._files.seconds_planned()
+
+    def _signal(self, number: int) -> None:
+        """Send a signal to the process and those it started, as a terminal does."""
+        if self._process and self._process.returncode is None:
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, number)
+
+    def _reason(self, code: int, output: str) -> str:
+        """Return why the process failed, in one line and without the server's folders."""
+        marked = [line for line in output.splitlines() if line.startswith("Error: ")]
+        if marked:
+            return marked[-1].removeprefix("Error: ").replace(f"{self._path.parent}{os.sep}", "")
+        _LOG.warning("training %s ended with code %s: %s", self.name, code, one_line(output))
+        if code == -signal.SIGKILL:
+            return "the training was killed, perhaps because memory ran out"
+        return f"the training ended with exit code {code}"
+
+
+async def _last_part(stream: asyncio.StreamReader) -> str:
+    """Read a stream to its end, and return the last part of it."""
+    kept = b""
+    while piece := await stream.read(_STDERR_KEPT):
+        kept = (kept + piece)[-_STDERR_KEPT:]
+    return kept.decode("utf-8", "replace")

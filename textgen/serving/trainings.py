@@ -1,0 +1,255 @@
+"""Train models on texts that clients send: one at a time, the others wait."""
+
+import asyncio
+import os
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from textgen.options.serving import ServingOptions
+from textgen.runs.folder import CONFIG, MODEL
+from textgen.serving import events
+from textgen.serving.events import Event, replayed
+from textgen.serving.query import training_flags
+from textgen.serving.refusals import RequestError
+from textgen.serving.trainee import Trainee
+
+# The only text of a client that becomes part of a path. Windows ignores a period at the end.
+_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9_-])?")
+_REMEMBERED = 100  # trainings that are over
+_PROGRESS_SECONDS = 1.0
+_CLOSING_SECONDS = 30.0
+_RETRY_SECONDS = 60
+
+
+class Trainings:
+    """The trainings of a server, in the order they came. Its methods run in the event loop."""
+
+    def __init__(self, folder: Path, options: ServingOptions) -> None:
+        """Train runs in `folder`, within the bounds of `options`."""
+        self._folder = folder.resolve()
+        self._options = options
+        self._trainees: dict[str, Trainee] = {}
+        self._arriving: set[str] = set()  # names of runs whose text is being received
+        self._uploads: tempfile.TemporaryDirectory[str] | None = None
+        self._worker: asyncio.Task[None] | None = None
+        self._is_closed = False
+
+    async def begin(
+        self, name: str, options: Mapping[str, str], body: AsyncIterator[bytes]
+    ) -> dict[str, Any]:
+        """Train a run on the text in `body`, when its turn comes, and return its description.
+
+        Args:
+            options: those of `textgen.options.training.TrainingOptions`, as text, and "from", the
+                name of a run to fine-tune.
+
+        Raises RequestError if the name or an option is wrong, the run exists, the text is empty,
+        too large or too slow, or too many trainings wait.
+        """
+        arguments = self._arguments(name, options)
+        self._check_is_new(name)
+        self._check_room()
+        self._arriving.add(name)
+        try:
+            receiving = self._receive(name, body)
+            book = await asyncio.wait_for(receiving, self._options.max_seconds)
+        except asyncio.TimeoutError:
+            raise RequestError(
+                408, f"the text took more than {self._options.max_seconds:g} seconds"
+            ) from None
+        finally:
+            self._arriving.discard(name)
+        trainee = Trainee(self._folder / name, book, [*self._limits, str(book.parent), *arguments])
+        self._trainees.pop(name, None)  # it is over, and left no run
+        self._trainees[name] = trainee
+        if self._is_closed:  # while the text was received
+            trainee.stop()
+        elif self._worker is None or self._worker.done():
+            self._worker = asyncio.create_task(self._work())
+        return self._described(trainee)
+
+    def describe(self, name: str) -> dict[str, Any] | None:
+        """Return the state of a training; None if this server does not remember one."""
+        trainee = self._trainees.get(name)
+        return self._described(trainee) if trainee else None
+
+    def events(self, name: str) -> AsyncIterator[Event]:
+        """Return the events of a training from its beginning to its end.
+
+        Raises RequestError if there is neither a training nor a run of this name.
+        """
+        if trainee := self._trainees.get(name):
+            return self._follow(trainee)
+        self._check_is_run(name)
+        return replayed(self._folder / name)
+
+    def stop(self, name: str) -> dict[str, Any]:
+        """Stop a training as Ctrl-C does and return its description.
+
+        Raises RequestError if there is no such training, or it is over.
+        """
+        trainee = self._trainees.get(name)
+        if trainee is None:
+            self._check_is_run(name)
+        if trainee is None or trainee.is_over:
+            raise RequestError(409, f"{name} is not being trained here", code="not_training")
+        trainee.stop()
+        return self._described(trainee)
+
+    async def close(self) -> None:
+        """Stop all trainings, wait until they are saved, and kill one that takes too long."""
+        self._is_closed = True
+        for trainee in self._trainees.values():
+            trainee.stop()
+        if self._worker:
+            await asyncio.wait([self._worker], timeout=_CLOSING_SECONDS)
+            for trainee in self._trainees.values():
+                trainee.kill()
+            await asyncio.wait([self._worker])
+        if self._uploads:
+            self._uploads.cleanup()
+
+    @property
+    def _limits(self) -> tuple[str, str]:
+        cores = self._options.train_cores
+        return str(self._options.train_nice), "" if cores is None else str(cores)
+
+    @property
+    def _unfinished(self) -> list[Trainee]:
+        return [trainee for trainee in self._trainees.values() if not trainee.is_over]
+
+    async def _work(self) -> None:
+        """Run the trainings that wait, in their order."""
+        while unfinished := self._unfinished:
+            await unfinished[0].run()
+            for trainee in [t for t in self._trainees.values() if t.is_over][:-_REMEMBERED]:
+                del self._trainees[trainee.name]
+
+    async def _follow(self, trainee: Trainee) -> AsyncIterator[Event]:
+        told, due = 0, 0.0
+        while True:
+            for event in trainee.log[told:]:
+                told += 1
+                yield event
+            if told < len(trainee.log):  # more came while the reader took these
+                continue
+            if trainee.is_over:
+                return
+            if time.monotonic() >= due:
+                due = time.monotonic() + _PROGRESS_SECONDS
+                yield "progress", {"position": self._position(trainee), **trainee.progress()}
+            await asyncio.sleep(events.POLL_SECONDS)
+
+    def _position(self, trainee: Trainee) -> int | None:
+        """Return how many trainings come before this one; None if it is over."""
+        unfinished = self._unfinished
+        return unfinished.index(trainee) if trainee in unfinished else None
+
+    def _described(self, trainee: Trainee) -> dict[str, Any]:
+        return {
+            "object": "training",
+            "run": trainee.name,
+            "state": trainee.state,
+            "position": self._position(trainee),
+            "error": trainee.error,
+        }
+
+    def _arguments(self, name: str, options: Mapping[str, str]) -> list[str]:
+        """Return the arguments of `textgen` for a request."""
+        _check_name(name, "name")
+        found = ["train", f"{name}.txt", f"--out={self._folder / name}", "--quiet"]
+        options = dict(options)
+        if (start := options.pop("from", None)) is not None:
+            _check_name(start, "from")
+            if not (self._folder / start / MODEL).is_file():
+                raise RequestError(
+                    400, f"from must be a run with weights; there is no {start}", param="from"
+                )
+            found.append(f"--from={self._folder / start}")
+        return found + training_flags(options, self._most_bytes)
+
+    @property
+    def _most_bytes(self) -> int:
+        return int(1e6 * self._options.max_book)
+
+    def _check_is_new(self, name: str) -> None:
+        trainee = self._trainees.get(name)
+        waits = name in self._arriving or (trainee is not None and not trainee.is_over)
+        if waits or os.path.lexists(self._folder / name):
+            raise RequestError(
+                409,
+                f"{name} is a run already; choose another name",
+                param="name",
+                code="run_exists",
+            )
+
+    def _check_room(self) -> None:
+        if self._is_closed:
+            raise RequestError(503, "the server ends", retry_after=_RETRY_SECONDS)
+        if len(self._arriving) + len(self._unfinished) > self._options.max_trainings:
+            raise RequestError(
+                503,
+                "too many trainings wait; try again later",
+                code="queue_full",
+                retry_after=_RETRY_SECONDS,
+            )
+
+    def _check_is_run(self, name: str) -> None:
+        if not _NAME.fullmatch(name) or not (self._folder / name / CONFIG).is_file():
+            raise RequestError(404, f"there is no run {name[:64]!r}", code="run_not_found")
+
+    async def _receive(self, name: str, body: AsyncIterator[bytes]) -> Path:
+        """Write a text to a file in a folder of its own and return the file.
+
+        If that fails, the folder is removed.
+        """
+        folder = None
+        try:
+            folder = self._upload_folder()
+            await self._write(folder / f"{name}.txt", body)
+        except BaseException as error:
+            if folder:
+                shutil.rmtree(folder, ignore_errors=True)
+            if not isinstance(error, OSError) or isinstance(error, ConnectionError | TimeoutError):
+                raise
+            raise RequestError(
+                503, f"the text cannot be stored: {error.strerror}", retry_after=_RETRY_SECONDS
+            ) from None
+        return folder / f"{name}.txt"
+
+    def _upload_folder(self) -> Path:
+        """Return a new folder. It is beside the runs, and no run is looked for in it."""
+        if self._uploads is None:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._uploads = tempfile.TemporaryDirectory(
+                prefix=".textgen-uploads-", dir=self._folder, ignore_cleanup_errors=True
+            )
+        return Path(tempfile.mkdtemp(dir=self._uploads.name))
+
+    async def _write(self, path: Path, body: AsyncIterator[bytes]) -> None:
+        size = 0
+        with path.open("wb") as file:
+            async for piece in body:
+                size += len(piece)
+                if size > self._most_bytes:
+                    raise RequestError(
+                        413, f"the text is larger than {self._options.max_book:g} MB"
+                    )
+                await asyncio.to_thread(file.write, piece)
+        if not size:
+            raise RequestError(400, "the body is empty; send the text to train on")
+
+
+def _check_name(name: str, param: str) -> None:
+    if not _NAME.fullmatch(name):
+        raise RequestError(
+            400,
+            f"{param} must be 1 to 64 letters of English, digits, periods, hyphens and "
+            f"underscores, with a letter or digit first and no period last, not {name[:80]!r}",
+            param=param,
+        )
