@@ -19,9 +19,13 @@ RNG = np.random.default_rng(0)
 IDS = RNG.integers(V, size=(T, B))
 
 
-def weights(architecture: Architecture) -> dict[str, np.ndarray]:
-    shapes = architecture.weight_shapes(V).items()
+def weights(architecture: Architecture, vocabulary: int = V) -> dict[str, np.ndarray]:
+    shapes = architecture.weight_shapes(vocabulary).items()
     return {name: RNG.normal(0, 0.8, shape).astype(np.float32) for name, shape in shapes}
+
+
+def network_of(architecture: Architecture, vocabulary: int = V) -> NumpyNetwork:
+    return NumpyNetwork(architecture, weights(architecture, vocabulary))
 
 
 def arrays(state: list[tuple[np.ndarray, ...]]) -> list[np.ndarray]:
@@ -30,7 +34,7 @@ def arrays(state: list[tuple[np.ndarray, ...]]) -> list[np.ndarray]:
 
 @architectures
 def test_rows_are_taken_and_joined(architecture: Architecture) -> None:
-    network = NumpyNetwork(architecture, weights(architecture))
+    network = network_of(architecture)
     _, state = network.forward(IDS, network.zero_state(B))
     parts = [network.take(state, [row]) for row in range(B)]
     for ours, theirs in zip(arrays(network.join(parts)), arrays(state), strict=True):
@@ -44,7 +48,7 @@ def test_rows_are_taken_and_joined(architecture: Architecture) -> None:
 @pytest.mark.parametrize("rows", [2, 12, 13, 40])
 @architectures
 def test_rows_that_are_alone_do_not_depend_on_others(architecture: Architecture, rows: int) -> None:
-    network = NumpyNetwork(architecture, weights(architecture))
+    network = network_of(architecture)
     tokens = RNG.integers(V, size=(T, rows))
     state = network.zero_state(rows)
     alone = [network.zero_state(1) for _ in range(rows)]
@@ -57,6 +61,34 @@ def test_rows_that_are_alone_do_not_depend_on_others(architecture: Architecture,
         state = network.take(state, range(count))
         tokens = tokens[:, :count]
         rows = count
+
+
+@pytest.mark.parametrize("units", [(1,), (7,), (16,), (33, 17), (333,), (512,), (100, 60)], ids=str)
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_a_state_does_not_depend_on_how_a_text_is_read(cell: str, units: tuple[int, ...]) -> None:
+    network = network_of(Architecture(cell, units, 8, False))
+    tokens = RNG.integers(V, size=40)
+    stepped = network.zero_state(1)
+    for token in tokens:
+        _, stepped = network.step(np.array([token]), stepped)
+    for blocks in ([40], [13, 27], [1, 38, 1]):
+        state, first = network.zero_state(1), 0
+        for count in blocks:
+            _, state = network.forward(tokens[first : first + count, None], state)
+            first += count
+        for ours, theirs in zip(arrays(state), arrays(stepped), strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+
+
+def test_logits_of_a_large_vocabulary() -> None:
+    """They have a product of their own."""
+    network = network_of(Architecture("lstm", (8,), 8, True), 100)
+    tokens = RNG.integers(100, size=20)
+    hidden, _ = network.forward(tokens[:, None], network.zero_state(1))
+    state = network.zero_state(1)
+    for token, logits in zip(tokens, network.logits(hidden), strict=True):
+        stepped, state = network.step(np.array([token]), state)
+        np.testing.assert_allclose(stepped, logits, atol=1e-6)
 
 
 @architectures

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from textgen.options.serving import ServingOptions
-from textgen.serving.application import make_application
+from textgen.serving.routes import make_application
 from textgen.serving.server import Server, address_of, listen
 
 

@@ -230,12 +230,12 @@ def test_models(client: openai.OpenAI) -> None:
 def test_a_key(serve: Callable[..., str], models: dict[str, Model]) -> None:
     url = serve(models["char"].path, api_key="secret")
     ask = {"model": "char", "prompt": PROMPT}
-    for key in ("wrong", "secret2", "ſecret"):
+    for key in ("wrong", "secret2"):
         with openai.OpenAI(base_url=f"{url}/v1", api_key=key, max_retries=0) as stranger:
-            headers = {"Authorization": f"Bearer {key}".encode()}  # also outside ASCII
-            with pytest.raises(openai.AuthenticationError) as caught:
-                stranger.completions.create(**ask, extra_headers=headers)  # type: ignore
-            assert caught.value.type == "authentication_error"
+            for call in (stranger.models.list, lambda: stranger.completions.create(**ask)):
+                with pytest.raises(openai.AuthenticationError) as caught:
+                    call()
+                assert caught.value.type == "authentication_error"
     with openai.OpenAI(base_url=f"{url}/v1", api_key="secret", max_retries=0) as friend:
         assert friend.completions.create(**ask).usage.completion_tokens == 16
 

@@ -106,20 +106,23 @@ class Prompt:
             if self._likeliest is not None:
                 logs = log_softmax(self._network.logits(hidden)[:, 0])
                 self.scores += score_all(logs, self.tokens[tokens + 1 : stop + 1], self._likeliest)
+            self._have_read(Reading(stop, state, exact))
         if stop == last:
             logits, state = self._network.step(self.tokens[-1:], state)
+            self._have_read(Reading(stop + 1, state, exact))
             self.logits = self._beginning_with_ahead(logits)
-            stop += 1
-        self.known = Reading(stop, state, exact)
-        if stop % CHECKPOINT_EVERY == 0:
-            self.checkpoint = self.known
-        return stop - tokens
+        return self.known.tokens - tokens
 
     def read(self) -> tuple[Logits, Any]:
         """Read to the end; return the logits and the state."""
         while self.logits is None:
             self.read_block()
         return self.logits, self.state
+
+    def _have_read(self, known: Reading) -> None:
+        self.known = known
+        if known.tokens % CHECKPOINT_EVERY == 0:
+            self.checkpoint = known
 
     def _beginning_with_ahead(self, logits: Logits) -> Logits:
         """Rule out the tokens that do not begin with `ahead`."""

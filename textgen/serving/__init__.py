@@ -23,7 +23,7 @@ def application(
     is none.
     """
     from textgen.options.serving import ServingOptions
-    from textgen.serving.application import make_application
+    from textgen.serving.routes import make_application
 
     ServingOptions.check_names(options, "folder")
     return make_application(list(map(Path, runs)), Path(folder), ServingOptions(**options))

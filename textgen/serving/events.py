@@ -44,12 +44,13 @@ class RunFiles:
 
         Raises RunError if the files are damaged.
         """
-        told, self._history = len(self._history), self._read_history()
-        if len(self._history) <= told:
+        told, history = len(self._history), self._read_history()
+        if len(history) <= told:
             return []
         previews = self._read_previews()
+        self._history = history
         events: list[Event] = []
-        for place, evaluation in enumerate(self._history[told:], told):
+        for place, evaluation in enumerate(history[told:], told):
             events.append(("metrics", evaluation))
             if place < len(previews):
                 events.append(("preview", {"text": previews[place]}))

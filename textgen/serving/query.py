@@ -29,7 +29,7 @@ def training_flags(query: Mapping[str, str], most_tokens: int) -> list[str]:
     network that needs far too much memory.
     """
     try:
-        TrainingOptions.check_names(query)
+        TrainingOptions.check_names(query, "from")
         given = [item for item in fields(TrainingOptions) if item.name in query]
         asked = TrainingOptions(**{item.name: _value(item, query[item.name]) for item in given})
         _check_memory(asked, most_tokens)
@@ -56,9 +56,10 @@ def _check_memory(asked: TrainingOptions, most_tokens: int) -> None:
     vocabulary = asked.max_vocabulary if asked.level == "word" else 256
     shapes = settings.architecture.weight_shapes(vocabulary).values()
     if (weights := sum(map(math.prod, shapes))) > _MOST_WEIGHTS:
-        name = "max_vocabulary" if vocabulary > _MOST_WEIGHTS / 1024 else "units"
         raise OptionError(
-            name, f"must be lower: {weights:,} weights are more than {_MOST_WEIGHTS:,}"
+            "units",
+            f"and the other sizes make {weights:,} weights; at most {_MOST_WEIGHTS:,} are allowed "
+            "here",
         )
     if (tokens := settings.batch_size * settings.chunk_length) > _MOST_TOKENS:
         raise OptionError(

@@ -15,6 +15,7 @@ from starlette.types import Receive
 
 from textgen.errors import OptionError, VocabularyError
 from textgen.options.serving import ServingOptions
+from textgen.runs.lifecycle import newest
 from textgen.serving.answers import END_OF_DOCUMENT, Answer
 from textgen.serving.completions import Completion
 from textgen.serving.messages import EventStream, Gone, Json, event, parts_of, read_json, refuse
@@ -36,6 +37,8 @@ class Service:
 
         Raises RunError if a run cannot be read, or if there is none.
         """
+        if not runs and not options.train:
+            newest(folder)  # raises RunError if there is none
         self._options = options
         self._models = Models(runs, folder if options.train or not runs else None)
         self._scheduler = Scheduler(options.slots, options.queue, int(options.cache * _MB))

@@ -14,9 +14,9 @@ from textgen.options.serving import ServingOptions
 from textgen.runs.folder import CONFIG, MODEL
 from textgen.serving import events
 from textgen.serving.events import Event, replayed
+from textgen.serving.process import TrainingProcess
 from textgen.serving.query import training_flags
 from textgen.serving.refusals import RequestError
-from textgen.serving.trainee import Trainee
 
 # The only text of a client that becomes part of a path. Windows ignores a period at the end.
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9_-])?")
@@ -33,7 +33,7 @@ class Trainings:
         """Train runs in `folder`, within the bounds of `options`."""
         self._folder = folder.resolve()
         self._options = options
-        self._trainees: dict[str, Trainee] = {}
+        self._trainings: dict[str, TrainingProcess] = {}
         self._arriving: set[str] = set()  # names of runs whose text is being received
         self._uploads: tempfile.TemporaryDirectory[str] | None = None
         self._worker: asyncio.Task[None] | None = None
@@ -51,7 +51,7 @@ class Trainings:
         Raises RequestError if the name or an option is wrong, the run exists, the text is empty,
         too large or too slow, or too many trainings wait.
         """
-        arguments = self._arguments(name, options)
+        flags = self._flags(name, options)
         self._check_is_new(name)
         self._check_room()
         self._arriving.add(name)
@@ -64,27 +64,31 @@ class Trainings:
             ) from None
         finally:
             self._arriving.discard(name)
-        trainee = Trainee(self._folder / name, book, [*self._limits, str(book.parent), *arguments])
-        self._trainees.pop(name, None)  # it is over, and left no run
-        self._trainees[name] = trainee
+        training = TrainingProcess(
+            self._folder / name, book, flags, self._options.train_nice, self._options.train_cores
+        )
+        self._trainings.pop(name, None)  # it is over, and left no run
+        for over in [t for t in self._trainings.values() if t.is_over][:-_REMEMBERED]:
+            del self._trainings[over.name]
+        self._trainings[name] = training
         if self._is_closed:  # while the text was received
-            trainee.stop()
+            training.stop()
         elif self._worker is None or self._worker.done():
             self._worker = asyncio.create_task(self._work())
-        return self._described(trainee)
+        return self._described(training)
 
     def describe(self, name: str) -> dict[str, Any] | None:
         """Return the state of a training; None if this server does not remember one."""
-        trainee = self._trainees.get(name)
-        return self._described(trainee) if trainee else None
+        training = self._trainings.get(name)
+        return self._described(training) if training else None
 
     def events(self, name: str) -> AsyncIterator[Event]:
         """Return the events of a training from its beginning to its end.
 
         Raises RequestError if there is neither a training nor a run of this name.
         """
-        if trainee := self._trainees.get(name):
-            return self._follow(trainee)
+        if training := self._trainings.get(name):
+            return self._follow(training)
         self._check_is_run(name)
         return replayed(self._folder / name)
 
@@ -93,93 +97,86 @@ class Trainings:
 
         Raises RequestError if there is no such training, or it is over.
         """
-        trainee = self._trainees.get(name)
-        if trainee is None:
+        training = self._trainings.get(name)
+        if training is None:
             self._check_is_run(name)
-        if trainee is None or trainee.is_over:
+        if training is None or training.is_over:
             raise RequestError(409, f"{name} is not being trained here", code="not_training")
-        trainee.stop()
-        return self._described(trainee)
+        training.stop()
+        return self._described(training)
 
     async def close(self) -> None:
         """Stop all trainings, wait until they are saved, and kill one that takes too long."""
         self._is_closed = True
-        for trainee in self._trainees.values():
-            trainee.stop()
+        for training in self._trainings.values():
+            training.stop()
         if self._worker:
             await asyncio.wait([self._worker], timeout=_CLOSING_SECONDS)
-            for trainee in self._trainees.values():
-                trainee.kill()
-            await asyncio.wait([self._worker])
+            for training in self._trainings.values():
+                training.kill()
+            await asyncio.wait([self._worker], timeout=_CLOSING_SECONDS)
         if self._uploads:
             self._uploads.cleanup()
 
     @property
-    def _limits(self) -> tuple[str, str]:
-        cores = self._options.train_cores
-        return str(self._options.train_nice), "" if cores is None else str(cores)
-
-    @property
-    def _unfinished(self) -> list[Trainee]:
-        return [trainee for trainee in self._trainees.values() if not trainee.is_over]
+    def _unfinished(self) -> list[TrainingProcess]:
+        return [training for training in self._trainings.values() if not training.is_over]
 
     async def _work(self) -> None:
         """Run the trainings that wait, in their order."""
         while unfinished := self._unfinished:
             await unfinished[0].run()
-            for trainee in [t for t in self._trainees.values() if t.is_over][:-_REMEMBERED]:
-                del self._trainees[trainee.name]
 
-    async def _follow(self, trainee: Trainee) -> AsyncIterator[Event]:
+    async def _follow(self, training: TrainingProcess) -> AsyncIterator[Event]:
         told, due = 0, 0.0
         while True:
-            for event in trainee.log[told:]:
+            for event in training.log[told:]:
                 told += 1
                 yield event
-            if told < len(trainee.log):  # more came while the reader took these
+            if told < len(training.log):  # more came while the reader took these
                 continue
-            if trainee.is_over:
+            if training.is_over:
                 return
             if time.monotonic() >= due:
                 due = time.monotonic() + _PROGRESS_SECONDS
-                yield "progress", {"position": self._position(trainee), **trainee.progress()}
+                yield "progress", {"position": self._position(training), **training.progress()}
             await asyncio.sleep(events.POLL_SECONDS)
 
-    def _position(self, trainee: Trainee) -> int | None:
+    def _position(self, training: TrainingProcess) -> int | None:
         """Return how many trainings come before this one; None if it is over."""
         unfinished = self._unfinished
-        return unfinished.index(trainee) if trainee in unfinished else None
+        return unfinished.index(training) if training in unfinished else None
 
-    def _described(self, trainee: Trainee) -> dict[str, Any]:
+    def _described(self, training: TrainingProcess) -> dict[str, Any]:
         return {
             "object": "training",
-            "run": trainee.name,
-            "state": trainee.state,
-            "position": self._position(trainee),
-            "error": trainee.error,
+            "run": training.name,
+            "state": training.state,
+            "position": self._position(training),
+            "error": training.error,
         }
 
-    def _arguments(self, name: str, options: Mapping[str, str]) -> list[str]:
-        """Return the arguments of `textgen` for a request."""
+    def _flags(self, name: str, options: Mapping[str, str]) -> list[str]:
+        """Return the flags of `textgen train` for a request."""
         _check_name(name, "name")
-        found = ["train", f"{name}.txt", f"--out={self._folder / name}", "--quiet"]
-        options = dict(options)
-        if (start := options.pop("from", None)) is not None:
+        others = {key: text for key, text in options.items() if key != "from"}
+        flags = training_flags(others, self._most_bytes)
+        if (start := options.get("from")) is not None:
             _check_name(start, "from")
             if not (self._folder / start / MODEL).is_file():
                 raise RequestError(
                     400, f"from must be a run with weights; there is no {start}", param="from"
                 )
-            found.append(f"--from={self._folder / start}")
-        return found + training_flags(options, self._most_bytes)
+            flags.append(f"--from={self._folder / start}")
+        return flags
 
     @property
     def _most_bytes(self) -> int:
         return int(1e6 * self._options.max_book)
 
     def _check_is_new(self, name: str) -> None:
-        trainee = self._trainees.get(name)
-        waits = name in self._arriving or (trainee is not None and not trainee.is_over)
+        training = self._trainings.get(name)
+        waits = name in self._arriving or (training is not None and not training.is_over)
         if waits or os.path.lexists(self._folder / name):
             raise RequestError(
                 409,

@@ -1,4 +1,4 @@
-"""The application: what the server answers at each address."""
+"""The routes of the application: what the server answers at each address."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager

@@ -12,55 +12,59 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from textgen.errors import RunError
+from textgen.errors import RunError, TextgenError
 from textgen.serving import events
 from textgen.serving.events import Event, RunFiles
 from textgen.system.terminal import one_line
 
-# The process runs this, with its niceness, its number of cores or "", its folder, and then the
-# arguments of `textgen`. It must have its cores before NumPy or TensorFlow counts them.
+# The process runs this. Its arguments are the server's import path, the niceness, the number of
+# cores or "", and those of `textgen`. NumPy and TensorFlow count the cores when they are imported.
 _PROGRAM = """
-import os, runpy, signal, sys
+import os, sys
+sys.path[:] = sys.argv.pop(1).split(os.pathsep)
+import runpy, signal
 from contextlib import suppress
 from pathlib import Path
 
-niceness, cores, folder, *arguments = sys.argv[1:]
+niceness, cores = sys.argv.pop(1), sys.argv.pop(1)
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a background process ignores it
 if hasattr(os, "nice"):
     os.nice(int(niceness))
-with suppress(OSError):  # Linux may share the cores between sessions, then between processes
+with suppress(OSError):  # Linux may share the cores among sessions before it does among processes
     Path("/proc/self/autogroup").write_text(niceness)
-with suppress(OSError):  # if memory runs out, end this process rather than the server
+with suppress(OSError):  # if memory runs out, the system ends this process, not the server
     Path("/proc/self/oom_score_adj").write_text("1000")
 if cores and hasattr(os, "sched_setaffinity"):
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-int(cores):])
-import textgen  # where the server found it, before the folder changes
-os.chdir(folder)
-sys.argv[1:] = arguments
 runpy.run_module("textgen", run_name="__main__", alter_sys=True)
 """
 
 COMMAND = (sys.executable, "-c", _PROGRAM)
-"""The program of the process."""
+"""What trains a run."""
 
 _LOG = logging.getLogger(__name__)
 _SECRETS = ("TEXTGEN_API_KEY", "TF_CONFIG")  # variables that are not for the process
 _STDERR_KEPT = 4000  # bytes
 _STDERR_SECONDS = 1.0
+_ERROR = "Error: "  # begins the line in which a command tells its error
 _OVER = ("finished", "stopped", "failed")
 _STOPPED = (130, 143, -signal.SIGINT, -signal.SIGTERM)  # exit codes
 
 
-class Trainee:
+class TrainingProcess:
     """A run that is to be trained, is being trained, or was trained by this server."""
 
-    def __init__(self, path: Path, book: Path, arguments: Sequence[str]) -> None:
+    def __init__(
+        self, path: Path, book: Path, flags: Sequence[str], niceness: int, cores: int | None
+    ) -> None:
         """Describe a training.
 
         Args:
             path: the folder of the run.
             book: the text, alone in a folder that is removed at the end.
-            arguments: all of the process, for `COMMAND`.
+            flags: options of `textgen train`.
+            niceness: 0 shares the cores equally with the server, 19 yields them.
+            cores: how many the process may use; None for all.
         """
         self.name = path.name
         self.state = ""
@@ -68,7 +72,13 @@ class Trainee:
         self.log: list[Event] = []  # all events, but for the progress
         self._path = path
         self._book = book
-        self._arguments = arguments
+        self._arguments = [
+            os.pathsep.join(map(os.path.abspath, sys.path)),
+            str(niceness),
+            "" if cores is None else str(cores),
+            *("train", book.name, f"--out={path}", "--quiet"),
+            *flags,
+        ]
         self._files = RunFiles(path)
         self._process: asyncio.subprocess.Process | None = None
         self._start: float | None = None  # of the first step, about; as of time.monotonic
@@ -89,6 +99,7 @@ class Trainee:
             process = await asyncio.create_subprocess_exec(
                 *COMMAND,
                 *self._arguments,
+                cwd=self._book.parent,  # so that the run knows the text by its name alone
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.DEVNULL,
                 stderr=asyncio.subprocess.PIPE,
@@ -111,12 +122,7 @@ class Trainee:
         await asyncio.wait([stderr], timeout=_STDERR_SECONDS)
         output = stderr.result() if stderr.done() else ""
         stderr.cancel()
-        if process.returncode == 0:
-            self.end("finished")
-        elif process.returncode in _STOPPED:
-            self.end("stopped")
-        else:
-            self.end("failed", self._reason(process.returncode, output))
+        self._end_with(process.returncode, output)
 
     def stop(self) -> None:
         """Stop as Ctrl-C does. A training that waits ends at once, one that goes on saves first."""
@@ -170,15 +176,23 @@ class Trainee:
             with suppress(ProcessLookupError):
                 os.killpg(self._process.pid, number)
 
-    def _reason(self, code: int, output: str) -> str:
-        """Return why the process failed, in one line and without the server's folders."""
-        marked = [line for line in output.splitlines() if line.startswith("Error: ")]
-        if marked:
-            return marked[-1].removeprefix("Error: ").replace(f"{self._path.parent}{os.sep}", "")
-        _LOG.warning("training %s ended with code %s: %s", self.name, code, one_line(output))
-        if code == -signal.SIGKILL:
-            return "the training was killed, perhaps because memory ran out"
-        return f"the training ended with exit code {code}"
+    def _end_with(self, code: int, output: str) -> None:
+        """Log the end of the process, from its exit code and what it wrote to standard error."""
+        errors = [line for line in output.splitlines() if line.startswith(_ERROR)]
+        if code == 0:
+            self.end("finished")
+        elif errors:
+            error = errors[-1].removeprefix(_ERROR).replace(f"{self._path.parent}{os.sep}", "")
+            self.end("failed", str(TextgenError(error)))  # with names of options, not flags
+        elif code in _STOPPED or (code > 0 and self.state == "stopping"):
+            self.end("stopped")  # a library may turn Ctrl-C into an error while it is imported
+        else:
+            _LOG.warning("training %s ended with code %d: %s", self.name, code, one_line(output))
+            killed = code == -signal.SIGKILL
+            reason = (
+                "was killed, perhaps for lack of memory" if killed else f"ended with code {code}"
+            )
+            self.end("failed", f"the training {reason}")
 
 
 async def _last_part(stream: asyncio.StreamReader) -> str:
