@@ -121,7 +121,7 @@ class Completion:
             )
         choices = list[Choice]()
         for prompt in self.prompts:
-            _check_length(prompt, sampler.tokenizer, limits.max_prompt)
+            _check_prompt_length(prompt, sampler.tokenizer, limits.max_prompt)
             try:
                 request = sampler.request(
                     prompt,
@@ -252,7 +252,7 @@ def _known_bias(bias: Mapping[str, float], sampler: Sampler) -> tuple[tuple[int,
     return tuple(sorted(known))
 
 
-def _check_length(prompt: str | list[int], tokenizer: Tokenizer, most: int) -> None:
+def _check_prompt_length(prompt: str | list[int], tokenizer: Tokenizer, most: int) -> None:
     """Refuse a prompt that is surely too long before it is split into tokens."""
     if tokenizer.level != "word" and len(prompt) > most:
         raise _too_long(len(prompt), most)

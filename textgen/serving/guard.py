@@ -46,7 +46,7 @@ class RequestGuard:
 
     def _check_host(self, headers: Headers) -> None:
         name = _host_name(headers.get("host", ""))
-        if name not in self._hosts and not _is_address(name):
+        if name not in self._hosts and not _is_ip_address(name):
             raise RequestError(
                 403,
                 "this host name is not served; start the server with --allow-host and the name",
@@ -83,7 +83,7 @@ def _host_name(host: str) -> str:
     return host.partition(":")[0].lower()
 
 
-def _is_address(name: str) -> bool:
+def _is_ip_address(name: str) -> bool:
     try:
         ipaddress.ip_address(name)
     except ValueError:

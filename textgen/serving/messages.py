@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 
 from textgen.serving.refusals import RequestError
 
-_SECONDS = 30.0  # for a JSON body to arrive
+_BODY_SECONDS = 30.0  # for a JSON body to arrive
 _BYTES_OF_A_MB = 1_000_000
 
 
@@ -23,11 +23,11 @@ class Gone(Exception):  # noqa: N818 - it is no error
 async def read_json(request: Request, most: float) -> dict[str, Any]:
     """Return the JSON object in a body of at most `most` MB; raise RequestError for others."""
     body = bytearray()
-    with anyio.move_on_after(_SECONDS) as scope:
+    with anyio.move_on_after(_BODY_SECONDS) as scope:
         async for part in parts_of(request, most):
             body += part
     if scope.cancelled_caught:
-        raise RequestError(408, f"the body took more than {_SECONDS:g} seconds to arrive")
+        raise RequestError(408, f"the body took more than {_BODY_SECONDS:g} seconds to arrive")
     try:
         found = json.loads(body.decode("utf-8"))
     except UnicodeDecodeError:

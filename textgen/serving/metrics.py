@@ -5,7 +5,7 @@ from collections.abc import Callable
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
+_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 
 
 class StatusCounter:
@@ -53,13 +53,13 @@ class Metrics:
         self.completion_seconds = Histogram(
             "textgen_completion_seconds",
             "Time of a request for completions.",
-            buckets=_SECONDS,
+            buckets=_BUCKETS,
             registry=registry,
         )
         self.first_text_seconds = Histogram(
             "textgen_first_text_seconds",
             "Time to the first text of a stream.",
-            buckets=_SECONDS,
+            buckets=_BUCKETS,
             registry=registry,
         )
 

@@ -83,7 +83,7 @@ class Models:
         async with self._locks.setdefault(name, asyncio.Lock()):
             model = self._loaded.get(name)
             if model is None or model.signature != _signature(path):
-                model = self._loaded[name] = await _load(name, path)
+                model = self._loaded[name] = await _load_model(name, path)
         self._loaded.move_to_end(name)
         while len(self._loaded) > _LOADED:
             self._loaded.popitem(last=False)
@@ -104,7 +104,7 @@ def saved_at(run: Path) -> float | None:
         return None
 
 
-async def _load(name: str, path: Path) -> ServedModel:
+async def _load_model(name: str, path: Path) -> ServedModel:
     """Load a run. Another process may replace it meanwhile, so try again if it changed."""
     for rest in reversed(range(_TRIES)):
         signature = _signature(path)

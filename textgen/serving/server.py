@@ -14,8 +14,8 @@ from starlette.applications import Starlette
 from textgen.errors import OptionError
 from textgen.options.serving import ServingOptions
 from textgen.runs.lifecycle import CHECKPOINTS
-from textgen.serving.routes import make_application
 from textgen.serving.protocol import GuardedProtocol
+from textgen.serving.routes import make_application
 from textgen.serving.service import Service
 from textgen.system.terminal import show
 

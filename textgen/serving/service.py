@@ -206,7 +206,7 @@ class Service:
     async def follow_training(self, request: Request) -> Response:
         """GET /v1/runs/{name}/events"""
         assert self.trainings is not None
-        events = _named(self.trainings.events(request.path_params["name"]), request.receive)
+        events = _named_events(self.trainings.events(request.path_params["name"]), request.receive)
         return EventStream(events, await anext(events))
 
     async def stop_training(self, request: Request) -> Response:
@@ -221,7 +221,7 @@ async def _disconnected(receive: Receive) -> None:
         pass
 
 
-async def _named(
+async def _named_events(
     events: AsyncIterator[tuple[str, dict[str, Any]]], receive: Receive
 ) -> AsyncIterator[bytes]:
     """Yield events with names, until the client goes away."""
