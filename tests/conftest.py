@@ -5,7 +5,8 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -130,6 +131,33 @@ def command() -> Callable[..., Result]:
     return lambda *arguments, **settings: CliRunner().invoke(
         main, [str(a) for a in arguments], **settings
     )
+
+
+@pytest.fixture(scope="module")
+def serve() -> Iterator[Callable[..., str]]:
+    """Start a server in a thread; return its address. All stop at the end of the module."""
+    from textgen.options.serving import ServingOptions
+    from textgen.serving.routes import make_application
+    from textgen.serving.server import Server, address_of, listen
+
+    running: list[tuple[Server, threading.Thread]] = []
+
+    def start(*runs: str | Path, folder: str | Path = "checkpoints", **options: Any) -> str:
+        ready = threading.Event()
+        app = make_application(list(map(Path, runs)), Path(folder), ServingOptions(**options))
+        server, listener = Server(app, ready.set), listen("127.0.0.1", 0)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        running.append((server, thread))
+        assert ready.wait(10)
+        return address_of(listener)
+
+    yield start
+    for server, _ in running:
+        server.should_exit = True
+    for _, thread in running:
+        thread.join(20)
+        assert not thread.is_alive()
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -33,12 +34,14 @@ def test_there_are_documents() -> None:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=identify)
-def test_python_that_is_shown_runs(document: Path, model: Model) -> None:
+def test_python_that_is_shown_runs(document: Path, model: Model, serve: Callable[..., str]) -> None:
     Path("book.txt").write_text("It was the first evening of the winter.\n" * 99 + make_book())
     fabricate("checkpoints/book", "book.txt")
     shutil.copy(model.path / "metrics.jsonl", "checkpoints/book")
     code = "\n".join(re.findall(r"```python\n(.*?)```", document.read_text("utf-8"), re.DOTALL))
     code = re.sub(r"minutes=\d+", "minutes=0.05, quiet=True", code)
+    if "http://127.0.0.1:8000" in code:
+        code = code.replace("http://127.0.0.1:8000", serve("checkpoints/book"))
     exec(compile(code, str(document), "exec"), {})
 
 
@@ -50,7 +53,8 @@ def test_options_that_are_named_exist(document: Path) -> None:
         for p in command.params
         for flag in (*p.opts, *p.secondary_opts)
     }
-    others = r"`python [^`]*`|^#SBATCH .*$"  # have options of their own
+    # These have options of their own.
+    others = r"`(?:python|systemctl) [^`]*`|^#SBATCH .*$|^\$ lm_eval .*$"
     text = re.sub(others, "", document.read_text("utf-8"), flags=re.MULTILINE)
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", text))
     assert named <= known | {"--help"}
@@ -95,7 +99,7 @@ def test_each_option_stands_in_the_table_of_its_command(name: str) -> None:
 
 
 def test_each_public_name_stands_in_its_place() -> None:
-    functions = {"fetch", "load", "prepare", "train"}
+    functions = {"fetch", "load", "prepare", "serve", "train"}
     errors = {name for name in textgen.__all__ if name.endswith("Error")}
     assert all(section("library.md", f"textgen.{name}") for name in functions)
     assert set(rows("library.md", "Errors")) == errors
@@ -109,9 +113,10 @@ def test_each_public_attribute_stands_in_its_table(kind: type, model: Model) -> 
     public |= set(getattr(kind, "__dataclass_fields__", ()))
     if kind is Model:
         public |= {name for name in vars(model) if not name.startswith("_")}
+        public -= {"checked_ids", "opening", "request"}  # called by the server
     if kind is Generation:
         public |= {name for name in vars(model.stream()) if not name.startswith("_")}
-        public -= {"add", "end"}  # called by the engine
+        public -= {"add", "end", "ready"}  # called by the engine and the server
     if kind is LayerTrace:
         public -= {"count", "index"}  # of every tuple
     assert set(rows("library.md", kind.__name__)) == public
