@@ -275,9 +275,12 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def start_server(run: Path, port: int, log: Any) -> "subprocess.Popen[bytes]":
+def start_server(
+    run: Path, port: int, log: Any, threads: int | None = None
+) -> "subprocess.Popen[bytes]":
     command = [sys.executable, "-m", "textgen", "serve", str(run), "--port", str(port)]
-    return subprocess.Popen(command, stdout=log, stderr=log)
+    limit = {} if threads is None else {"OPENBLAS_NUM_THREADS": str(threads)}
+    return subprocess.Popen(command, stdout=log, stderr=log, env=os.environ | limit)
 
 
 def stop_server(process: "subprocess.Popen[bytes]") -> None:
@@ -286,11 +289,11 @@ def stop_server(process: "subprocess.Popen[bytes]") -> None:
 
 
 @contextmanager
-def server_of(run: Path) -> Iterator[int]:
-    """Serve a run by a process of its own; yield the port."""
+def server_of(run: Path, threads: int | None = None) -> Iterator[int]:
+    """Serve a run by a process of its own, with so many threads of NumPy; yield the port."""
     port = free_port()
     with tempfile.TemporaryFile() as log:
-        process = start_server(run, port, log)
+        process = start_server(run, port, log, threads)
         try:
             wait_until_healthy(port)
             yield port
@@ -441,14 +444,16 @@ def compare_with_library(run: Path, rounds: int) -> None:
 
 
 def compare_processes(run: Path, processes: int, rounds: int) -> None:
-    """Print the speeds of one server and of several."""
+    """Print the speeds of one server and of several, which share the cores."""
+    threads = max(1, len(os.sched_getaffinity(0)) // processes)
     with ExitStack() as stack:
-        ports = [stack.enter_context(server_of(run)) for _ in range(processes)]
+        ports = [stack.enter_context(server_of(run, threads)) for _ in range(processes)]
+        single = stack.enter_context(server_of(run))
         contenders = {"library, 64": Contender.of((Library, (run, 64)), 64)}
         for kind, streamed in (("", False), (", streamed", True)):
-            for used in (1, processes):
-                servers = "1 server" if used == 1 else f"{used} servers"
-                clients = (Clients, (ports[:used], run.name, 64, streamed))
+            for used in ([single], ports):
+                servers = "1 server" if used == [single] else f"{processes} servers"
+                clients = (Clients, (used, run.name, 64, streamed))
                 contenders[f"{servers}, 64{kind}"] = Contender.of(clients, 64)
         speeds, _ = measure(contenders, {}, rounds)
     print_header(f"{run.name}, texts at once", "tokens a second", "to one server")

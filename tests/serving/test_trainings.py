@@ -4,7 +4,7 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -14,19 +14,18 @@ from filelock import FileLock
 from helpers import make_book, snapshot
 
 from textgen.options.serving import ServingOptions
-from textgen.options.training import TrainingOptions
 from textgen.runs.folder import Run
 from textgen.serving import process
-from textgen.serving.query import training_flags
 from textgen.serving.refusals import RequestError
 from textgen.serving.trainings import Trainings
 
 RUNS = Path("checkpoints")
-FLAGS = {"units": "16", "embedding": "8", "batch_size": "4", "chunk_length": "8"}
 
 # Trains as the lines of its book say, and records its arguments, and each line it has done.
 FAKE = r"""
-import json, os, signal, sys, time
+import os, signal
+signal.signal(signal.SIGINT, lambda *_: os._exit(130))
+import json, sys, time
 from pathlib import Path
 
 _, niceness, cores, command, book, out, *flags = sys.argv[1:]
@@ -49,9 +48,10 @@ def evaluate(number):
         file.write(json.dumps(line) + "\n")
 
 def interrupted(*_):
-    (out / "saved").touch()
-    print("stopped; resume with: textgen train --resume", file=sys.stderr)
-    sys.exit(130)
+    if out.exists():
+        (out / "saved").touch()
+    print("stopped; resume with: textgen train --resume", file=sys.stderr, flush=True)
+    os._exit(130)
 
 for line in lines:
     word, *rest = line.split()
@@ -84,13 +84,13 @@ for line in lines:
 
 
 @pytest.fixture
-def _fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Replace the command that trains, and read its files often."""
     path = tmp_path / "fake.py"
     path.write_text(FAKE)
     monkeypatch.setattr(process, "COMMAND", (sys.executable, "-S", str(path)))
+    monkeypatch.setattr(process, "_STARTING_SECONDS", 0.2)
     monkeypatch.setattr("textgen.serving.events.POLL_SECONDS", 0.01)
-    return
 
 
 fake = pytest.mark.usefixtures("_fake")
@@ -177,88 +177,14 @@ def test_a_name_that_is_no_file_name_is_refused(name: str) -> None:
     assert not RUNS.exists()
 
 
-@pytest.mark.parametrize(
-    ("query", "param", "part"),
-    [
-        ({"unit": "5"}, "unit", "did you mean units?"),
-        ({"form": "x"}, "form", "did you mean from?"),
-        ({"out": "x"}, "out", "is not an option here"),
-        ({"force": "true"}, "force", "is not an option here"),
-        ({"resume": "true"}, "resume", "is not an option here"),
-        ({"vectors": "/etc/passwd"}, "vectors", "is not an option here"),
-        ({"from": "missing"}, "from", "there is no missing"),
-        ({"minutes": "soon"}, "minutes", "must be a number"),
-        ({"minutes": ""}, "minutes", "must be a number"),
-        ({"minutes": "nan"}, "minutes", "must be a number"),
-        ({"minutes": "0"}, "minutes", "must be above 0"),
-        ({"minutes": "1", "epochs": "1"}, "minutes", "cannot be given together with epochs"),
-        ({"layers": "1.5"}, "layers", "must be a whole number"),
-        ({"layers": "9" * 5000}, "layers", "must be"),
-        ({"tie": "perhaps"}, "tie", "must be a yes or no"),
-        ({"level": "sentence"}, "level", "must be one of char, word, byte"),
-        ({"units": "64,x"}, "units", "must be a whole number, or one for each layer"),
-        ({"units": "65536", "layers": "100"}, "units", "weights; at most"),
-        ({"level": "word", "max_vocabulary": "1000000000"}, "units", "weights; at most"),
-        ({"batch_size": "65536", "chunk_length": "65536"}, "batch_size", "must be at most 16,384"),
-        ({"encoding": "utf-8\0"}, "encoding", "a character that is not allowed"),
-        ({"csv": "\udcff"}, "csv", "a character that is not allowed"),
-        ({"csv": "a", "jsonl": "b"}, "jsonl", "choose one"),
-    ],
-)
-def test_a_wrong_option_is_named(query: dict[str, str], param: str, part: str) -> None:
+def test_a_wrong_option_is_named_before_the_text_is_read() -> None:
     async def test(trainings: Trainings) -> None:
-        error = await refusal(trainings.begin("new", query, body_of("text")))
-        assert (error.status, error.body["error"]["param"]) == (400, param)
-        assert part in error.message
+        for query in ({"unit": "5"}, {"epochs": "x"}, {"from": "missing"}):
+            error = await refusal(trainings.begin("new", query, body_of("text")))
+            assert (error.status, error.body["error"]["param"]) == (400, *query)
 
     closing(test)
     assert not RUNS.exists()
-
-
-def test_options_become_flags() -> None:
-    query = {
-        "minutes": "5",
-        "level": "word",
-        "units": "64, 32",
-        "keep_gutenberg": "true",
-        "stateless": "false",
-        "tie": "false",
-        "delimiter": "\\n\n--force",
-        "seed": "007",
-    }
-    assert set(training_flags(query, 1000)) == {
-        "--minutes=5.0",
-        "--level=word",
-        "--units=64,32",
-        "--keep-gutenberg",
-        "--no-tie",
-        "--delimiter=\\\\n\n--force",
-        "--seed=7",
-    }
-
-
-def test_the_command_reads_the_flags_as_they_were_meant(
-    command: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    query = FLAGS | {"delimiter": "\\n\t\\\\", "tie": "no", "keep_gutenberg": "yes"}
-    read: dict[str, Any] = {}
-
-    def stop(*_: Any, **options: Any) -> None:
-        read.update(options)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("textgen.train", stop)
-    command("train", "book.txt", *training_flags(query, 1000))
-    asked = TrainingOptions(**{name: read[name] for name in query})
-    assert asked == TrainingOptions(
-        units=16,
-        embedding=8,
-        batch_size=4,
-        chunk_length=8,
-        delimiter=query["delimiter"],
-        tie=False,
-        keep_gutenberg=True,
-    )
 
 
 @fake
@@ -439,9 +365,7 @@ def test_only_so_many_trainings_are_remembered(monkeypatch: pytest.MonkeyPatch) 
         for name in "abcde":
             await begin(trainings, name, "exit 0")
             await state_is(trainings, name, "finished")
-        assert [trainings.describe(name) is not None for name in "abcde"] == [False] * 2 + [
-            True
-        ] * 3
+        assert [name for name in "abcde" if trainings.describe(name)] == ["c", "d", "e"]
 
     closing(test)
 
@@ -461,19 +385,27 @@ def test_the_process_gets_its_bounds_and_nothing_of_the_server(
 
 
 def test_the_process_yields_to_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The real program, with a `textgen` that tells where it runs."""
+    """The real program, with a `textgen` that tells where it runs, and swallows a Ctrl-C."""
     package = Path("elsewhere/textgen")
     package.mkdir(parents=True)
     (package / "__init__.py").touch()
     (package / "__main__.py").write_text(
-        "import json, os, signal, sys\n"
+        "import json, os, sys, time\n"
         "from pathlib import Path\n"
-        "found = [os.nice(0), len(os.sched_getaffinity(0)), sys.argv[1:3], os.getsid(0)]\n"
-        "found += [os.getpid(), sorted(os.environ), Path.cwd().name == Path.cwd().parent.name]\n"
-        "found += [sys.stdin.read(), signal.getsignal(signal.SIGINT) is not None]\n"
-        "found += [Path('/proc/self/oom_score_adj').read_text()]\n"
-        "Path(sys.argv[3].removeprefix('--out=')).mkdir()\n"
-        "Path(sys.argv[3].removeprefix('--out='), 'found').write_text(json.dumps(found))\n"
+        "out = Path(sys.argv[3].removeprefix('--out='))\n"
+        "out.mkdir()\n"
+        "found = {\n"
+        "    'nice': os.nice(0), 'cores': len(os.sched_getaffinity(0)),\n"
+        "    'arguments': sys.argv[1:3], 'stdin': sys.stdin.read(),\n"
+        "    'leads': os.getsid(0) == os.getpid(),\n"
+        "    'names': list(os.environ), 'files': os.listdir(),\n"
+        "    'adjusted': Path('/proc/self/oom_score_adj').read_text(),\n"
+        "}\n"
+        "(out / 'found').write_text(json.dumps(found))\n"
+        "try:\n"
+        "    time.sleep(60)\n"
+        "except KeyboardInterrupt:\n"
+        "    time.sleep(60)\n"
     )
     monkeypatch.syspath_prepend(package.parent)
     monkeypatch.setenv("TF_CONFIG", "{}")
@@ -481,20 +413,22 @@ def test_the_process_yields_to_the_server(monkeypatch: pytest.MonkeyPatch) -> No
 
     async def test(trainings: Trainings) -> None:
         await begin(trainings, "new", "text")
-        events = await followed(trainings, "new")
-        assert events[-1][1]["state"] == "finished", events
+        await exists(str(RUNS / "new/found"))
+        trainings.stop("new")
+        assert states(await followed(trainings, "new"))[-1] == "stopped"
 
     closing(test, train_nice=5, train_cores=1)
     found = json.loads((RUNS / "new/found").read_text())
-    nice, cores, words, session, pid, environment, _, stdin, handled, oom = found
-    assert nice == os.nice(0) + 5
-    assert cores == 1
-    assert words == ["train", "new.txt"]
-    assert session == pid
-    assert not {"TF_CONFIG", "TEXTGEN_API_KEY"} & set(environment)
-    assert stdin == ""
-    assert handled
-    assert int(oom) == 1000
+    assert not {"TF_CONFIG", "TEXTGEN_API_KEY"} & set(found.pop("names"))
+    assert found == {
+        "nice": os.nice(0) + 5,
+        "cores": 1,
+        "stdin": "",
+        "arguments": ["train", "new.txt"],
+        "leads": True,
+        "files": ["new.txt"],
+        "adjusted": "1000\n",
+    }
 
 
 # Events

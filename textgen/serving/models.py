@@ -93,7 +93,8 @@ class Models:
         if self._folder is None:
             return self._runs
         found = {path.parent.name: path.parent for path in self._folder.glob(f"*/{CONFIG}")}
-        return {name: path for name, path in found.items() if name.isprintable()} | self._runs
+        usual = {name for name in found if name.isprintable() and not name.startswith(".")}
+        return {name: found[name] for name in usual} | self._runs
 
 
 def saved_at(run: Path) -> float | None:

@@ -26,8 +26,13 @@ import runpy, signal
 from contextlib import suppress
 from pathlib import Path
 
+def interrupt(*_):
+    signal.alarm(3)  # once more, if it is lost: Python ignores what the callbacks of imports raise
+    raise KeyboardInterrupt
+
+signal.signal(signal.SIGINT, interrupt)
+signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGINT))
 niceness, cores = sys.argv.pop(1), sys.argv.pop(1)
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a background process ignores it
 if hasattr(os, "nice"):
     os.nice(int(niceness))
 with suppress(OSError):  # Linux may share the cores among sessions before it does among processes
@@ -44,6 +49,7 @@ COMMAND = (sys.executable, "-c", _PROGRAM)
 
 _LOG = logging.getLogger(__name__)
 _SECRETS = ("TEXTGEN_API_KEY", "TF_CONFIG")  # variables that are not for the process
+_STARTING_SECONDS = 1.0  # until the process can handle a signal
 _STDERR_KEPT = 4000  # bytes
 _STDERR_SECONDS = 1.0
 _ERROR = "Error: "  # begins the line in which a command tells its error
@@ -110,11 +116,13 @@ class TrainingProcess:
             self.end("failed", f"the training cannot start: {error.strerror}")
             return
         self._process = process
-        if self.state == "stopping":  # while the process was created
-            self._signal(signal.SIGINT)
         assert process.stderr
         stderr = asyncio.create_task(_last_part(process.stderr))
+        ready, interrupted = time.monotonic() + _STARTING_SECONDS, False
         while process.returncode is None:
+            if self.state == "stopping" and not interrupted and time.monotonic() >= ready:
+                interrupted = True  # once: a second signal would end it before it has saved
+                self._signal(signal.SIGINT)
             await asyncio.sleep(events.POLL_SECONDS)
             await self._read_files()
         await self._read_files()  # it may have written more before it ended
@@ -130,7 +138,6 @@ class TrainingProcess:
             self.end("stopped")
         elif self.state == "training":
             self._enter("stopping")
-            self._signal(signal.SIGINT)
 
     def kill(self) -> None:
         """End the process at once."""

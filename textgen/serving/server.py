@@ -81,7 +81,10 @@ def listen(host: str, port: int) -> socket.socket:
     """Return a socket that listens; raise OptionError if it cannot."""
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+        listener = socket.create_server((host, port), family=family, backlog=_BACKLOG)
+        # Otherwise a short answer waits until the client has acknowledged its headers: 40 ms.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return listener
     except socket.gaierror:
         raise OptionError("host", f"is not an address of this computer: {host}") from None
     except OverflowError:

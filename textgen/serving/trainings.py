@@ -187,7 +187,7 @@ class Trainings:
 
     def _check_room(self) -> None:
         if self._is_closed:
-            raise RequestError(503, "the server ends", retry_after=_RETRY_SECONDS)
+            raise RequestError(503, "the server is stopping", retry_after=_RETRY_SECONDS)
         if len(self._arriving) + len(self._unfinished) > self._options.max_trainings:
             raise RequestError(
                 503,
@@ -246,7 +246,7 @@ def _check_name(name: str, param: str) -> None:
     if not _NAME.fullmatch(name):
         raise RequestError(
             400,
-            f"{param} must be 1 to 64 letters of English, digits, periods, hyphens and "
-            f"underscores, with a letter or digit first and no period last, not {name[:80]!r}",
+            f"{param} must be 1 to 64 of A-Z, a-z, 0-9, period, hyphen and underscore, with a "
+            f"letter or digit first and no period last, not {name[:80]!r}",
             param=param,
         )
