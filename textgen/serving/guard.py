@@ -2,6 +2,7 @@
 
 import hmac
 import ipaddress
+import os
 import socket
 
 from starlette.datastructures import Headers
@@ -25,7 +26,8 @@ class RequestGuard:
 
     def __init__(self, app: ASGIApp, options: ServingOptions, host: str) -> None:
         self._app = app
-        self._key = None if options.api_key is None else options.api_key.encode()
+        # The command line decodes an option's bytes, and this encodes them again.
+        self._key = None if options.api_key is None else os.fsencode(options.api_key)
         self._origins = options.cors_origin
         self._hosts = {*_LOCAL, *options.allow_host, host.lower(), socket.gethostname().lower()}
 
@@ -69,7 +71,9 @@ class RequestGuard:
         if self._key is None:
             return
         scheme, _, key = headers.get("authorization", "").partition(" ")
-        given = key.strip().encode("latin-1", "replace")
+        given = key.encode(
+            "latin-1"
+        ).strip()  # a text would lose what ends in \xa0 in UTF-8, as à does
         if scheme.lower() != "bearer" or not hmac.compare_digest(given, self._key):
             raise RequestError(
                 401, "give the key as: Authorization: Bearer KEY", code="invalid_api_key"

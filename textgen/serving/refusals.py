@@ -10,6 +10,7 @@ _TYPES = {
     404: "not_found_error",
     503: "overloaded_error",
 }
+_LONGEST_MESSAGE = 1000  # characters; messages show what a client sent
 
 
 class RequestError(Exception):
@@ -32,6 +33,8 @@ class RequestError(Exception):
             code: a word that programs can compare.
             retry_after: seconds after which the same request may succeed.
         """
+        if len(message) > _LONGEST_MESSAGE:
+            message = f"{message[:_LONGEST_MESSAGE]}..."
         super().__init__(message)
         self.status = status
         self.message = message
@@ -59,6 +62,4 @@ class RequestError(Exception):
             headers["Retry-After"] = str(self.retry_after)
         if self.status == 401:
             headers["WWW-Authenticate"] = "Bearer"
-        if self.status in (408, 413):  # the rest of the body is not read
-            headers["Connection"] = "close"
         return headers

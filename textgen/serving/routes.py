@@ -56,6 +56,7 @@ def make_application(
             RequestError: _refused,
             HTTPException: _not_routed,
             Gone: _closed,
+            RecursionError: _nested_too_deeply,
             Exception: _failed,
         },
     )
@@ -101,6 +102,11 @@ async def _not_routed(request: Request, error: Exception) -> Response:
 
 async def _closed(_: Request, _gone: Exception) -> Response:
     return Response(status_code=_CLOSED)
+
+
+async def _nested_too_deeply(_: Request, _error: Exception) -> Response:
+    """Answer a request with a value that can just be read, but not be shown in a message."""
+    return refuse(RequestError(400, "the body is nested too deeply"))
 
 
 async def _failed(_: Request, _error: Exception) -> Response:

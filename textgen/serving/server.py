@@ -20,6 +20,7 @@ from textgen.serving.service import Service
 from textgen.system.terminal import show
 
 _GRACE = 10.0  # seconds for requests at hand after a signal
+_KEEP_ALIVE = 75  # seconds; clients and proxies close unused connections earlier
 _BACKLOG = 2048  # connections that wait to be accepted
 
 
@@ -38,6 +39,7 @@ class Server(uvicorn.Server):
             access_log=False,
             server_header=False,
             proxy_headers=False,
+            timeout_keep_alive=_KEEP_ALIVE,
             timeout_graceful_shutdown=int(_GRACE) + 5,
         )
         super().__init__(config)

@@ -1,6 +1,8 @@
 """The service: what models, scheduler and trainings answer to requests."""
 
 import asyncio
+import math
+import os
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -39,6 +41,8 @@ class Service:
         """
         if not runs and not options.train:
             newest(folder)  # raises RunError if there is none
+        if options.train and os.name != "posix":
+            raise OptionError("train", "is not possible on this system; leave it out")
         self._options = options
         self._models = Models(runs, folder if options.train or not runs else None)
         self._scheduler = Scheduler(options.slots, options.queue, int(options.cache * _MB))
@@ -200,7 +204,7 @@ class Service:
         assert self.trainings is not None
         options = dict(request.query_params)
         name = options.pop("name", "")
-        parts = parts_of(request, self._options.max_book)
+        parts = parts_of(request, math.inf)  # the training bounds its text
         return Json(await self.trainings.begin(name, options, parts), 202)
 
     async def follow_training(self, request: Request) -> Response:
