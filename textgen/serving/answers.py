@@ -34,6 +34,17 @@ class Answer:
         }
         self._begun: set[int] = set()  # choices with something sent
 
+    def work(self, updates: Iterable[Update]) -> int:
+        """Return how many log-probabilities an answer with these updates has."""
+        if self._asked.logprobs is None:
+            return 0
+        tokens = 0
+        for choice, _, scores, *_ in updates:
+            tokens += len(scores)
+            if self._asked.echo and choice.index not in self._begun:
+                tokens += len(choice.request.prompt.ids)
+        return tokens * (1 + self._asked.logprobs)
+
     def whole(self, updates: Iterable[Update]) -> dict[str, Any]:
         """Return the answer with all texts, each of which has one update."""
         choices = sorted(map(self._choice, updates), key=lambda choice: choice["index"])
@@ -97,10 +108,13 @@ class Answer:
 
     def _prompt_logprobs(self, choice: Choice) -> Logprobs:
         read, given = choice.request.prompt, self._asked.prompts[choice.index // self._asked.texts]
-        ids = read.ids.tolist()
+        ids = (read.ids if len(read.ids) else read.tokens).tolist()  # the start of a document
         names = pieces = token_names(self._tokenizer, ids)
+        words = list[str]()
         if isinstance(given, str) and isinstance(self._tokenizer, WordTokenizer):
-            names = pieces = self._tokenizer.split(given)  # unknown words, too
+            words = self._tokenizer.split(given)
+        if len(words) == len(ids):  # an empty prompt has a token, but no words
+            names = pieces = words  # unknown ones, too
         elif END_OF_DOCUMENT in names or isinstance(self._tokenizer, ByteTokenizer):
             decode = self._tokenizer.decoder()
             pieces = [decode(token) for token in ids]

@@ -9,6 +9,8 @@ import numpy as np
 from textgen.preprocess.tokenizers import Ids
 from textgen.sampling.prompt import CHECKPOINT_EVERY, Reading
 
+_OVERHEAD = 350  # bytes of the objects around an array
+
 
 class StateCache:
     """The states of networks after texts, those used last up to a number of bytes.
@@ -61,4 +63,8 @@ def block_digests(start: bytes, tokens: Ids) -> list[bytes]:
 
 
 def _size(state: Any) -> int:
-    return state.nbytes if isinstance(state, np.ndarray) else sum(map(_size, state))
+    """Return the memory of a state, in bytes. A view keeps the whole array that it is part of."""
+    if isinstance(state, np.ndarray):
+        whole = state if state.base is None else state.base
+        return whole.nbytes + _OVERHEAD
+    return sum(map(_size, state))

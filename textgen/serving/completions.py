@@ -11,19 +11,23 @@ from textgen.options.sampling import SamplingOptions
 from textgen.options.serving import ServingOptions
 from textgen.preprocess.tokenizers import Tokenizer
 from textgen.sampling.sampler import Sampler, new_seed
+from textgen.serving.fields import Fields, shown
 from textgen.serving.models import ServedModel
 from textgen.serving.refusals import RequestError
 from textgen.serving.scheduler import Choice, Job
 
 _DEFAULT_TOKENS = 16  # OpenAI's
 _MOST_LIKELIEST = 100
-_MOST_STOPS = 64
+_MOST_TEXTS = {"stop": 64, "ban": 1000}
+_MOST_CHARACTERS = 10_000  # in the texts of a field
+_MOST_BIASES = 1024
 _LARGEST_BIAS = 100.0
 _LARGEST_SEED = 1 << 63
 _LONGEST_COMPARED = 50_000_000  # tokens of a corpus that `novel` may compare with
+_MOST_GUARDS = 8  # for `novel`; each takes 8 bytes for each character of the corpus
 
 # Fields that are options of `textgen sample` with the same meaning.
-_OPTIONS = (
+SAMPLING_OPTIONS = (
     "temperature",
     "top_k",
     "top_p",
@@ -73,7 +77,7 @@ class Completion:
 
         Unknown fields are ignored, because clients send fields of other programs.
         """
-        fields = _Fields(body)
+        fields = Fields(body)
         for name, values in _REFUSED.items():
             if body.get(name) not in values:
                 raise RequestError(
@@ -104,7 +108,7 @@ class Completion:
             texts=texts,
             seed=None if seed < 0 else seed,
             stream=stream,
-            include_usage=_Fields(stream_options).flag("include_usage"),
+            include_usage=Fields(stream_options).flag("include_usage"),
             echo=echo,
             logprobs=None if logprobs < 0 else logprobs,
             bias=_bias(fields.mapping("logit_bias")),
@@ -119,7 +123,7 @@ class Completion:
             raise RequestError(
                 400, f"the training text of {model.name} is too long for novel", param="novel"
             )
-        choices = list[Choice]()
+        bias, choices = _known_bias(self.bias, sampler), list[Choice]()
         for prompt in self.prompts:
             _check_prompt_length(prompt, sampler.tokenizer, limits.max_prompt)
             try:
@@ -127,7 +131,7 @@ class Completion:
                     prompt,
                     self.options,
                     score_prompt=self.echo and self.logprobs is not None,
-                    bias=_known_bias(self.bias, sampler),
+                    bias=bias,
                     log_probabilities=self.logprobs is not None,
                     likeliest=self.logprobs or 0,
                     keep_tokens=True,
@@ -142,50 +146,43 @@ class Completion:
                 ) from None
             if len(request.prompt.ids) > limits.max_prompt:
                 raise _too_long(len(request.prompt.ids), limits.max_prompt)
+            if request.guard is not None:
+                model.guards.add(request.guard)
             choices += [
                 Choice(len(choices) + k, request, np.random.default_rng([seed, k]))
                 for k in range(self.texts)
             ]
+        if self.options.novel is not None and len(model.guards) > _MOST_GUARDS:
+            raise RequestError(
+                503, "too many texts have other values of novel; try again later", retry_after=10
+            )
+        self._check_answer(choices, limits)
         return Job(model, choices, self.stream, self.stream and self.logprobs is not None)
 
+    @property
+    def work(self) -> int:
+        """About how many characters and tokens there are to look up before the texts begin."""
+        if self.options.novel is not None:  # the whole training text
+            return _LONGEST_COMPARED
+        return sum(len(prompt) + len(self.options.ban) for prompt in self.prompts)
 
-class _Fields:
-    """The fields of a JSON object; null is the same as leaving a field out."""
+    def _check_answer(self, choices: list[Choice], limits: ServingOptions) -> None:
+        """Refuse a request whose answer may need far more memory than its prompt.
 
-    def __init__(self, body: Mapping[str, Any]) -> None:
-        self._body = body
-
-    def whole(self, name: str, default: int, least: int, most: int) -> int:
-        value = self._body.get(name)
-        if value is None:
-            return default
-        if type(value) is not int or not least <= value <= most:
+        A log-probability takes about 100 bytes until the answer is complete.
+        """
+        each, scored = 1 + (self.logprobs or 0), self.logprobs is not None
+        size = sum(
+            each * (self.echo * len(c.request.prompt.ids) + scored * self.options.longest)
+            for c in choices
+        )
+        if size > (most := 2 * (limits.max_prompt + limits.max_tokens)):
             raise RequestError(
                 400,
-                f"{name} must be a whole number from {least} to {most}, not {_shown(value)}",
-                param=name,
+                f"the answer may have {size:,} tokens of prompts and log-probabilities; the most "
+                f"is {most:,}",
+                param="logprobs" if scored else "echo",
             )
-        return value
-
-    def flag(self, name: str) -> bool:
-        value = self._body.get(name)
-        if value is not None and not isinstance(value, bool):
-            raise RequestError(
-                400, f"{name} must be true or false, not {_shown(value)}", param=name
-            )
-        return bool(value)
-
-    def text(self, name: str) -> str | None:
-        value = self._body.get(name)
-        if value is not None and not isinstance(value, str):
-            raise RequestError(400, f"{name} must be a text, not {_shown(value)}", param=name)
-        return value
-
-    def mapping(self, name: str) -> dict[str, Any]:
-        value = self._body.get(name)
-        if value is not None and not isinstance(value, dict):
-            raise RequestError(400, f"{name} must be an object, not {_shown(value)}", param=name)
-        return value or {}
 
 
 def _prompts(value: Any) -> list[str | list[int]]:
@@ -206,7 +203,7 @@ def _prompts(value: Any) -> list[str | list[int]]:
             return value
     raise RequestError(
         400,
-        f"prompt must be a text, a list of texts, tokens or a list of tokens, not {_shown(value)}",
+        f"prompt must be a text, a list of texts, tokens or a list of tokens, not {shown(value)}",
         param="prompt",
     )
 
@@ -214,19 +211,30 @@ def _prompts(value: Any) -> list[str | list[int]]:
 def _options(body: Mapping[str, Any], length: int) -> SamplingOptions:
     given = {
         name: value
-        for name in _OPTIONS
+        for name in SAMPLING_OPTIONS
         if (value := body.get(name)) is not None and value not in _OFF.get(name, ())
     }
-    stops = given.get("stop")
-    if isinstance(stops, list) and len(stops) > _MOST_STOPS:
-        raise RequestError(400, f"stop may have at most {_MOST_STOPS} texts", param="stop")
     try:
-        return SamplingOptions(length=length, **given)
+        options = SamplingOptions(length=length, **given)
     except OptionError as error:
         raise RequestError.of(error) from None
+    for name, most in _MOST_TEXTS.items():
+        texts = getattr(options, name)
+        if len(texts) > most or sum(map(len, texts)) > _MOST_CHARACTERS:
+            raise RequestError(
+                400,
+                f"{name} may have at most {most} texts, with {_MOST_CHARACTERS:,} characters in "
+                "all",
+                param=name,
+            )
+    return options
 
 
 def _bias(given: Mapping[str, Any]) -> dict[str, float]:
+    if len(given) > _MOST_BIASES:
+        raise RequestError(
+            400, f"logit_bias may have at most {_MOST_BIASES:,} tokens", param="logit_bias"
+        )
     for value in given.values():
         if isinstance(value, bool) or not isinstance(value, int | float):
             value = None
@@ -238,7 +246,7 @@ def _bias(given: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _known_bias(bias: Mapping[str, float], sampler: Sampler) -> tuple[tuple[int, float], ...]:
-    known = list[tuple[int, float]]()
+    known = dict[int, float]()
     for token, value in bias.items():
         if not token.isascii() or not token.isdecimal() or len(token) > 9:
             raise RequestError(400, "logit_bias must have ids of tokens", param="logit_bias")
@@ -248,8 +256,8 @@ def _known_bias(bias: Mapping[str, float], sampler: Sampler) -> tuple[tuple[int,
                 f"logit_bias has token {token}, but the vocabulary has {len(sampler.tokenizer):,}",
                 param="logit_bias",
             )
-        known.append((int(token), value))
-    return tuple(sorted(known))
+        known[int(token)] = value
+    return tuple(sorted(known.items()))
 
 
 def _check_prompt_length(prompt: str | list[int], tokenizer: Tokenizer, most: int) -> None:
@@ -262,8 +270,3 @@ def _too_long(tokens: int, most: int) -> RequestError:
     return RequestError(
         400, f"the prompt has {tokens:,} tokens; the most is {most:,}", param="prompt"
     )
-
-
-def _shown(value: Any) -> str:
-    text = ascii(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -12,6 +12,7 @@ from textgen.runs.files import reading
 from textgen.runs.folder import CONFIG, METRICS, SAMPLES
 from textgen.runs.history import Evaluations, check_history
 from textgen.runs.locking import is_locked
+from textgen.serving.refusals import without_folder
 
 Event = tuple[str, dict[str, Any]]
 """The name of a server-sent event, and its data."""
@@ -102,7 +103,7 @@ async def replayed(path: Path) -> AsyncIterator[Event]:
         try:
             events = await asyncio.to_thread(files.news)
         except RunError as damage:
-            events, error = [], str(damage).replace(str(path), path.name)
+            events, error = [], without_folder(str(damage), path)
         for event in events:
             yield event
         if state == "finished" or error:

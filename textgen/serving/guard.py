@@ -12,7 +12,8 @@ from textgen.options.serving import ServingOptions
 from textgen.serving.messages import refuse
 from textgen.serving.refusals import RequestError
 
-_OPEN = ("/", "/health")  # paths that need no key
+_OPEN = ("/", "/health")  # paths that need no key, and those of the page
+_PAGE = "/page/"
 _LOCAL = ("localhost", "127.0.0.1", "::1")
 
 
@@ -39,7 +40,7 @@ class RequestGuard:
         try:
             self._check_host(headers)
             self._check_origin(headers)
-            if scope["path"] not in _OPEN and scope["method"] != "OPTIONS":
+            if not _is_open(scope) and scope["method"] != "OPTIONS":
                 self._check_key(headers)
         except RequestError as refusal:
             await refuse(refusal)(scope, receive, send)
@@ -71,13 +72,16 @@ class RequestGuard:
         if self._key is None:
             return
         scheme, _, key = headers.get("authorization", "").partition(" ")
-        given = key.encode(
-            "latin-1"
-        ).strip()  # a text would lose what ends in \xa0 in UTF-8, as à does
+        given = key.encode("latin-1").strip()  # in UTF-8, à ends with Latin-1's hard space
         if scheme.lower() != "bearer" or not hmac.compare_digest(given, self._key):
             raise RequestError(
                 401, "give the key as: Authorization: Bearer KEY", code="invalid_api_key"
             )
+
+
+def _is_open(scope: Scope) -> bool:
+    path = scope["path"].removeprefix(scope.get("root_path", ""))  # of an application it is in
+    return path in _OPEN or path.startswith(_PAGE)
 
 
 def _host_name(host: str) -> str:

@@ -66,6 +66,12 @@ class Json(Response):
         return json.dumps(content).encode()
 
 
+async def disconnected(receive: Receive) -> None:
+    """Wait until the client goes away."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
 def refuse(refusal: RequestError) -> Response:
     """Return the answer to a refused request."""
     return Json(refusal.body, refusal.status, refusal.headers)

@@ -6,11 +6,13 @@ import secrets
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
+from weakref import WeakSet
 
 from anyio import to_thread
 
 from textgen.errors import RunError
 from textgen.runs.folder import CONFIG, MODEL, TOKENIZER, Run
+from textgen.sampling.novel import Guard
 from textgen.sampling.sampler import Sampler
 from textgen.serving.refusals import RequestError
 
@@ -18,18 +20,22 @@ _LOADED = 16  # models in memory; the one used last stays longest
 _TRIES = 3  # to load a run that another process replaces meanwhile
 _PAUSE = 0.05  # seconds between them
 
-_Signature = tuple[tuple[int, int, int] | None, ...]
+Signature = tuple[tuple[int, int, int] | None, ...]
+"""What `signature_of` returns."""
 
 
 class ServedModel:
     """A loaded run. Texts that are begun with it are finished with it."""
 
-    def __init__(self, name: str, path: Path, signature: _Signature) -> None:
+    def __init__(self, name: str, path: Path, signature: Signature) -> None:
         """Load a run; raise RunError if it is damaged or has no weights."""
         self.name = name
         self.signature = signature
         self.sampler = Sampler([Run.open(path)])
+        self.sampler.tokenizer.encode_known("a b")  # words import NLTK, which takes 0.4 s
         self.key = secrets.token_bytes(16)  # tells its states from those of other models
+        self.comparing = asyncio.Lock()  # held while a guard is made, which takes memory
+        self.guards = WeakSet[Guard]()  # of the texts that are being written
         weights = (path / MODEL).read_bytes()
         self.fingerprint = "fp_" + hashlib.blake2b(weights, digest_size=8).hexdigest()
 
@@ -55,12 +61,22 @@ class Models:
 
     def names(self) -> list[str]:
         """Return the names of all runs with weights, those saved last first."""
-        saved = {name: time for name, path in self._paths().items() if (time := saved_at(path))}
+        saved = {name: time for name, path in self.folders().items() if (time := saved_at(path))}
         return sorted(saved, key=lambda name: -saved[name])
 
+    def newest_name(self) -> str:
+        """Return the name of the run whose weights were saved last.
+
+        Raises RequestError if there is none.
+        """
+        name = next(iter(self.names()), None)
+        if name is None:
+            raise RequestError(404, "there is no model yet", code="model_not_found")
+        return name
+
     def path(self, name: str) -> Path:
-        """Return the folder of a run; raise RequestError if there is none of that name."""
-        path = self._paths().get(name)
+        """Return the folder of a run with weights; raise RequestError if there is none of that name."""
+        path = self.folders().get(name)
         if path is None or not saved_at(path):
             raise RequestError(
                 404,
@@ -75,21 +91,19 @@ class Models:
 
         Raises RequestError if there is no such model, or if its run is damaged.
         """
-        if name is None:
-            name = next(iter(self.names()), None)
-            if name is None:
-                raise RequestError(404, "there is no model yet", code="model_not_found")
+        name = self.newest_name() if name is None else name
         path = self.path(name)
         async with self._locks.setdefault(name, asyncio.Lock()):
             model = self._loaded.get(name)
-            if model is None or model.signature != _signature(path):
+            if model is None or model.signature != _files_of(path):
                 model = self._loaded[name] = await _load_model(name, path)
         self._loaded.move_to_end(name)
         while len(self._loaded) > _LOADED:
             self._loaded.popitem(last=False)
         return model
 
-    def _paths(self) -> dict[str, Path]:
+    def folders(self) -> dict[str, Path]:
+        """Return the folders of all runs by their names, even of those without weights."""
         if self._folder is None:
             return self._runs
         found = {path.parent.name: path.parent for path in self._folder.glob(f"*/{CONFIG}")}
@@ -108,24 +122,27 @@ def saved_at(run: Path) -> float | None:
 async def _load_model(name: str, path: Path) -> ServedModel:
     """Load a run. Another process may replace it meanwhile, so try again if it changed."""
     for rest in reversed(range(_TRIES)):
-        signature = _signature(path)
+        signature = _files_of(path)
         try:
             return await to_thread.run_sync(ServedModel, name, path, signature)
         except (RunError, OSError) as error:
-            if not rest or (None not in signature and signature == _signature(path)):
-                raise RequestError(
-                    404, str(error), param="model", code="model_unavailable"
-                ) from None
+            if not rest or (None not in signature and signature == _files_of(path)):
+                message = str(error).replace(str(path), name)
+                raise RequestError(404, message, param="model", code="model_unavailable") from None
         await asyncio.sleep(_PAUSE)
     raise AssertionError("the last try returns or raises")
 
 
-def _signature(path: Path) -> _Signature:
-    """Return what changes when a file of a run is replaced."""
+def _files_of(path: Path) -> Signature:
+    return signature_of(path, CONFIG, TOKENIZER, MODEL)
+
+
+def signature_of(run: Path, *names: str) -> Signature:
+    """Return what changes when a file of these names is replaced."""
     found = list[tuple[int, int, int] | None]()
-    for name in (CONFIG, TOKENIZER, MODEL):
+    for name in names:
         try:
-            status = (path / name).stat()
+            status = (run / name).stat()
             found.append((status.st_mtime_ns, status.st_size, status.st_ino))
         except OSError:
             found.append(None)

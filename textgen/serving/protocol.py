@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import sys
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
@@ -12,6 +13,7 @@ _LONGEST_HEAD = 65_536  # bytes of a request line and headers
 _HEAD_SECONDS = 10.0  # for them to arrive
 _READ_SECONDS = 60.0  # for a client to read _LEAST_READ of what was sent, or all of it
 _LEAST_READ = 32_768  # bytes
+_OTHER_FILES = 256  # that may be open besides connections, or are about to be accepted
 
 
 class GuardedProtocol(HttpToolsProtocol):
@@ -23,6 +25,8 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)  # type: ignore[arg-type]
+        if len(self.connections) > _most_connections():
+            self.transport.abort()  # asyncio would log an error for each that it cannot accept
         self._head_size = 0  # bytes; trailers count, too
         self._unparsed = 0  # bytes since the parser has found something
         self._repeats_head = False
@@ -89,6 +93,11 @@ class GuardedProtocol(HttpToolsProtocol):
         # The next head or the rest of a body that the application has not read.
         idle = 0 if self.cycle.more_body else self.timeout_keep_alive
         self._await_head(idle + _HEAD_SECONDS)
+
+    def shutdown(self) -> None:
+        super().shutdown()
+        if self._is_answering() and self.cycle.more_body:
+            self.transport.abort()
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -167,3 +176,12 @@ class GuardedProtocol(HttpToolsProtocol):
             self.transport.abort()
         else:
             self._await_reader()
+
+
+def _most_connections() -> int:
+    """Return how many connections the system's limit of open files allows."""
+    if sys.platform == "win32":
+        return 512
+    import resource
+
+    return max(resource.getrlimit(resource.RLIMIT_NOFILE)[0] - _OTHER_FILES, 16)

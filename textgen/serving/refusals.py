@@ -1,5 +1,7 @@
 """Refused requests, and their answers in the form of OpenAI's errors."""
 
+import os
+from pathlib import Path
 from typing import Any
 
 from textgen.errors import OptionError, TextgenError
@@ -63,3 +65,13 @@ class RequestError(Exception):
         if self.status == 401:
             headers["WWW-Authenticate"] = "Bearer"
         return headers
+
+
+def no_run(name: str) -> RequestError:
+    """Return the refusal for a run that does not exist."""
+    return RequestError(404, f"there is no run {name[:64]!r}", code="run_not_found")
+
+
+def without_folder(message: str, run: Path) -> str:
+    """Return a message about a run without the folder that the run is in."""
+    return message.replace(f"{run.parent}{os.sep}", "")

@@ -16,6 +16,7 @@ from textgen.options.serving import ServingOptions
 from textgen.serving.guard import RequestGuard
 from textgen.serving.messages import Gone, refuse
 from textgen.serving.metrics import StatusCounter
+from textgen.serving.pages import show_file, show_page
 from textgen.serving.refusals import RequestError
 from textgen.serving.service import Service
 
@@ -65,10 +66,18 @@ def make_application(
 
 
 def _routes(service: Service) -> list[Route]:
+    runs = service.runs
     routes = [
+        Route("/", show_page),
+        Route("/page/{path:path}", show_file),
         Route("/v1/completions", service.complete, methods=["POST"]),
         Route("/v1/models", service.list_models),
         Route("/v1/models/{name}", service.show_model),
+        Route("/v1/options", service.show_options),
+        Route("/v1/passages", service.find_passages, methods=["POST"]),
+        Route("/v1/runs", runs.list_runs),
+        Route("/v1/runs/{name}/events", runs.follow_training),
+        Route("/v1/runs/{name}/metrics", runs.show_evaluations),
         Route("/tokenize", service.tokenize, methods=["POST"]),
         Route("/detokenize", service.detokenize, methods=["POST"]),
         Route("/tokenizer_info", service.tokenizer_info),
@@ -76,11 +85,10 @@ def _routes(service: Service) -> list[Route]:
         Route("/slots", service.slots),
         Route("/metrics", service.show_metrics),
     ]
-    if service.trainings is not None:
+    if runs.trainings is not None:
         routes += [
-            Route("/v1/runs", service.begin_training, methods=["POST"]),
-            Route("/v1/runs/{name}/events", service.follow_training),
-            Route("/v1/runs/{name}/training", service.stop_training, methods=["DELETE"]),
+            Route("/v1/runs", runs.begin_training, methods=["POST"]),
+            Route("/v1/runs/{name}/training", runs.stop_training, methods=["DELETE"]),
         ]
     return routes
 

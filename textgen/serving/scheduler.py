@@ -152,21 +152,26 @@ class Scheduler:
             for job, choice in list(self._live)
         ]
 
+    def check_room(self) -> None:
+        """Raise RequestError if a request would be refused."""
+        if self._closed:
+            raise RequestError(503, "the server is stopping", retry_after=10)
+        free = self.slots - len(self._live)
+        if self._unbegun >= self._queue_limit + free:
+            raise RequestError(
+                503,
+                f"{self._unbegun - free} requests wait already; try again later",
+                code="queue_full",
+                retry_after=1,
+            )
+
     def submit(self, job: Job) -> None:
         """Begin to write a job's texts; called in the event loop.
 
         Raises RequestError if too many requests wait.
         """
+        self.check_room()
         with self._lock:
-            if self._closed:
-                raise RequestError(503, "the server is stopping", retry_after=10)
-            if self._unbegun > self._queue_limit:
-                raise RequestError(
-                    503,
-                    f"{self._unbegun} requests wait already; try again later",
-                    code="queue_full",
-                    retry_after=1,
-                )
             self._unbegun += 1
             if self._thread is None:
                 self._loop = asyncio.get_running_loop()
@@ -215,17 +220,25 @@ class Scheduler:
                     return
                 self._wake.wait()
             self._wake.clear()
-            while self._orders:
-                self._orders.popleft()()
-            if self._queue:
-                self._admit()
-            for model, engine in self._engines.items():
-                try:
-                    engine.step()
-                except Exception as error:
-                    self._fail(model, error)
-                    break
-            self._collect()
+            try:
+                self._turn()
+            except Exception as error:  # the thread must go on
+                self._fail(error)
+            self._send()
+
+    def _turn(self) -> None:
+        """Follow the orders, begin texts, and let each model take a step."""
+        while self._orders:
+            self._orders.popleft()()
+        if self._queue:
+            self._admit()
+        for model, engine in self._engines.items():
+            try:
+                engine.step()
+            except Exception as error:
+                self._fail(error, model)
+                break
+        self._collect()
 
     def _admit(self) -> None:
         """Give free slots to waiting texts: one to each job in turn."""
@@ -287,6 +300,9 @@ class Scheduler:
             self._live = [entry for entry in self._live if not entry[1].finished]
             used = {job.model for job, _ in self._live}
             self._engines = {m: engine for m, engine in self._engines.items() if m in used}
+
+    def _send(self) -> None:
+        """Hand what is new to the event loop."""
         if self._outbox and self._loop is not None:
             outbox, self._outbox = self._outbox, []
             try:
@@ -356,17 +372,20 @@ class Scheduler:
         for job in {*self._queue, *(job for job, _ in self._live)}:
             self._expire(job)
 
-    def _fail(self, model: ServedModel, error: Exception) -> None:
-        """Refuse all requests for a model whose step failed."""
+    def _fail(self, error: Exception, model: ServedModel | None = None) -> None:
+        """Refuse all requests for a model whose step failed, or all that have begun."""
         if isinstance(error, MemoryError):
             refusal = RequestError(503, "there is not enough memory for this", retry_after=10)
         else:
-            _log.error("A step failed", exc_info=error)
-            refusal = RequestError(500, "a step of the network failed; the log tells more")
-        for job in {job for job, _ in self._live if job.model is model}:
+            _log.error("writing failed", exc_info=error)
+            refusal = RequestError(500, "writing failed; the server's log tells more")
+        for job in {job for job, _ in self._live if model in (None, job.model)}:
             self._cancel(job)
             self._outbox.append((job, refusal))
-        del self._engines[model]
+        if model is None:
+            self._live, self._engines = [], {}
+        else:
+            del self._engines[model]
 
     def _drop_waiting(self, job: Job) -> None:
         job.waiting.clear()

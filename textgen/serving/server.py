@@ -4,6 +4,7 @@ import asyncio
 import errno
 import logging
 import socket
+import time
 from collections.abc import Callable, Sequence
 from ipaddress import ip_address
 from pathlib import Path
@@ -20,8 +21,9 @@ from textgen.serving.service import Service
 from textgen.system.terminal import show
 
 _GRACE = 10.0  # seconds for requests at hand after a signal
+_LAST_SECONDS = 2.0  # for answers to be read after that
 _KEEP_ALIVE = 75  # seconds; clients and proxies close unused connections earlier
-_BACKLOG = 2048  # connections that wait to be accepted
+_BACKLOG = 128  # connections that wait to be accepted; asyncio accepts as many in a row
 
 
 class Server(uvicorn.Server):
@@ -39,6 +41,7 @@ class Server(uvicorn.Server):
             access_log=False,
             server_header=False,
             proxy_headers=False,
+            backlog=_BACKLOG,
             timeout_keep_alive=_KEEP_ALIVE,
             timeout_graceful_shutdown=int(_GRACE) + 5,
         )
@@ -54,9 +57,18 @@ class Server(uvicorn.Server):
         self._ready()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        stopping = asyncio.ensure_future(self._service.stop(_GRACE))
+        stopping = asyncio.ensure_future(self._stop_service())
         await super().shutdown(sockets)
         await stopping
+
+    async def _stop_service(self) -> None:
+        """Let requests at hand finish, and leave those whose clients do not read the answer."""
+        await self._service.stop(_GRACE)
+        end = time.monotonic() + _LAST_SECONDS
+        while self.server_state.connections and time.monotonic() < end:
+            await asyncio.sleep(0.02)
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
 
 
 def serve_runs(
@@ -70,7 +82,7 @@ def serve_runs(
         def ready() -> None:
             if quiet:
                 return
-            show(f"serving at {address}; Ctrl-C stops", err=True)
+            show(f"open {address} in a browser; Ctrl-C stops", err=True)
             if options.api_key is None and not ip_address(listener.getsockname()[0]).is_loopback:
                 show(
                     "warning: anyone who reaches this address can use it; give --api-key", err=True
@@ -100,6 +112,8 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def address_of(listener: socket.socket) -> str:
-    """Return the address of a listening socket, for a browser."""
+    """Return the address of a listening socket, for a browser on this computer."""
     host, port = listener.getsockname()[:2]
+    if ip_address(host).is_unspecified:  # every address of this computer
+        host = "localhost"
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

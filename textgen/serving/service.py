@@ -1,34 +1,38 @@
 """The service: what models, scheduler and trainings answer to requests."""
 
 import asyncio
-import math
 import os
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
-from functools import partial
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from anyio import to_thread
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive
 
-from textgen.errors import OptionError, VocabularyError
+from textgen.errors import OptionError, RunError, VocabularyError
 from textgen.options.serving import ServingOptions
 from textgen.runs.lifecycle import newest
 from textgen.serving.answers import END_OF_DOCUMENT, Answer
 from textgen.serving.completions import Completion
-from textgen.serving.messages import EventStream, Gone, Json, event, parts_of, read_json, refuse
+from textgen.serving.controls import sampling_controls
+from textgen.serving.fields import Fields
+from textgen.serving.messages import EventStream, Gone, Json, disconnected, event, read_json, refuse
 from textgen.serving.metrics import Metrics
 from textgen.serving.models import Models, ServedModel, saved_at
-from textgen.serving.refusals import RequestError
+from textgen.serving.passages import LONGEST_TEXT, copied_passages
+from textgen.serving.refusals import RequestError, without_folder
+from textgen.serving.run_service import RunService
 from textgen.serving.scheduler import Job, Scheduler
 from textgen.serving.trainings import Trainings
 
 _MB = 1_000_000
-_LARGE = 10_000  # characters of a prompt; splitting more would delay other requests
+_LARGE = 10_000  # tokens or log-probabilities; more in the event loop would delay others
+_LEAST_COPIED = 20  # characters of a passage
+_Result = TypeVar("_Result")
 
 
 class Service:
@@ -46,7 +50,9 @@ class Service:
         self._options = options
         self._models = Models(runs, folder if options.train or not runs else None)
         self._scheduler = Scheduler(options.slots, options.queue, int(options.cache * _MB))
-        self.trainings = Trainings(folder, options) if options.train else None
+        self._trainings = Trainings(folder, options) if options.train else None
+        self.runs = RunService(self._models, self._trainings)
+        self._comparing = asyncio.Lock()  # held while passages are looked for, which takes memory
         self.metrics = Metrics(
             slots_used=lambda: len(self._scheduler.writing()),
             queued_requests=lambda: self._scheduler.queued,
@@ -57,8 +63,8 @@ class Service:
         """Refuse new texts, stop trainings, and end the texts that are not done in time."""
         self._scheduler.drain()
         end = time.monotonic() + seconds
-        if self.trainings is not None:
-            await self.trainings.close()
+        if self._trainings is not None:
+            await self._trainings.close()
         while self._scheduler.is_busy and time.monotonic() < end:
             await asyncio.sleep(0.02)
         await to_thread.run_sync(self._scheduler.close)
@@ -66,11 +72,11 @@ class Service:
     async def complete(self, request: Request) -> Response:
         """POST /v1/completions"""
         start = time.monotonic()
+        self._scheduler.check_room()  # before a body is read
         asked = Completion.read(await read_json(request, self._options.max_body), self._options)
         model = await self._models.get(asked.model)
-        make = partial(asked.job, model, self._options)
-        large = sum(map(len, asked.prompts)) > _LARGE or asked.options.novel is not None
-        job = await to_thread.run_sync(make) if large else make()
+        async with model.comparing if asked.options.novel is not None else nullcontext():
+            job = await _call(asked.work, asked.job, model, self._options)
         answer = Answer(asked, job)
         if job.streamed:
             events = self._events(job, answer, request.receive, start)
@@ -79,7 +85,7 @@ class Service:
         async with self._writing(job, request.receive, start):
             updates = [update async for part in job.updates() for update in part]
         self._count(answer)
-        return Json(answer.whole(updates))
+        return Json(await _call(answer.work(updates), answer.whole, updates))
 
     async def _events(
         self, job: Job, answer: Answer, receive: Receive, start: float
@@ -91,7 +97,7 @@ class Service:
                 async for updates in job.updates():
                     if first:
                         self.metrics.first_text_seconds.observe(time.monotonic() - start)
-                    yield answer.events(updates)
+                    yield await _call(answer.work(updates), answer.events, updates)
                     first = False
             except RequestError as refusal:
                 if first:
@@ -107,7 +113,7 @@ class Service:
         timer = asyncio.get_running_loop().call_later(
             self._options.max_seconds, self._scheduler.expire, job
         )
-        gone = asyncio.ensure_future(_disconnected(receive))
+        gone = asyncio.ensure_future(disconnected(receive))
         gone.add_done_callback(lambda task: None if task.cancelled() else job.receive(Gone()))
         try:
             yield
@@ -151,6 +157,10 @@ class Service:
             ids = await to_thread.run_sync(tokenizer.encode, text)
         except VocabularyError as error:
             raise RequestError.of(error, param="prompt") from None
+        except TimeoutError:  # NLTK's; its pattern takes too long for this text
+            raise RequestError(
+                400, "splitting the prompt into words takes too long", param="prompt"
+            ) from None
         return Json({"tokens": ids.tolist(), "count": len(ids)})
 
     async def detokenize(self, request: Request) -> Response:
@@ -160,8 +170,12 @@ class Service:
         tokens = body.get("tokens")
         if not isinstance(tokens, list):
             raise RequestError(400, "tokens must be a list of tokens", param="tokens")
+
+        def decode() -> str:
+            return model.sampler.tokenizer.decode(model.sampler.checked_ids(tokens))
+
         try:
-            text = model.sampler.tokenizer.decode(model.sampler.checked_ids(tokens))
+            text = await _call(len(tokens), decode)
         except OptionError as error:
             raise RequestError.of(error, param="tokens") from None
         return Json({"prompt": text, "content": text})
@@ -175,6 +189,29 @@ class Service:
             start = sampler.tokenizer.decode(sampler.opening()[:1])
         level, size = sampler.tokenizer.level, len(sampler.tokenizer)
         return Json({"eos_token": start, "level": level, "vocabulary_size": size})
+
+    async def find_passages(self, request: Request) -> Response:
+        """POST /v1/passages"""
+        fields = Fields(await read_json(request, self._options.max_body))
+        name, text = fields.text("model"), fields.text("text")
+        least = fields.whole("least", _LEAST_COPIED, 1, LONGEST_TEXT)
+        if text is None or len(text) > LONGEST_TEXT:
+            raise RequestError(
+                400, f"text must be a text of at most {LONGEST_TEXT:,} characters", param="text"
+            )
+        path = self._models.path(name if name is not None else self._models.newest_name())
+        try:
+            async with self._comparing:
+                found = await to_thread.run_sync(copied_passages, path, text, least)
+        except RunError as error:
+            raise RequestError(
+                404, without_folder(str(error), path), param="model", code="corpus_unavailable"
+            ) from None
+        return Json(found)
+
+    async def show_options(self, _: Request) -> Response:
+        """GET /v1/options"""
+        return Json(sampling_controls(self._options.max_tokens))
 
     async def _model_of(self, body: dict[str, Any]) -> ServedModel:
         name = body.get("model")
@@ -199,47 +236,9 @@ class Service:
         """GET /metrics"""
         return Response(self.metrics.page(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
-    async def begin_training(self, request: Request) -> Response:
-        """POST /v1/runs"""
-        assert self.trainings is not None
-        options = dict(request.query_params)
-        name = options.pop("name", "")
-        parts = parts_of(request, math.inf)  # the training bounds its text
-        return Json(await self.trainings.begin(name, options, parts), 202)
 
-    async def follow_training(self, request: Request) -> Response:
-        """GET /v1/runs/{name}/events"""
-        assert self.trainings is not None
-        events = _named_events(self.trainings.events(request.path_params["name"]), request.receive)
-        return EventStream(events, await anext(events))
-
-    async def stop_training(self, request: Request) -> Response:
-        """DELETE /v1/runs/{name}/training"""
-        assert self.trainings is not None
-        return Json(self.trainings.stop(request.path_params["name"]), 202)
-
-
-async def _disconnected(receive: Receive) -> None:
-    """Wait until the client goes away."""
-    while (await receive())["type"] != "http.disconnect":
-        pass
-
-
-async def _named_events(
-    events: AsyncIterator[tuple[str, dict[str, Any]]], receive: Receive
-) -> AsyncIterator[bytes]:
-    """Yield events with names, until the client goes away."""
-    gone = asyncio.ensure_future(_disconnected(receive))
-    try:
-        while True:
-            following = asyncio.ensure_future(anext(events, None))
-            await asyncio.wait({following, gone}, return_when=asyncio.FIRST_COMPLETED)
-            if not following.done():
-                following.cancel()
-                return
-            if (found := following.result()) is None:
-                return
-            name, data = found
-            yield event(data, name)
-    finally:
-        gone.cancel()
+async def _call(work: int, function: Callable[..., _Result], *arguments: Any) -> _Result:
+    """Call a function, in a thread if there is so much work that others would wait."""
+    if work > _LARGE:
+        return await to_thread.run_sync(function, *arguments)
+    return function(*arguments)

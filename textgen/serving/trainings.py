@@ -13,10 +13,10 @@ from typing import Any
 from textgen.options.serving import ServingOptions
 from textgen.runs.folder import CONFIG, MODEL
 from textgen.serving import events
-from textgen.serving.events import Event, replayed
+from textgen.serving.events import Event
 from textgen.serving.process import TrainingProcess
 from textgen.serving.query import training_flags
-from textgen.serving.refusals import RequestError
+from textgen.serving.refusals import RequestError, no_run
 
 # The only text of a client that becomes part of a path. Windows ignores a period at the end.
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9_-])?")
@@ -82,15 +82,19 @@ class Trainings:
         training = self._trainings.get(name)
         return self._described(training) if training else None
 
+    def states(self) -> dict[str, dict[str, Any]]:
+        """Return the states of all trainings that this server remembers, by name, in order."""
+        return {name: self._described(training) for name, training in self._trainings.items()}
+
     def events(self, name: str) -> AsyncIterator[Event]:
         """Return the events of a training from its beginning to its end.
 
-        Raises RequestError if there is neither a training nor a run of this name.
+        Raises RequestError if this server does not remember one of this name.
         """
-        if training := self._trainings.get(name):
-            return self._follow(training)
-        self._check_is_run(name)
-        return replayed(self._folder / name)
+        training = self._trainings.get(name)
+        if training is None:
+            raise no_run(name)
+        return self._follow(training)
 
     def stop(self, name: str) -> dict[str, Any]:
         """Stop a training as Ctrl-C does and return its description.
@@ -198,7 +202,7 @@ class Trainings:
 
     def _check_is_run(self, name: str) -> None:
         if not _NAME.fullmatch(name) or not (self._folder / name / CONFIG).is_file():
-            raise RequestError(404, f"there is no run {name[:64]!r}", code="run_not_found")
+            raise no_run(name)
 
     async def _receive(self, name: str, body: AsyncIterator[bytes]) -> Path:
         """Write a text to a file in a folder of its own and return the file.

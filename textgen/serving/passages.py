@@ -1,0 +1,56 @@
+"""Passages of a text that stand word for word in the training text of a run."""
+
+from pathlib import Path
+from typing import Any
+
+from textgen.analysis.novelty import find_copies
+from textgen.runs.folder import Run
+from textgen.serving.refusals import RequestError
+
+LONGEST_TEXT = 1_000_000  # characters
+# Characters of a training text. Each million takes about 0.2 s and 80 MB.
+_LONGEST_COMPARABLE = 10_000_000
+_MOST_PASSAGES = 1000  # of a text; shorter ones are left out
+_AROUND = 200  # characters of the training text before and after a passage
+
+
+def copied_passages(path: Path, text: str, least: int) -> dict[str, Any]:
+    """Return the share of `text` that a run's training text has, too, and the passages in order.
+
+    Args:
+        path: the run.
+        text: at most LONGEST_TEXT characters.
+        least: the minimum length of a passage, in characters.
+
+    Raises RunError if the run has no training text or is damaged, RequestError if its training
+    text is too long.
+    """
+    run = Run.open(path)
+    if run.tokens * run.characters_per_token > _LONGEST_COMPARABLE:
+        raise RequestError(
+            400,
+            f"the training text of {path.name} has more than {_LONGEST_COMPARABLE:,} characters; "
+            "passages are not looked for in it",
+            param="model",
+            code="corpus_too_long",
+        )
+    documents = run.documents_by_name(run.tokenizer.decode)
+    # By number, because two books may have one name.
+    numbered = [(str(number), content) for number, (_, content) in enumerate(documents)]
+    found = find_copies(text, numbered, least, _MOST_PASSAGES)
+    passages = []
+    for passage in sorted(found.longest, key=lambda passage: passage.position):
+        name, content = documents[int(passage.source)]
+        start = passage.source_position
+        end = start + len(passage.text)
+        passages.append(
+            {
+                "start": passage.position,
+                "length": len(passage.text),
+                "source": name,
+                "source_position": start,
+                "before": content[max(start - _AROUND, 0) : start],
+                "after": content[end : end + _AROUND],
+            }
+        )
+    return {"copied": found.copied, "passages": passages}
