@@ -671,7 +671,7 @@ def test_answers_do_not_wait_for_acknowledgements() -> None:
         ("DELETE", "/v1/models/char", 405),
         ("OPTIONS", "/v1/completions", 405),
         ("TRACE", "/health", 405),
-        ("POST", "/v1/runs", 404),
+        ("POST", "/v1/runs", 405),
         ("DELETE", "/v1/runs/char/training", 404),
     ],
 )

@@ -16,6 +16,7 @@ from helpers import make_book, snapshot
 from textgen.options.serving import ServingOptions
 from textgen.runs.folder import Run
 from textgen.serving import process
+from textgen.serving.events import Event, replayed
 from textgen.serving.refusals import RequestError
 from textgen.serving.trainings import Trainings
 
@@ -570,8 +571,11 @@ def test_a_run_that_was_trained_elsewhere_is_replayed(run: Path) -> None:
     RUNS.mkdir()
     run.rename(RUNS / "other")
 
+    async def read_all() -> list[Event]:
+        return [event async for event in replayed(RUNS / "other")]
+
     async def test(trainings: Trainings) -> None:
-        events = await followed(trainings, "other")
+        events = await read_all()
         history = Run.open(RUNS / "other").history()
         assert [data for name, data in events if name == "metrics"] == history
         previews = [data["text"] for name, data in events if name == "preview"]
@@ -584,12 +588,12 @@ def test_a_run_that_was_trained_elsewhere_is_replayed(run: Path) -> None:
         assert error.status == 409
         # While another process trains it, its events go on.
         with FileLock(RUNS / "other/.lock"):
-            reader = asyncio.create_task(followed(trainings, "other"))
+            reader = asyncio.create_task(read_all())
             await asyncio.sleep(0.1)
             assert not reader.done()
         assert states(await reader) == ["training", "finished"]
         (RUNS / "other/metrics.jsonl").write_text('{"step": 1, "loss": NaN}\n')
-        end = (await followed(trainings, "other"))[-1][1]
+        end = (await read_all())[-1][1]
         assert end["error"].startswith("other/metrics.jsonl is damaged")
 
     closing(test)

@@ -1,6 +1,5 @@
 """The options of sampling as the page shows them: one control for each."""
 
-from collections.abc import Sequence
 from dataclasses import Field, fields
 from typing import Any
 
@@ -8,36 +7,31 @@ from textgen.options.declare import value_type
 from textgen.options.sampling import SamplingOptions, Temperatures
 from textgen.serving.completions import SAMPLING_OPTIONS
 
-_KINDS = {int: "integer", float: "number", bool: "boolean", Temperatures: "schedule"}
-# Fields of a request that have another name as an option.
-_FIELDS = {"length": "max_tokens"}
+_VALUE_NAMES = {int: "integer", float: "number", bool: "boolean", Temperatures: "schedule"}
 
 
-def sampling_controls(most_tokens: int) -> Sequence[dict[str, Any]]:
+def sampling_controls(most_tokens: int) -> list[dict[str, Any]]:
     """Return name, type, default, limits and help of each option that a request may have.
 
-    A schedule is a number, or a text such as "1.2:0.6". `texts` is a list of texts.
+    A `schedule` is a number, or a text such as "1.2:0.6"; `texts` is a list of texts.
 
     Args:
         most_tokens: the limit of `max_tokens`.
     """
-    controls = [
-        _control(item)
-        for item in fields(SamplingOptions)
-        if item.name in SAMPLING_OPTIONS or item.name in _FIELDS
-    ]
-    for control in controls:
-        if control["name"] == "max_tokens":
-            control["least"], control["most"] = 1, most_tokens
-    return controls
+    controls = {item.name: _control(item) for item in fields(SamplingOptions)}
+    length = controls["length"]
+    tokens = {"name": "max_tokens", "least": 1, "most": most_tokens}
+    tokens["default"] = min(length["default"], most_tokens)
+    temperature, *others = (controls[name] for name in SAMPLING_OPTIONS)
+    return [temperature, length | tokens, *others]
 
 
 def _control(item: Field[Any]) -> dict[str, Any]:
     kind, limits, default = value_type(item), item.metadata["limits"], item.default
     least = 0 if kind is Temperatures else limits["at least"]
     return {
-        "name": _FIELDS.get(item.name, item.name),
-        "type": "texts" if item.metadata["multiple"] else _KINDS[kind],
+        "name": item.name,
+        "type": "texts" if item.metadata["multiple"] else _VALUE_NAMES[kind],
         "default": default.values[0] if isinstance(default, Temperatures) else default,
         "least": limits["above"] if least is None else least,
         "least_allowed": limits["above"] is None,

@@ -27,9 +27,7 @@ class Fields:
     def flag(self, name: str) -> bool:
         value = self._body.get(name)
         if value is not None and not isinstance(value, bool):
-            raise RequestError(
-                400, f"{name} must be true or false, not {shown(value)}", param=name
-            )
+            raise RequestError(400, f"{name} must be true or false, not {shown(value)}", param=name)
         return bool(value)
 
     def text(self, name: str) -> str | None:

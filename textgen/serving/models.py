@@ -30,7 +30,8 @@ class ServedModel:
     def __init__(self, name: str, path: Path, signature: Signature) -> None:
         """Load a run; raise RunError if it is damaged or has no weights."""
         self.name = name
-        self.signature = signature
+        self._path = path
+        self._weights = signature[-1]
         self.sampler = Sampler([Run.open(path)])
         self.sampler.tokenizer.encode_known("a b")  # words import NLTK, which takes 0.4 s
         self.key = secrets.token_bytes(16)  # tells its states from those of other models
@@ -38,6 +39,11 @@ class ServedModel:
         self.guards = WeakSet[Guard]()  # of the texts that are being written
         weights = (path / MODEL).read_bytes()
         self.fingerprint = "fp_" + hashlib.blake2b(weights, digest_size=8).hexdigest()
+
+    @property
+    def is_current(self) -> bool:
+        """Whether its weights are those saved last. What replaces a run replaces them, too."""
+        return signature_of(self._path, MODEL)[0] == self._weights
 
 
 class Models:
@@ -75,7 +81,7 @@ class Models:
         return name
 
     def path(self, name: str) -> Path:
-        """Return the folder of a run with weights; raise RequestError if there is none of that name."""
+        """Return the folder of a run with weights; raise RequestError if there is none so named."""
         path = self.folders().get(name)
         if path is None or not saved_at(path):
             raise RequestError(
@@ -92,11 +98,13 @@ class Models:
         Raises RequestError if there is no such model, or if its run is damaged.
         """
         name = self.newest_name() if name is None else name
-        path = self.path(name)
-        async with self._locks.setdefault(name, asyncio.Lock()):
-            model = self._loaded.get(name)
-            if model is None or model.signature != _files_of(path):
-                model = self._loaded[name] = await _load_model(name, path)
+        model = self._loaded.get(name)
+        if model is None or not model.is_current:
+            path = self.path(name)
+            async with self._locks.setdefault(name, asyncio.Lock()):
+                model = self._loaded.get(name)
+                if model is None or not model.is_current:
+                    model = self._loaded[name] = await _load_model(name, path)
         self._loaded.move_to_end(name)
         while len(self._loaded) > _LOADED:
             self._loaded.popitem(last=False)

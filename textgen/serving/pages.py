@@ -9,10 +9,10 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-_FOLDER = Path(__file__).with_name("page")
-_START = "index.html"
+_PAGE_FOLDER = Path(__file__).with_name("page")
+_START_FILE = "index.html"
 # Python's own table depends on the system, and browsers run no script of a wrong type.
-_TYPES = {
+_MEDIA_TYPES = {
     ".css": "text/css; charset=utf-8",
     ".html": "text/html; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
@@ -36,7 +36,7 @@ _HEADERS = {
 
 async def show_page(request: Request) -> Response:
     """GET /"""
-    return _answer(request, _START)
+    return _answer(request, _START_FILE)
 
 
 async def show_file(request: Request) -> Response:
@@ -55,13 +55,13 @@ def _answer(request: Request, name: str) -> Response:
         return Response(status_code=304, headers=headers)
     if "gzip" in request.headers.get("accept-encoding", ""):
         content, headers["Content-Encoding"] = packed, "gzip"
-    return Response(content, headers=headers, media_type=_TYPES[path.suffix])
+    return Response(content, headers=headers, media_type=_MEDIA_TYPES[path.suffix])
 
 
 def _files() -> dict[str, Path]:
     """Return the files that exist by the names that clients may ask for, and no others."""
-    found = (path for path in _FOLDER.rglob("*") if path.suffix in _TYPES)
-    return {path.relative_to(_FOLDER).as_posix(): path for path in found}
+    found = (path for path in _PAGE_FOLDER.rglob("*") if path.suffix in _MEDIA_TYPES)
+    return {path.relative_to(_PAGE_FOLDER).as_posix(): path for path in found}
 
 
 @lru_cache(maxsize=256)

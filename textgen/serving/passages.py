@@ -5,6 +5,7 @@ from typing import Any
 
 from textgen.analysis.novelty import find_copies
 from textgen.runs.folder import Run
+from textgen.serving.records import book_name
 from textgen.serving.refusals import RequestError
 
 LONGEST_TEXT = 1_000_000  # characters
@@ -47,7 +48,7 @@ def copied_passages(path: Path, text: str, least: int) -> dict[str, Any]:
             {
                 "start": passage.position,
                 "length": len(passage.text),
-                "source": name,
+                "source": book_name(name),
                 "source_position": start,
                 "before": content[max(start - _AROUND, 0) : start],
                 "after": content[end : end + _AROUND],

@@ -1,6 +1,7 @@
 """What the server tells of a run: its state and figures, its evaluations and previews."""
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -74,12 +75,17 @@ def read_evaluations(path: Path) -> dict[str, Any]:
     }
 
 
+def book_name(book: str) -> str:
+    """Return the name of a book without its folder, which is not for clients."""
+    return re.split(r"[/\\]", book)[-1]
+
+
 def _read_figures(path: Path) -> dict[str, Any]:
     run = Run.open(path)
     outcome = run.outcome()
     figures = {
         "level": run.tokenizer.level,
-        "books": run.books,
+        "books": [book_name(book) for book in run.books],
         "tokens": run.tokens,
         "vocabulary": len(run.tokenizer),
         "weights": run.weight_count,

@@ -72,13 +72,14 @@ class RunService:
         return Json(self.trainings.stop(request.path_params["name"]), 202)
 
     async def _events(self, name: str) -> AsyncIterator[Event]:
+        """Return the events of a training, told by this server or by the files of the run."""
         training = self._training(name)
         if self.trainings is None or training is None:
             return replayed(self._folder(name))
         path = self._models.folders().get(name)
-        if path is not None and training["state"] not in GOING_ON:
-            if await to_thread.run_sync(is_locked, path):  # another process has resumed it
-                return replayed(path)
+        is_over = training["state"] not in GOING_ON
+        if is_over and path and await to_thread.run_sync(is_locked, path):
+            return replayed(path)  # another process has resumed it
         return self.trainings.events(name)
 
     def _training(self, name: str) -> dict[str, Any] | None:

@@ -1,0 +1,45 @@
+"""A browser for the tests of the page. They are skipped where there is none."""
+
+import shutil
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+NEEDS = "the page's tests need a browser: apt-get install chromium"
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """Return one browser for all tests of this process."""
+    playwright = pytest.importorskip("playwright.sync_api", reason=NEEDS)
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip(NEEDS)
+    with playwright.sync_playwright() as running:
+        # Containers have no user namespaces for Chromium's own sandbox.
+        browser = running.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser: Any) -> Iterator[Any]:
+    """Return a page of a fresh browser, without stored texts.
+
+    A script that fails, or anything that the content security policy forbids, fails the test.
+    """
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    context.set_default_timeout(10_000)
+    page = context.new_page()
+    wrong = list[str]()
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.on(
+        "console",
+        lambda message: (
+            wrong.append(message.text) if "Content Security Policy" in message.text else None
+        ),
+    )
+    yield page
+    context.close()
+    assert wrong == []
