@@ -84,16 +84,20 @@ class Engine:
             first += len(group)
         raise ValueError("the text has no row")
 
-    def step(self) -> None:
-        """Read some of the waiting prompts, then choose the next token of every text."""
-        if self._waiting:
+    def step(self) -> bool:
+        """Read some of the waiting prompts, then choose the next token of every text.
+
+        Return whether a prompt was read, or a text has begun or ended.
+        """
+        changed = bool(self._waiting)
+        if changed:
             self._read_prompts()
         if not self._groups:
-            return
+            return changed
         rows, tokens = self._advance()
         if not len(tokens):
             self._groups, self._drawn, self._state = [], {}, None
-            return
+            return True
         if rows is not None:
             self._groups = [group for group in self._groups if len(group)]
             self._state = self._network.take(self._state, rows)
@@ -102,6 +106,7 @@ class Engine:
             self._logits, self._state = self._network.step(tokens, self._state, alone)
         else:
             self._logits, self._state = self._network.step(tokens, self._state)
+        return changed or rows is not None
 
     def _advance(self) -> tuple[list[int] | None, Ids]:
         """Let each group choose; return the rows to keep, and all tokens."""

@@ -33,7 +33,7 @@ class Generation(Iterator[str]):
         tokenizer: Tokenizer,
         options: SamplingOptions,
         ahead: str,
-        advance: Callable[[], None] | None = None,
+        advance: Callable[[], object] | None = None,
         keep_tokens: bool = False,
     ) -> None:
         """Start a text.

@@ -44,9 +44,8 @@ class Choice:
         self.index = index
         self.request = request
         self.rng = rng
-        self.text: Generation | None = None
+        self.text: Generation | None = None  # None until it has a slot
         self.finished = False
-        self.due = 0.0  # when the next part may be streamed
         self.scores_sent = 0
         self.digests: list[bytes] = []  # of the whole blocks of the prompt
         self.remembered = 0  # tokens; the last state in the cache
@@ -104,6 +103,16 @@ class Job:
         self._arrived.set()
 
 
+class _Slot:
+    """A text that is being written."""
+
+    def __init__(self, job: Job, choice: Choice, text: Generation) -> None:
+        self.job = job
+        self.choice = choice
+        self.text = text
+        self.due = 1  # tokens drawn; then there is something to do
+
+
 class Scheduler:
     """Writes texts in a thread, with one step of a network for all texts of a model.
 
@@ -124,7 +133,8 @@ class Scheduler:
         self._loop: asyncio.AbstractEventLoop | None = None
         # The thread's own.
         self._queue: deque[Job] = deque()  # jobs with waiting choices
-        self._live: list[tuple[Job, Choice]] = []
+        self._live: list[_Slot] = []
+        self._streams_due = 0.0  # when streams get what is new
         self._engines: dict[ServedModel, Engine] = {}
         self._cache = StateCache(cache_bytes)
         self._outbox: list[tuple[Job, Update | RequestError]] = []
@@ -149,7 +159,7 @@ class Scheduler:
                 "max_tokens": choice.request.options.length,
                 "seconds": round(time.monotonic() - job.started, 3),
             }
-            for job, choice in list(self._live)
+            for job, choice in [(slot.job, slot.choice) for slot in list(self._live)]
         ]
 
     def check_room(self) -> None:
@@ -219,7 +229,7 @@ class Scheduler:
                 if self._closed and not self._orders:
                     return
                 self._wake.wait()
-            self._wake.clear()
+                self._wake.clear()
             try:
                 self._turn()
             except Exception as error:  # the thread must go on
@@ -228,29 +238,32 @@ class Scheduler:
 
     def _turn(self) -> None:
         """Follow the orders, begin texts, and let each model take a step."""
+        changed = bool(self._orders or self._queue)
         while self._orders:
             self._orders.popleft()()
         if self._queue:
             self._admit()
         for model, engine in self._engines.items():
             try:
-                engine.step()
+                changed = engine.step() or changed
             except Exception as error:
                 self._fail(error, model)
+                changed = True
                 break
-        self._collect()
+        self._collect(changed)
 
     def _admit(self) -> None:
         """Give free slots to waiting texts: one to each job in turn."""
         most = max(1, math.floor(self.slots * _SHARE))
         passed = 0  # jobs in a row that have all the slots they may have
         while self._queue and len(self._live) < self.slots and passed < len(self._queue):
-            job = self._queue.popleft()
+            job = self._queue[0]
             if job.waiting and job.writing < most:
                 self._begin(job, job.waiting.popleft())
                 passed = 0
             else:
                 passed += 1
+            self._queue.popleft()
             if job.waiting:
                 self._queue.append(job)
 
@@ -260,7 +273,6 @@ class Scheduler:
             with self._lock:
                 self._unbegun -= 1
         job.writing += 1
-        self._live.append((job, choice))
         model, request = job.model, choice.request
         engine = self._engines.get(model)
         if engine is None:
@@ -273,33 +285,48 @@ class Scheduler:
             if known := self._cache.longest(before, request.exact):
                 prompt.start_from(known)
         choice.text = engine.join(request, choice.rng)
+        self._live.append(_Slot(job, choice, choice.text))
         if prompt.is_scored and not request.options.length:
             engine.read(prompt)
 
-    def _collect(self) -> None:
-        """Deliver what is drawn; free the slots of texts that have ended."""
-        now, ended = time.monotonic(), False
-        for job, choice in self._live:
-            text = choice.text
-            assert text is not None
-            prompt = choice.request.prompt
-            if choice.remembered < prompt.checkpoint.tokens:
-                self._remember_prompt(choice)
-            if text.finish_reason is not None:
-                if prompt.logits is None and prompt.is_scored and not choice.finished:
-                    continue  # only its prompt is wanted
-                self._finish(job, choice, text)
-                ended = True
-            elif text.tokens:
-                if not (len(prompt.tokens) + text.tokens) % CHECKPOINT_EVERY:
-                    self._remember(job, choice, text)
-                if job.streamed and (job.each_token or now >= choice.due):
-                    choice.due = now + _STREAMED_EVERY
-                    self._deliver(job, choice, text)
+    def _collect(self, changed: bool) -> None:
+        """Deliver what is drawn, and keep states; free the slots of texts that have ended.
+
+        `changed` is whether a text may have begun or ended since the last call.
+        """
+        now = time.monotonic()
+        streams_due = now >= self._streams_due
+        if streams_due:
+            self._streams_due = now + _STREAMED_EVERY
+        if changed or streams_due:
+            due = self._live
+        else:  # after most steps there is nothing to do, which must be quick to see
+            due = [slot for slot in self._live if slot.text.tokens >= slot.due]
+        ended = [slot for slot in due if self._look_at(slot, streams_due)]
         if ended:
-            self._live = [entry for entry in self._live if not entry[1].finished]
-            used = {job.model for job, _ in self._live}
+            self._live = [slot for slot in self._live if not slot.choice.finished]
+            used = {slot.job.model for slot in self._live}
             self._engines = {m: engine for m, engine in self._engines.items() if m in used}
+
+    def _look_at(self, slot: _Slot, stream_due: bool) -> bool:
+        """Keep the state of a text if it is due, deliver it; return whether it has ended."""
+        job, choice, text = slot.job, slot.choice, slot.text
+        prompt = choice.request.prompt
+        if choice.remembered < prompt.checkpoint.tokens:
+            self._remember_prompt(choice)
+        if text.finish_reason is not None:
+            if prompt.logits is None and prompt.is_scored and not choice.finished:
+                return False  # only its prompt is wanted
+            self._finish(job, choice, text)
+            return True
+        if text.tokens:
+            rest = (len(prompt.tokens) + text.tokens) % CHECKPOINT_EVERY
+            if not rest and text.tokens >= slot.due:
+                self._remember(job, choice, text)
+            if job.streamed and (job.each_token or stream_due or slot.due == 1):
+                self._deliver(job, choice, text)
+            slot.due = text.tokens + (1 if job.each_token else CHECKPOINT_EVERY - rest)
+        return False
 
     def _send(self) -> None:
         """Hand what is new to the event loop."""
@@ -345,32 +372,32 @@ class Scheduler:
 
     def _cancel(self, job: Job) -> None:
         self._drop_waiting(job)
-        for other, choice in self._live:
-            if other is job and choice.text is not None:
-                choice.finished = True
-                if choice.text.finish_reason is None:
-                    choice.text.end(_CANCELLED)
-                elif engine := self._engines.get(job.model):
-                    engine.forget(choice.request.prompt)
+        for slot in self._slots_of(job):
+            slot.choice.finished = True
+            if slot.text.finish_reason is None:
+                slot.text.end(_CANCELLED)
+            elif engine := self._engines.get(job.model):
+                engine.forget(slot.choice.request.prompt)
 
     def _expire(self, job: Job) -> None:
-        reading = any(
-            other is job and choice.request.prompt.logits is None for other, choice in self._live
-        )
-        if job.waiting or reading:
+        slots = self._slots_of(job)
+        if job.waiting or any(slot.choice.request.prompt.logits is None for slot in slots):
             self._cancel(job)
             refusal = RequestError(
                 503, "the server had no time for this request; try again later", retry_after=10
             )
             self._outbox.append((job, refusal))
             return
-        for other, choice in self._live:
-            if other is job and choice.text is not None and choice.text.finish_reason is None:
-                choice.text.end("length")
+        for slot in slots:
+            if slot.text.finish_reason is None:
+                slot.text.end("length")
 
     def _expire_all(self) -> None:
-        for job in {*self._queue, *(job for job, _ in self._live)}:
+        for job in {*self._queue, *(slot.job for slot in self._live)}:
             self._expire(job)
+
+    def _slots_of(self, job: Job) -> list[_Slot]:
+        return [slot for slot in self._live if slot.job is job]
 
     def _fail(self, error: Exception, model: ServedModel | None = None) -> None:
         """Refuse all requests for a model whose step failed, or all that have begun."""
@@ -379,7 +406,10 @@ class Scheduler:
         else:
             _log.error("writing failed", exc_info=error)
             refusal = RequestError(500, "writing failed; the server's log tells more")
-        for job in {job for job, _ in self._live if model in (None, job.model)}:
+        jobs = {slot.job for slot in self._live if model in (None, slot.job.model)}
+        if model is None:
+            jobs |= {job for job in self._queue if job.begun}
+        for job in jobs:
             self._cancel(job)
             self._outbox.append((job, refusal))
         if model is None:
