@@ -191,6 +191,8 @@ class Scheduler:
 
     def cancel(self, job: Job) -> None:
         """Stop writing a job's texts, and deliver nothing more."""
+        if all(choice.finished for choice in job.choices):
+            return  # waking the thread would take longer than anything else here
         self._order(partial(self._cancel, job))
 
     def expire(self, job: Job) -> None:
