@@ -359,6 +359,6 @@ def test_figures_for_prometheus(serve: Callable[..., str], models: dict[str, Mod
 
 def test_limits_are_options() -> None:
     assert ServingOptions(slots=1).slots == 1
-    for wrong in ({"slots": 0}, {"cors_origin": "example.org"}, {"max_body": 0}):
+    for wrong in ({"slots": 0}, {"cors_origin": "x.org"}, {"max_body": 0}, {"api_key": ""}):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             ServingOptions(**wrong)

@@ -10,6 +10,13 @@ from textgen.options.sampling import parse_texts
 _ORIGIN = re.compile(r"https?://[^/\s]+|\*")
 
 
+def parse_key(value: Any) -> str:
+    """Return a key; raise ValueError if it is empty, as a variable that is not set may be."""
+    if not isinstance(value, str) or not value:
+        raise ValueError("must be a text that is not empty")
+    return value
+
+
 def parse_origins(value: Any) -> tuple[str, ...]:
     """Read one or several origins; raise ValueError for anything else."""
     origins = parse_texts(value)
@@ -32,6 +39,7 @@ class ServingOptions(Options):
         None,
         "Key that clients send as a bearer token.",
         environment="TEXTGEN_API_KEY",
+        parse=parse_key,
     )
     allow_host: tuple[str, ...] = option(
         (),

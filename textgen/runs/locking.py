@@ -8,6 +8,7 @@ from textgen.errors import RunError
 from textgen.runs.files import writing
 
 LOCK = ".lock"
+_WAIT = 0.5  # seconds; `is_locked` holds the lock for a moment
 
 
 @contextmanager
@@ -19,7 +20,7 @@ def locked(path: Path, folder: Path | None = None) -> Iterator[None]:
     """
     from filelock import FileLock, Timeout  # slow to import, and sampling needs no lock
 
-    lock = FileLock((folder or path) / LOCK, timeout=0)
+    lock = FileLock((folder or path) / LOCK, timeout=_WAIT)
     with writing(path):
         try:
             lock.acquire()
