@@ -193,6 +193,9 @@ def test_a_server_that_does_not_train_says_how(
         expect(page.locator(".details blockquote")).to_have_text(["run 2", "run 1"])
     expect(page.locator(".details .state")).to_have_text("trained")
     expect(page.get_by_text("Another program trains it")).to_have_count(0)
+    with FileLock(runs / "run" / ".lock"):  # it is resumed
+        page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+        expect(page.get_by_text("Another program trains it")).to_be_visible()
 
 
 def test_what_a_network_writes_is_text(page: Page, learn: Callable[..., None], runs: Path) -> None:
@@ -270,6 +273,9 @@ def test_a_text_is_trained_on_and_seen_to_learn(
     expect(page.get_by_text(re.compile(r"of about 5 min; 4 min \d+ s left"))).to_be_visible()
     expect(page.get_by_role("link", name="Write with it")).to_be_visible()
 
+    page.get_by_label("Give a beginning").fill("The ß")
+    page.get_by_role("button", name="Write", exact=True).click()
+    expect(page.locator("#beginning-problem")).to_contain_text("ß")
     page.get_by_label("Give a beginning").fill("The lamp")
     page.get_by_role("button", name="Write", exact=True).click()
     written = page.get_by_role("region", name="One beginning").locator("li")
@@ -285,10 +291,13 @@ def test_a_text_is_trained_on_and_seen_to_learn(
 
     page.get_by_role("button", name="Stop and keep").click()
     expect(page.locator(".details .state")).to_have_text("stopped")
-    expect(written).to_have_count(2)
     assert (runs / "L-ete-2-2" / "model.safetensors").exists()
     page.get_by_role("button", name="Train on another text").click()
     expect(page.get_by_text("Drop a text file here")).to_be_visible()
+    page.get_by_role("link", name="Write with it").click()
+    expect(page.get_by_role("combobox", name="Model")).to_have_value("L-ete-2-2")
+    page.go_back()
+    expect(written).to_have_count(2)
 
 
 @fake
@@ -304,6 +313,13 @@ def test_trainings_wait_for_their_turn(
     expect(page.get_by_text("It waits for first first.")).to_be_visible()
     begin(page)
     expect(page.get_by_text("It waits for the training before it.")).to_be_visible()
+    page.get_by_role("button", name="Train on another text").click()
+    choose(page, "third.txt", "begin\nevaluate 1\n")
+    begin(page)
+    expect(page.get_by_text("It waits for the 2 trainings before it.")).to_be_visible()
+    page.get_by_role("button", name="Stop").click()
+    expect(page.get_by_text("It was stopped before it had learned anything.")).to_be_visible()
+    page.get_by_role("link", name="second").click()
     for name in ("second", "end"):
         (tmp_path / name).touch()
     expect(page.locator(".details .state")).to_have_text("trained")
@@ -381,16 +397,15 @@ def test_texts_in_other_encodings_and_what_is_no_text(
     expect(page.locator("#text-problem")).to_contain_text("not plain text")
     choose(page, "wide.txt", "begin\n".encode("utf-16"))
     expect(page.locator(".drop blockquote")).to_have_text("begin")
-    choose(page, "old.txt", "begin\n# caf\xe9".encode("latin-1"))
+    choose(page, "old.txt", "begin\nevaluate 1\n# caf\xe9".encode("latin-1"))
     begin(page)
     expect(page.locator("#text-problem")).to_contain_text("Choose how it can be read")
     page.get_by_label("This text is not in UTF-8").select_option(label="Western European")
     expect(page.locator(".drop blockquote")).to_contain_text("# café")
     begin(page)
     expect(page.get_by_role("heading", name="old")).to_be_focused()
-    flags = tmp_path / "old.flags"
-    expect(page.locator(".details .state")).not_to_have_text(re.compile("learning|waiting"))
-    assert "--encoding=cp1252" in json.loads(flags.read_text())
+    expect(page.get_by_text("Preview 1.")).to_be_visible()
+    assert "--encoding=cp1252" in json.loads((tmp_path / "old.flags").read_text())
 
 
 @fake

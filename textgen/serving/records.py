@@ -47,7 +47,7 @@ class RunRecords:
             _UNKNOWN | self._kept[name][1] | {"name": name} | _state(path, trainings.get(name))
             for name, path in folders.items()
         ]
-        runs.sort(key=lambda run: run["saved"] or _created(folders[run["name"]]), reverse=True)
+        runs.sort(key=lambda run: _changed(folders[run["name"]]), reverse=True)
         waiting = [
             _UNKNOWN | {"name": name, "state": training["state"], "error": training["error"]}
             for name, training in trainings.items()
@@ -114,8 +114,9 @@ def _state(path: Path, training: Mapping[str, Any] | None) -> dict[str, Any]:
     return found | {"state": "prepared"}
 
 
-def _created(path: Path) -> float:
+def _changed(path: Path) -> float:
+    """Return when the weights of a run were saved, or when it was created."""
     try:
-        return (path / CONFIG).stat().st_mtime
+        return saved_at(path) or (path / CONFIG).stat().st_mtime
     except OSError:
         return 0.0

@@ -53,6 +53,7 @@ export function Begin({ api, runs, failure, onBegun }) {
     if (first) setTimeout(() => form.current?.querySelector(`[data-field=${first}]`)?.focus());
   };
   const take = async (blob, title, encoding, isPasted = false) => {
+    if (!isOpen) setName(null);
     open(true);
     paste(isPasted);
     setProblems({});
@@ -68,7 +69,7 @@ export function Begin({ api, runs, failure, onBegun }) {
       complain({ text: "This file cannot be read. Choose it again." });
     }
   };
-  useGiven(isOpen && sent === null, take);
+  useGiven(sent === null, take);
   useEffect(() => {
     if (!failure) return;
     open(true);
@@ -123,11 +124,7 @@ export function Begin({ api, runs, failure, onBegun }) {
           html`
             <${MinutesField} value=${minutes} onChoose=${setMinutes} problem=${problems.minutes} />
             <${LevelField} value=${level} onChoose=${setLevel} />
-            <${NameField}
-              value=${name}
-              onInput=${setName}
-              problem=${problems.name}
-            />
+            <${NameField} value=${name} onInput=${setName} problem=${problems.name} />
             <p class="hint">${expectation(source, minutes, runs)}</p>
           `}
         </fieldset>
@@ -148,12 +145,11 @@ function useGiven(isOn, take) {
   const taking = useRef(take);
   taking.current = take;
   useEffect(() => {
-    if (!isOn) return undefined;
     const given = (event, { files, text }) => {
-      if (!files.length && !text) return;
-      event.preventDefault();
+      event.preventDefault(); // or the browser would leave the page to show the file
+      if (!isOn) return;
       if (files.length) taking.current(files[0], files[0].name);
-      else taking.current(new Blob([text]), firstWords(text));
+      else if (text) taking.current(new Blob([text]), firstWords(text));
     };
     const contents = (transfer) => ({ files: transfer.files, text: transfer.getData("text") });
     const listeners = {
@@ -174,7 +170,11 @@ const firstWords = (text) => text.slice(0, 200).trim().split(/\s+/).slice(0, 4).
 
 function TextField({ source, problem, isPasting, onPaste, onTake }) {
   const chooser = useRef(null);
-  const choose = ({ currentTarget: { files } }) => files[0] && onTake(files[0], files[0].name);
+  const choose = ({ currentTarget }) => {
+    const [file] = currentTarget.files;
+    if (file) onTake(file, file.name);
+    currentTarget.value = ""; // the same file may be chosen again
+  };
   const typed = ({ currentTarget: { value } }) => {
     onTake(new Blob([value]), firstWords(value), undefined, true);
   };
@@ -194,12 +194,7 @@ function TextField({ source, problem, isPasting, onPaste, onTake }) {
       <input ref=${chooser} type="file" hidden aria-label="Text file" onChange=${choose} />
       ${isPasting &&
       html`
-        <textarea
-          rows="8"
-          dir="auto"
-          aria-label="Pasted text"
-          onInput=${typed}
-        ></textarea>
+        <textarea rows="8" dir="auto" aria-label="Pasted text" onInput=${typed}></textarea>
       `}
       <p id="text-problem" class="warn" role="alert">${problem}</p>
     </div>
@@ -326,7 +321,7 @@ function Sending({ share, onCancel }) {
 /** Return what a training will take, in sentences. */
 function expectation({ blob, look }, minutes, runs) {
   const waits = runs.filter(({ state }) => isGoingOn(state)).map(({ name }) => name);
-  const time = Number(minutes) === 1 ? "a minute" : `${minutes || "some"} minutes`;
+  const time = Number(minutes) === 1 ? "a minute" : `${minutes > 0 ? minutes : "some"} minutes`;
   return [
     `It learns for ${time}, after some seconds of preparation.`,
     waits.length ? `It waits for ${waits.join(", ")} first.` : "",
@@ -353,7 +348,7 @@ function textProblem(source) {
   if (!source.look) return "The text is still being read. Try again in a moment.";
   const problems = {
     text: null,
-    binary: "This file is not plain text. Save it as text (.txt) in its own program, and give that.",
+    binary: "This file is not plain text. Save it as text (.txt) in its program, and give that.",
     encoded: source.encoding
       ? "The text cannot be read in this encoding. Choose another."
       : "The text is not in UTF-8. Choose how it can be read.",

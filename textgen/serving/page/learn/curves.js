@@ -90,7 +90,9 @@ function Plot({ curves, measure }) {
   }, [data]);
   const label = curves.map((curve) => summary(curve, measure)).join(" ");
   // The figures under the pointer are for the eye; the table has them all.
-  return html`<div role="img" aria-label=${label}><div ref=${place} aria-hidden="true"></div></div>`;
+  return html`
+    <div role="img" aria-label=${label}><div ref=${place} aria-hidden="true"></div></div>
+  `;
 }
 
 /** Return "dark" or "light", and again when that changes. */
@@ -139,11 +141,11 @@ function settings(element, curves, measure) {
   return {
     width: element.clientWidth,
     height: HEIGHT,
-    scales: { x: { time: false } },
+    scales: { x: { time: false, range: (_, __, last) => [0, last || 1] } },
     series: [{ label: "after", value: (_, value) => duration(value) }, ...series],
     axes: [
-      { ...axis, incrs: STEPS, values: (_, values) => values.map(duration) },
-      { ...axis, size: 44 },
+      { ...axis, incrs: STEPS, space: 75, values: (_, values) => values.map(duration) },
+      { ...axis, size: 56 },
     ],
     cursor: { drag: { x: false, y: false }, points: { size: 7 } },
   };

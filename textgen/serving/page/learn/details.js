@@ -4,7 +4,7 @@ import { html, useEffect, useRef, useState } from "../vendor/htm-preact.module.j
 import { Curves } from "./curves.js";
 import { address, useFollowed } from "./follow.js";
 import { Previews, after } from "./previews.js";
-import { Rewriting } from "./rewriting.js";
+import { Rewriting, hasWritings } from "./rewriting.js";
 import { LEVELS, counted, duration, figure, isGoingOn, moment, stateName } from "./words.js";
 
 /**
@@ -16,7 +16,7 @@ import { LEVELS, counted, duration, figure, isGoingOn, moment, stateName } from 
  * @param {(end: object, log: object) => void} props.onEnd
  */
 export function Details({ api, run, others, takesFocus, onNews, onEnd }) {
-  const log = useFollowed(api, run.name);
+  const log = useFollowed(api, run.name, useRound(run.state));
   const heading = useRef(null);
   const state = log.state ?? run.state;
   const said = useAnnounced(run, log);
@@ -32,7 +32,7 @@ export function Details({ api, run, others, takesFocus, onNews, onEnd }) {
   const hasWeights = log.metrics.length > 0 || run.saved != null;
   const isGoing = isGoingOn(state);
   const wasGoing = useRef(false); // what it wrote stays when it is trained
-  wasGoing.current ||= isGoing;
+  wasGoing.current ||= isGoing || hasWritings(run.name);
   const curves = [{ name: run.name, level: run.level, metrics: log.metrics }, ...others];
   return html`
     <article class="details" aria-labelledby="run">
@@ -49,7 +49,7 @@ export function Details({ api, run, others, takesFocus, onNews, onEnd }) {
       html`<p class="warn">
         The connection to the server is lost. The training goes on; this page tries again.
       </p>`}
-      <p class="warn" role="alert">${log.problem ?? endProblem(log.end)}</p>
+      <p class="warn" role="alert">${problemOf(run, log)}</p>
       ${isGoing && html`<${Going} api=${api} name=${run.name} state=${state} log=${log} />`}
       ${(log.metrics.length > 0 || isGoing) && html`<${Curves} curves=${curves} />`}
       ${wasGoing.current &&
@@ -60,7 +60,15 @@ export function Details({ api, run, others, takesFocus, onNews, onEnd }) {
   `;
 }
 
-const endProblem = (end) => end?.error && `The training failed: ${end.error}.`;
+/** Return what is wrong with a run, in a sentence. */
+function problemOf(run, { end, metrics, problem }) {
+  if (problem) return problem;
+  const error = end?.error ?? run.error;
+  if (error && end?.state !== "failed" && run.state !== "failed") return `It is damaged: ${error}.`;
+  if (error) return `The training failed: ${error}.`;
+  const isEmpty = end?.state === "stopped" && !metrics.length && run.saved == null;
+  return isEmpty ? "It was stopped before it had learned anything." : null;
+}
 
 /** A training that waits or goes on: how far it is, and how to stop it. */
 function Going({ api, name, state, log }) {
@@ -72,7 +80,7 @@ function Going({ api, name, state, log }) {
     <div class="going">
       ${progress?.share != null &&
       html`<progress aria-label="Training" max="1" value=${progress.share}></progress>`}
-      <p>${told(state, log)}</p>
+      <p>${sentence(state, log)}</p>
       ${progress &&
       state !== "stopping" &&
       html`<button type="button" onClick=${stop}>
@@ -84,7 +92,7 @@ function Going({ api, name, state, log }) {
 }
 
 /** Return how a training goes, in a sentence. */
-function told(state, { metrics, progress }) {
+function sentence(state, { state: told, metrics, progress }) {
   if (state === "stopping") return "It is being saved.";
   if (state === "queued") {
     const before = progress?.position ?? 0;
@@ -100,7 +108,9 @@ function told(state, { metrics, progress }) {
   if (progress && progress.seconds == null) return "It starts, and reads the text.";
   const last = metrics[metrics.length - 1];
   const time = last ? `It has learned for ${duration(progress?.seconds ?? last.seconds)}.` : "";
-  return progress ? time || "It learns." : `${time} Another program trains it.`;
+  // The server tells the progress of its own trainings alone, and at once.
+  const isOurs = progress !== null || told === null;
+  return isOurs ? time || "It learns." : `${time} Another program trains it.`;
 }
 
 function Figures({ run, metrics }) {
@@ -129,6 +139,15 @@ function Figures({ run, metrics }) {
       </dl>
     </section>
   `;
+}
+
+/** Return how often a run that was trained has begun to be trained further. */
+function useRound(state) {
+  const known = useRef({ round: 0, isOver: false });
+  const { current } = known;
+  if (state !== undefined && isGoingOn(state) && current.isOver) current.round += 1;
+  current.isOver = state !== undefined && !isGoingOn(state);
+  return current.round;
 }
 
 /** Return a sentence on what is new since the run was first shown. */

@@ -29,14 +29,14 @@ const nothing = () => ({
   problem: null,
 });
 
-/** Return what is known of a run's training, again and again until its end. */
-export function useFollowed(api, name) {
+/** Return what is known of a run's training until its end; follow it again in each new round. */
+export function useFollowed(api, name, round) {
   const [log, show] = useState(nothing);
   useEffect(() => {
     const stopper = new AbortController();
     follow(api, name, stopper.signal, show);
     return () => stopper.abort();
-  }, [api, name]);
+  }, [api, name, round]);
   return log;
 }
 

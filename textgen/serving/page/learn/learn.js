@@ -15,17 +15,24 @@ export function Learn({ api }) {
   const [failure, setFailure] = useState(null);
 
   const known = runs ?? [];
-  const chosen = known.find(({ name }) => name === asked) ?? (asked ? { name: asked } : first(known));
+  // A training that has just begun is not in the list yet.
+  const chosen = asked
+    ? (known.find(({ name }) => name === asked) ?? { name: asked })
+    : first(known);
   const compared = known.filter(({ name }) => ticked.includes(name) && name !== chosen?.name);
   const metrics = useMetrics(api, compared);
 
   const tick = (name, isTicked) => {
-    setTicked((before) => [...before.filter((other) => other !== name), ...(isTicked ? [name] : [])]);
+    setTicked((before) => {
+      const others = before.filter((other) => other !== name);
+      return isTicked ? [...others, name] : others;
+    });
   };
   const begin = (name) => {
     setFailure(null);
     setBegun((before) => [...before, name]);
-    location.hash = `#learn?run=${name}`;
+    // The text may have been sent while the reader went to another view.
+    if (location.hash.startsWith("#learn")) location.hash = `#learn?run=${name}`;
     refresh();
   };
   const end = (name, { state, error }, { metrics }) => {
@@ -35,7 +42,11 @@ export function Learn({ api }) {
     location.hash = "#learn";
   };
 
-  if (!runs) return html`<p role="status" class=${problem ? "warn" : "hint"}>${problem ?? "Loading …"}</p>`;
+  if (!runs) {
+    return problem
+      ? html`<p role="alert" class="warn">${problem}</p>`
+      : html`<p role="status" class="hint">Loading …</p>`;
+  }
   return html`
     <div class="learn">
       <h1 class="unseen">Learn</h1>

@@ -18,8 +18,8 @@ export function nameProblem(name, taken) {
   if (!name) return "Give it a name.";
   if (!NAME.test(name)) {
     return (
-      `A name has letters from A to Z, digits, hyphens, underscores and periods, at most ${MOST}. ` +
-      "It begins with a letter or digit and does not end with a period."
+      `A name has at most ${MOST} letters from A to Z, digits, hyphens, underscores and periods. ` +
+      "It begins with a letter or digit, and does not end with a period."
     );
   }
   return has(taken, name) ? takenProblem(name) : null;

@@ -8,12 +8,20 @@ const LENGTHS = { char: 300, byte: 300, word: 80 }; // tokens
 
 /** @typedef {{ text: string, weights: string, line: object }} Writing */
 
+/**
+ * What was written while this page is open, by the names of runs. Weights are replaced as a run
+ * learns, so it cannot be written again.
+ * @type {Map<string, { prompt: string | null, writings: Writing[] }>}
+ */
+const kept = new Map();
+
+export const hasWritings = (name) => kept.has(name);
+
 /** @param {{ api: object, name: string, level: string, metrics: object[] }} props */
 export function Rewriting({ api, name, level, metrics }) {
-  const [prompt, setPrompt] = useState("");
-  const [asked, ask] = useState(null); // the prompt that is written again; null before the first
-  /** @type {[{ prompt: string | null, writings: Writing[] }, Function]} */
-  const [found, find] = useState({ prompt: null, writings: [] });
+  const [found, find] = useState(kept.get(name) ?? { prompt: null, writings: [] });
+  const [asked, ask] = useState(found.prompt); // null until the reader gives a beginning
+  const [prompt, setPrompt] = useState(asked ?? "");
   const [problem, complain] = useState(null);
   const evaluations = metrics.length;
 
@@ -29,6 +37,9 @@ export function Rewriting({ api, name, level, metrics }) {
       })
       .catch((error) => complain(error.message));
   }, [api, name, asked, evaluations]);
+  useEffect(() => {
+    if (found.prompt !== null) kept.set(name, found);
+  }, [name, found]);
 
   const submit = (event) => {
     event.preventDefault();
@@ -68,7 +79,7 @@ export function Rewriting({ api, name, level, metrics }) {
   `;
 }
 
-/** Put a new writing first. Weights that were not better were not kept: they have none of theirs. */
+/** Add a writing. Weights that are not better are not kept, and have no writing of their own. */
 function added(before, prompt, writing) {
   const others = before.prompt === prompt ? before.writings : [];
   if (others.some(({ weights }) => weights === writing.weights)) return before;

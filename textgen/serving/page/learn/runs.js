@@ -23,9 +23,10 @@ export function useRuns(api) {
       const found = await api
         .get("v1/runs")
         .then(({ runs, trains }) => ({ runs, trains, problem: null }))
-        .catch((error) => ({ problem: error.message }));
+        .catch((error) => ({ problem: error.message, isRefused: error.status === 401 }));
       if (number !== looks) return; // there was a later one
       learn((before) => ({ ...before, ...found }));
+      if (found.isRefused) return; // the reader does not want to be asked for the key again
       const isBusy = found.runs?.some(({ state }) => isGoingOn(state));
       timer = setTimeout(lookIfSeen, 1000 * (isBusy ? BUSY_SECONDS : IDLE_SECONDS));
     };

@@ -55,7 +55,6 @@ const STATES = {
   stopped: "stopped",
   failed: "failed",
   prepared: "not trained yet",
-  untrained: "not trained yet",
 };
 
 /** Return the state of a run in words. */
