@@ -9,8 +9,8 @@ from typing import Any
 from textgen.preprocess.tokenizers import ByteTokenizer, Tokenizer, WordTokenizer
 from textgen.sampling.scores import ScoredToken
 from textgen.serving.completions import Completion
+from textgen.serving.jobs import Choice, Job, Update
 from textgen.serving.messages import event
-from textgen.serving.scheduler import Choice, Job, Update
 
 END_OF_DOCUMENT = "<|endoftext|>"
 """The name of the end-of-document token, which stands for no text."""

@@ -12,9 +12,9 @@ from textgen.options.serving import ServingOptions
 from textgen.preprocess.tokenizers import Tokenizer
 from textgen.sampling.sampler import Sampler, new_seed
 from textgen.serving.fields import Fields, shown
+from textgen.serving.jobs import Choice, Job
 from textgen.serving.models import ServedModel
 from textgen.serving.refusals import RequestError
-from textgen.serving.scheduler import Choice, Job
 
 _DEFAULT_TOKENS = 16  # OpenAI's
 _MOST_LIKELIEST = 100

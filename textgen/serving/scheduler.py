@@ -6,17 +6,17 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from textgen.sampling.engine import Engine
 from textgen.sampling.generation import Generation
-from textgen.sampling.prompt import CHECKPOINT_EVERY, Prompt, Reading, Request
-from textgen.sampling.scores import ScoredToken
+from textgen.sampling.prompt import CHECKPOINT_EVERY, Reading
 from textgen.serving.cache import StateCache, block_digests
+from textgen.serving.jobs import Choice, Job, Update
 from textgen.serving.models import ServedModel
 from textgen.serving.refusals import RequestError
 
@@ -25,82 +25,6 @@ _log = logging.getLogger(__name__)
 _STREAMED_EVERY = 0.03  # seconds; a message for each token would take longer than the token
 _SHARE = 0.5  # of the slots that one request may have, so that others are served meanwhile
 _CANCELLED = "cancelled"
-
-
-class Update(NamedTuple):
-    """The next part of a text."""
-
-    choice: "Choice"
-    text: str
-    scores: list[ScoredToken]
-    starts: list[int]  # of the scored tokens, in the whole text
-    finish_reason: str | None
-
-
-class Choice:
-    """One text of a job."""
-
-    def __init__(self, index: int, request: Request, rng: np.random.Generator) -> None:
-        self.index = index
-        self.request = request
-        self.rng = rng
-        self.text: Generation | None = None  # None until it has a slot
-        self.finished = False
-        self.scores_sent = 0
-        self.digests: list[bytes] = []  # of the whole blocks of the prompt
-        self.remembered = 0  # tokens; the last state in the cache
-
-
-class Job:
-    """The texts of one request, in order of their index."""
-
-    def __init__(
-        self, model: ServedModel, choices: list[Choice], streamed: bool, each_token: bool = False
-    ) -> None:
-        """Collect the texts of `choices`.
-
-        Args:
-            streamed: whether parts of a text are delivered as they are drawn.
-            each_token: whether parts are delivered at each step.
-        """
-        self.model = model
-        self.choices = choices
-        self.streamed = streamed
-        self.each_token = each_token
-        self.waiting = deque(choices)
-        self.writing = 0  # choices that have a slot
-        self.begun = False
-        self.started = time.monotonic()
-        self._digests: dict[int, list[bytes]] = {}
-        self._updates: list[Update] = []
-        self._arrived = asyncio.Event()
-        self._refusal: Exception | None = None
-
-    def digests_of(self, prompt: Prompt) -> list[bytes]:
-        """Return the digests of a prompt's blocks; several texts may share a prompt."""
-        if id(prompt) not in self._digests:
-            self._digests[id(prompt)] = block_digests(self.model.key, prompt.tokens)
-        return self._digests[id(prompt)]
-
-    async def updates(self) -> AsyncIterator[list[Update]]:
-        """Yield what is new until all texts are finished; raise RequestError if none can be."""
-        unfinished = len(self.choices)
-        while unfinished:
-            await self._arrived.wait()
-            self._arrived.clear()
-            if self._refusal:
-                raise self._refusal
-            updates, self._updates = self._updates, []
-            unfinished -= sum(update.finish_reason is not None for update in updates)
-            yield updates
-
-    def receive(self, update: Update | Exception) -> None:
-        """Take an update, or what `updates` raises; called in the event loop."""
-        if isinstance(update, Exception):
-            self._refusal = update
-        else:
-            self._updates.append(update)
-        self._arrived.set()
 
 
 class _Slot:

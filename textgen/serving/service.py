@@ -20,13 +20,14 @@ from textgen.serving.answers import END_OF_DOCUMENT, Answer
 from textgen.serving.completions import Completion
 from textgen.serving.controls import sampling_controls
 from textgen.serving.fields import Fields
+from textgen.serving.jobs import Job
 from textgen.serving.messages import EventStream, Gone, Json, disconnected, event, read_json, refuse
 from textgen.serving.metrics import Metrics
 from textgen.serving.models import Models, ServedModel, saved_at
 from textgen.serving.passages import LONGEST_TEXT, copied_passages
 from textgen.serving.refusals import RequestError, without_folder
 from textgen.serving.run_service import RunService
-from textgen.serving.scheduler import Job, Scheduler
+from textgen.serving.scheduler import Scheduler
 from textgen.serving.trainings import Trainings
 
 _MB = 1_000_000
