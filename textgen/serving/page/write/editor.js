@@ -12,11 +12,14 @@ import { differenceOf } from "./session.js";
 const CHUNK = 2000; // characters in a text node, at most twice as many
 
 export class Editor {
+  #isDone = false; // what is told as a change is in the element already
+
   /**
    * @param {HTMLElement} element
    * @param {HTMLElement} pane what scrolls
-   * @param {{edit: (start: number, end: number, text: string) => void, undo: () => void,
-   *   redo: () => void}} on what a person does
+   * @param {{edit: (start: number, end: number, text: string) => void, takeOver: () => void,
+   *   undo: () => void, redo: () => void, move: () => void}} on what a person does: `takeOver`
+   *   comes before a change, `move` after one of the caret
    */
   constructor(element, pane, on) {
     this.element = element;
@@ -33,11 +36,15 @@ export class Editor {
       target.addEventListener(name, listener, { signal: this.stopper.signal });
     listen(element, "beforeinput", (event) => this.#beforeInput(event));
     listen(element, "input", () => this.#afterInput());
-    listen(element, "compositionstart", () => (this.isComposing = true));
+    listen(element, "compositionstart", () => {
+      this.on.takeOver();
+      this.isComposing = true;
+    });
     listen(element, "compositionend", () => {
       this.isComposing = false;
       this.#afterInput();
     });
+    listen(element, "focus", () => this.#showCaret());
     listen(document, "selectionchange", () => this.#selected());
   }
 
@@ -48,8 +55,8 @@ export class Editor {
   /** Replace a part of the text. The caret stays where it was in the text around. */
   replace(at, removed, inserted) {
     const { start, end } = this.caret;
-    if (removed) this.#remove(at, at + removed);
-    if (inserted) this.#insert(at, inserted);
+    if (removed && !this.#isDone) this.#remove(at, at + removed);
+    if (inserted && !this.#isDone) this.#insert(at, inserted);
     this.text = this.text.slice(0, at) + inserted + this.text.slice(at + removed);
     const moved = (position) =>
       position <= at ? position : Math.max(at, position - removed) + inserted.length;
@@ -57,16 +64,13 @@ export class Editor {
     this.element.classList.toggle("empty", !this.text);
   }
 
-  /** Move the caret, and show it. */
   select(start, end = start) {
     this.caret = { start, end };
     if (document.activeElement === this.element) this.#showCaret();
-    this.reveal(end);
   }
 
   focus() {
     this.element.focus({ preventScroll: true });
-    this.#showCaret();
   }
 
   /** Scroll as little as possible so that a position can be seen. */
@@ -176,30 +180,24 @@ export class Editor {
 
   #insert(at, text) {
     const { node, offset } = this.#place(at, true);
-    if (node.nodeType === Node.TEXT_NODE && node.length + text.length <= 2 * CHUNK) {
+    const isText = node.nodeType === Node.TEXT_NODE;
+    if (isText && node.length + text.length <= 2 * CHUNK) {
       node.insertData(offset, text);
       return;
     }
-    let next = this.tail;
-    if (node.nodeType === Node.TEXT_NODE) {
-      next = offset < node.length ? node.splitText(offset) : node.nextSibling;
-    }
-    const added = document.createDocumentFragment();
-    for (let from = 0; from < text.length; from += CHUNK) {
-      added.append(document.createTextNode(text.slice(from, from + CHUNK)));
-    }
-    next.before(added);
+    let next = isText ? node : this.tail;
+    if (isText && offset === node.length) next = node.nextSibling;
+    else if (isText && offset) next = node.splitText(offset);
+    next.before(...nodesOf(text));
   }
 
   #remove(start, end) {
+    let at = 0;
     for (const node of this.#nodes()) {
-      if (start < node.length) {
-        const count = Math.min(end, node.length) - start;
-        if (count > 0 && count === node.length) node.remove();
-        else if (count > 0) node.deleteData(start, count);
-        start += count;
-      }
-      // Positions count from the start of the next node from here on, as before the change.
+      const [from, to] = [Math.max(start - at, 0), Math.min(end - at, node.length)];
+      at += node.length;
+      if (from === 0 && to === node.length) node.remove();
+      else if (from < to) node.deleteData(from, to - from);
     }
   }
 
@@ -214,25 +212,83 @@ export class Editor {
     const [range] = event.getTargetRanges();
     if (!range) return;
     event.preventDefault();
-    const start = this.#positionOf(range.startContainer, range.startOffset);
-    const end = this.#positionOf(range.endContainer, range.endOffset);
+    let start = this.#positionOf(range.startContainer, range.startOffset);
+    let end = this.#positionOf(range.endContainer, range.endOffset);
+    const before = this.text;
+    this.on.takeOver();
+    if (this.text !== before) ({ start, end } = this.caret);
     const isBreak = kind === "insertLineBreak" || kind === "insertParagraph";
     const given = event.data ?? event.dataTransfer?.getData("text/plain") ?? "";
     const text = isBreak ? "\n" : kind.startsWith("delete") ? "" : given.replace(/\r\n?/g, "\n");
     if (start === end && !text) return;
     this.on.edit(start, end, text);
-    this.select(start + text.length);
   }
 
   /** Find out what the browser changed by itself. */
   #afterInput() {
     if (this.isComposing) return;
-    const text = this.#readText();
-    if (text === this.text) return;
+    const children = [...this.element.childNodes];
+    const isTidy = children.every((node) => node === this.tail || node.nodeType === Node.TEXT_NODE);
+    // A line break that the browser made is an element.
+    const text = children
+      .map((node) => (node === this.tail ? "" : node.nodeName === "BR" ? "\n" : node.textContent))
+      .join("");
     const { at, removed, inserted } = differenceOf(this.text, text);
-    this.text = text;
-    const { start } = this.caret;
-    this.on.edit(at, at + removed, inserted);
-    this.caret = { start, end: start };
+    if (removed || inserted) {
+      this.#isDone = true;
+      this.on.edit(at, at + removed, inserted);
+      this.#isDone = false;
+    }
+    if (!isTidy || children.at(-1) !== this.tail || children.some(({ length }) => length === 0)) {
+      this.element.replaceChildren(...nodesOf(text), this.tail);
+      this.select(at + inserted.length);
+    }
+    this.#selected();
   }
+
+  #selected() {
+    const selection = getSelection();
+    if (this.isComposing || document.activeElement !== this.element) return;
+    if (!selection.rangeCount || !this.element.contains(selection.anchorNode)) return;
+    const range = selection.getRangeAt(0);
+    this.caret = {
+      start: this.#positionOf(range.startContainer, range.startOffset),
+      end: this.#positionOf(range.endContainer, range.endOffset),
+    };
+    this.on.move();
+  }
+
+  #showCaret() {
+    const { start, end } = this.caret;
+    const [from, to] = [this.#place(start, true), this.#place(end, true)];
+    getSelection().setBaseAndExtent(from.node, from.offset, to.node, to.offset);
+  }
+}
+
+/** Return text nodes for a text, which are cut at spaces if there are any. */
+function nodesOf(text) {
+  const nodes = [];
+  for (let from = 0; from < text.length; ) {
+    let to = Math.min(from + CHUNK, text.length);
+    if (to < text.length) {
+      const space = Math.max(text.lastIndexOf(" ", to), text.lastIndexOf("\n", to)) + 1;
+      if (space > from + CHUNK / 2) to = space;
+      else if (/[\ud800-\udbff]/.test(text[to - 1])) to += 1;
+    }
+    nodes.push(document.createTextNode(text.slice(from, to)));
+    from = to;
+  }
+  return nodes;
+}
+
+/** Return the first of `count` indices for which a test holds, which holds for all after it. */
+function firstIndex(count, test) {
+  let low = 0;
+  let high = count;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (test(middle)) high = middle;
+    else low = middle + 1;
+  }
+  return low;
 }

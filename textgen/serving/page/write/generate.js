@@ -4,31 +4,34 @@ import { pointsIn, unitsOf } from "./characters.js";
 import { noTokens } from "./pieces.js";
 
 /**
- * Yield a text as it is written: its next part, the tokens that begin in it, and `weights`, which
- * names the weights that write it. Positions of tokens count from the start of the whole text.
+ * Yield a text as it is written: its next part, and `weights`, which names the weights that write
+ * it. With `logprobs` in the request there are the tokens that begin in the part, too; the server
+ * sends far more then. Their positions count from the start of the whole text.
  *
  * @param {object} api
  * @param {object} request `model`, `prompt`, `seed`, and options of sampling
  * @param {AbortSignal} signal
  */
 export async function* generate(api, request, signal) {
-  const body = { ...request, stream: true, logprobs: 0 };
+  const body = { ...request, stream: true };
   let points = 0; // what was yielded, in code points
   let units = 0; // and in UTF-16
   let waiting = []; // tokens whose text has not come yet: [start in code points, score]
   for await (const { data } of api.stream("v1/completions", body, { signal })) {
     const [{ text, logprobs }] = data.choices;
-    logprobs.text_offset.forEach((start, i) => waiting.push([start, logprobs.token_logprobs[i]]));
-    const [first, afterwards] = [points, points + pointsIn(text)];
-    const toUnits = unitsOf(text);
-    const tokens = { starts: [], scores: [] };
-    const known = waiting.filter(([start]) => start < afterwards);
-    waiting = waiting.slice(known.length);
-    for (const [start, score] of known) {
-      tokens.starts.push(units + toUnits(Math.max(start - first, 0)));
-      tokens.scores.push(score);
+    const tokens = logprobs && { starts: [], scores: [] };
+    if (logprobs) {
+      const toUnits = unitsOf(text);
+      const [first, afterwards] = [points, points + pointsIn(text)];
+      logprobs.text_offset.forEach((start, i) => waiting.push([start, logprobs.token_logprobs[i]]));
+      const known = waiting.filter(([start]) => start < afterwards);
+      waiting = waiting.slice(known.length);
+      for (const [start, score] of known) {
+        tokens.starts.push(units + toUnits(Math.max(start - first, 0)));
+        tokens.scores.push(score);
+      }
+      points = afterwards;
     }
-    points = afterwards;
     units += text.length;
     yield { text, tokens, weights: data.system_fingerprint };
   }

@@ -129,7 +129,7 @@ function joined(pieces) {
   const found = [];
   for (const one of pieces) {
     const last = found.at(-1);
-    if (last && last.by === one.by && !last.tokens && !one.tokens) {
+    if (last && last.by === one.by && one.by !== "model" && !last.tokens && !one.tokens) {
       found[found.length - 1] = { text: last.text + one.text, by: one.by, tokens: null };
     } else {
       found.push(one);

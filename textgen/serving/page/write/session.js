@@ -5,18 +5,19 @@
 // something else changed, such as whether a model is writing.
 
 import { isAbort } from "../api.js";
+import { Told } from "../told.js";
 import { generate } from "./generate.js";
 import { History } from "./history.js";
 import { endOfModelText, lengthOf, noTokens, slice, splice, textOf, withTokens } from "./pieces.js";
 
 const FLUSH = 33; // milliseconds between two looks of the reader at a text that grows
 
-export class Session {
+export class Session extends Told {
   #api;
-  #listeners = new Set();
   #writing = null;
 
   constructor(api) {
+    super();
     this.#api = api;
     this.open(null);
   }
@@ -31,15 +32,10 @@ export class Session {
     this.pieces = saved?.pieces ?? [];
     this.text = textOf(this.pieces);
     this.problem = null;
+    this.isKept = false;
     this.changes = 0; // how often the text or its history changed; to know what to store
-    this.#tell({ at: 0, removed: before.length, inserted: this.text });
-    this.#tell(null);
-  }
-
-  /** Call `listener` with each change; return a function that ends this. */
-  listen(listener) {
-    this.#listeners.add(listener);
-    return () => this.#listeners.delete(listener);
+    this.tell({ at: 0, removed: before.length, inserted: this.text });
+    this.tell();
   }
 
   get isWriting() {
@@ -51,10 +47,16 @@ export class Session {
     return this.#writing && this.#writing.node.at + lengthOf(this.#writing.node.inserted);
   }
 
+  /** How many characters the model has written since it began, while it writes. */
+  get written() {
+    return this.#writing ? lengthOf(this.#writing.node.inserted) : 0;
+  }
+
   /** Show an error, or null to hide it: `{message, param}`. */
   complain(problem) {
     this.problem = problem;
-    this.#tell(null);
+    this.isKept = false; // whether something was written before it
+    this.tell();
   }
 
   /** Replace a part of the text by what a person typed. */
@@ -64,7 +66,7 @@ export class Session {
     const inserted = text ? [{ text, by, tokens: null }] : [];
     this.history.edit(this.pieces, start, end, inserted);
     this.#change(start, end - start, inserted);
-    this.#tell(null);
+    this.tell();
   }
 
   /** Replace a part of the text by one of the tokens or texts that a model proposed. */
@@ -73,7 +75,7 @@ export class Session {
     const inserted = [{ text, by: "model", tokens: null }];
     this.history.add("choice", start, slice(this.pieces, start, end), inserted, { made });
     this.#change(start, end - start, inserted);
-    this.#tell(null);
+    this.tell();
   }
 
   /**
@@ -82,28 +84,31 @@ export class Session {
    * @param {object} request what `generate` needs, without the prompt
    * @returns {Promise<void>} when it has ended; errors become `problem`
    */
-  async write(request, start, end = start) {
+  async write({ logprobs, ...request }, start, end = start) {
     this.stop();
     this.problem = null;
     const stopper = new AbortController();
-    const prompt = this.text.slice(0, start);
+    const body = { ...request, logprobs, prompt: this.text.slice(0, start) };
     const removed = slice(this.pieces, start, end);
     const node = this.history.add("write", start, removed, [], { made: { ...request } });
     this.#change(start, end - start, []);
     const writing = { node, stopper, text: "", tokens: noTokens(), timer: null };
     this.#writing = writing;
-    this.#tell(null);
+    this.tell();
     try {
-      for await (const part of generate(this.#api, { ...request, prompt }, stopper.signal)) {
+      for await (const part of generate(this.#api, body, stopper.signal)) {
         if (this.#writing !== writing) return;
         node.made.weights = part.weights;
         writing.text += part.text;
-        writing.tokens.starts.push(...part.tokens.starts);
-        writing.tokens.scores.push(...part.tokens.scores);
+        writing.tokens.starts.push(...(part.tokens?.starts ?? []));
+        writing.tokens.scores.push(...(part.tokens?.scores ?? []));
         writing.timer ??= setTimeout(() => this.#flush(writing), FLUSH);
       }
     } catch (error) {
-      if (this.#writing === writing && !isAbort(error)) this.problem = error;
+      if (this.#writing === writing && !isAbort(error)) {
+        this.problem = error;
+        this.isKept = Boolean(node.inserted.length || writing.text);
+      }
     }
     if (this.#writing === writing) this.#finish(true);
   }
@@ -138,6 +143,10 @@ export class Session {
     return end > caret ? { start: caret, end, node: null } : null;
   }
 
+  canDrawAgain(caret) {
+    return !this.isWriting && this.againFrom(caret) !== null;
+  }
+
   undo() {
     const above = this.history.parent(this.history.current);
     if (above) this.goTo(above);
@@ -156,8 +165,8 @@ export class Session {
     this.pieces = pieces;
     this.text = textOf(pieces);
     this.changes += 1;
-    this.#tell(difference);
-    this.#tell(null);
+    this.tell(difference);
+    this.tell();
   }
 
   /** Keep a text that was written beside this one as another way to go from `parent`. */
@@ -165,7 +174,7 @@ export class Session {
     const inserted = [{ text, by: "model", tokens: null }];
     const kept = this.history.add("write", at, [], inserted, { made, parent, follow: false });
     this.changes += 1;
-    this.#tell(null);
+    this.tell();
     return kept;
   }
 
@@ -173,7 +182,7 @@ export class Session {
   learnTokens(tokens, end) {
     if (this.isWriting) return; // its piece must stay the one in the history
     this.pieces = withTokens(this.pieces, tokens, end);
-    this.#tell(null);
+    this.tell();
   }
 
   #flush(writing) {
@@ -181,25 +190,21 @@ export class Session {
     const { node, text, tokens } = writing;
     writing.text = "";
     writing.tokens = noTokens();
-    const [grown = { text: "", by: "model", tokens: noTokens() }] = node.inserted;
+    const isFirst = !node.inserted.length;
+    const grown = isFirst ? { text: "", by: "model", tokens: null } : node.inserted[0];
     const stop = node.at + grown.text.length;
-    const { starts, ends, scores } = grown.tokens;
-    for (let i = 0; i < tokens.starts.length; i += 1) {
-      if (starts.length) ends[starts.length - 1] = tokens.starts[i];
-      starts.push(tokens.starts[i]);
-      ends.push(0);
-      scores.push(tokens.scores[i]);
-    }
     grown.text += text;
-    if (starts.length) ends[starts.length - 1] = grown.text.length;
+    if (tokens.starts.length) appendTokens((grown.tokens ??= noTokens()), tokens);
+    if (grown.tokens) grown.tokens.ends[grown.tokens.ends.length - 1] = grown.text.length;
+    if (!text) return;
     // The piece is shared by the text and its history, and grows in both.
-    if (!node.inserted.length && grown.text) {
+    if (isFirst) {
       node.inserted = [grown];
       this.pieces = splice(this.pieces, node.at, 0, node.inserted);
     }
     this.text = this.text.slice(0, stop) + text + this.text.slice(stop);
     this.changes += 1;
-    if (text) this.#tell({ at: stop, removed: 0, inserted: text });
+    this.tell({ at: stop, removed: 0, inserted: text });
   }
 
   #finish(all) {
@@ -214,7 +219,7 @@ export class Session {
       this.goTo(this.history.parent(writing.node));
       this.history.drop(id);
     }
-    this.#tell(null);
+    this.tell();
   }
 
   #change(at, removed, inserted) {
@@ -222,11 +227,17 @@ export class Session {
     const text = textOf(inserted);
     this.text = this.text.slice(0, at) + text + this.text.slice(at + removed);
     this.changes += 1;
-    this.#tell({ at, removed, inserted: text });
+    this.tell({ at, removed, inserted: text });
   }
+}
 
-  #tell(change) {
-    for (const listener of this.#listeners) listener(change);
+/** Append tokens; each ends where the next begins, and the end of the last one is set later. */
+function appendTokens({ starts, ends, scores }, tokens) {
+  for (let i = 0; i < tokens.starts.length; i += 1) {
+    if (starts.length) ends[ends.length - 1] = tokens.starts[i];
+    starts.push(tokens.starts[i]);
+    ends.push(tokens.starts[i]);
+    scores.push(tokens.scores[i]);
   }
 }
 
@@ -234,12 +245,11 @@ export class Session {
 export function differenceOf(before, after) {
   const most = Math.min(before.length, after.length);
   let start = 0;
-  while (start < most && before[start] === after[start]) start += 1;
-  let tail = 0;
-  while (tail < most - start && before.at(-1 - tail) === after.at(-1 - tail)) tail += 1;
-  return {
-    at: start,
-    removed: before.length - start - tail,
-    inserted: after.slice(start, after.length - tail),
-  };
+  while (start < most && before.charCodeAt(start) === after.charCodeAt(start)) start += 1;
+  let [end, stop] = [before.length, after.length];
+  while (end > start && stop > start && before.charCodeAt(end - 1) === after.charCodeAt(stop - 1)) {
+    end -= 1;
+    stop -= 1;
+  }
+  return { at: start, removed: end - start, inserted: after.slice(start, stop) };
 }

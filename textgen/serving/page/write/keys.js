@@ -1,0 +1,56 @@
+// What keys do.
+
+import { html } from "../vendor/htm-preact.module.js";
+
+const KEYS = [
+  ["Ctrl+Enter", "let the model write at the caret, or stop it"],
+  ["Esc", "stop; close a list"],
+  ["Ctrl+Z", "undo; every change can be undone"],
+  ["Ctrl+Shift+Z", "redo"],
+  ["Alt+A", "again: draw another text, from the caret if it stands in the model’s text"],
+  ["Alt+S", "suggest how to go on"],
+  ["Alt+L", "show the likeliest tokens at the caret"],
+  ["↑ and ↓", "in a list: choose another"],
+  ["Tab", "in a list: take it (Enter, too, for tokens)"],
+];
+
+export function Keys() {
+  return html`
+    <dl class="keys">
+      ${KEYS.map(([keys, what]) => html`<div><dt>${keys}</dt><dd>${what}</dd></div>`)}
+    </dl>
+    <p class="hint">On a Mac, ⌘ does what Ctrl does. Typing stops the model, too.</p>
+  `;
+}
+
+/** Do what a key asks for. */
+export function keyDown(desk, event) {
+  const action = event.isComposing ? null : actionOf(desk, event);
+  if (!action) return;
+  event.preventDefault();
+  action();
+}
+
+function actionOf(desk, { key, code, ctrlKey, metaKey, altKey, shiftKey, target }) {
+  const { proposals } = desk;
+  const isCommand = (ctrlKey || metaKey) && !altKey;
+  const isInText = target === desk.editor?.element;
+  if (isCommand && key === "Enter") return () => (desk.isWriting ? desk.stop() : desk.write());
+  if (key === "Escape" && (desk.isWriting || proposals.list)) return () => desk.stop();
+  // By `code`, because Alt with a letter types another character on some keyboards.
+  if (altKey && !ctrlKey && !metaKey) {
+    if (code === "KeyA") return () => desk.again();
+    if (code === "KeyS") return () => desk.suggest();
+    if (code === "KeyL") return () => desk.lookAtCaret();
+  }
+  if (!isInText) return null;
+  const letter = key.toLowerCase();
+  if (isCommand && letter === "z") return () => (shiftKey ? desk.redo() : desk.undo());
+  if (isCommand && letter === "y") return () => desk.redo();
+  if (!proposals.list?.takesKeys || isCommand || altKey || shiftKey) return null;
+  if (key === "ArrowDown") return () => proposals.move(1);
+  if (key === "ArrowUp") return () => proposals.move(-1);
+  if (key === "Tab") return () => proposals.take();
+  if (key === "Enter" && proposals.list.kind === "likeliest") return () => proposals.take();
+  return null;
+}
