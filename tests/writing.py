@@ -39,6 +39,13 @@ def expect_text(page: Page, text: str) -> None:
     )
 
 
+def expect_longer(page: Page, length: int) -> None:
+    """Wait until the field has more characters."""
+    page.wait_for_function(
+        "length => document.querySelector('.pane .text').textContent.length > length", arg=length
+    )
+
+
 def press(page: Page, name: str) -> None:
     page.get_by_role("button", name=name, exact=True).click()
 
