@@ -20,6 +20,7 @@ import { lengthOf, splice, slice, textOf } from "./pieces.js";
  */
 
 const TYPING = 1500; // milliseconds; edits within these are undone together
+const ONE = 2; // UTF-16 units of a character that a key removes, at most
 
 export class History {
   #current;
@@ -62,6 +63,7 @@ export class History {
       Date.now() - last.time < TYPING &&
       start <= stop &&
       end >= last.at &&
+      end - start <= ONE && // not a selection that is removed
       !textOf(last.inserted).endsWith("\n");
     if (!goesOn) {
       this.add("edit", start, slice(pieces, start, end), inserted);
