@@ -350,7 +350,6 @@ def test_texts_of_any_script(page: Page, serve: Callable[..., str]) -> None:
     page.keyboard.press("Control+Home")
     for _ in range(23):
         page.keyboard.press("ArrowLeft")  # which goes on
-    page.evaluate("new Promise(requestAnimationFrame)")  # the page hears of the caret
     page.keyboard.press("Alt+l")
     first = page.get_by_role("listbox").get_by_role("option").first
     expect(first).to_contain_text("🎈")

@@ -46,6 +46,8 @@ export class Editor {
     });
     listen(element, "focus", () => this.#showCaret());
     listen(document, "selectionchange", () => this.#selected());
+    // The browser tells of the caret later than of the key that comes after it.
+    listen(element, "keydown", () => this.#selected(true));
   }
 
   close() {
@@ -246,15 +248,15 @@ export class Editor {
     this.#selected();
   }
 
-  #selected() {
+  #selected(onlyIfMoved = false) {
     const selection = getSelection();
     if (this.isComposing || document.activeElement !== this.element) return;
     if (!selection.rangeCount || !this.element.contains(selection.anchorNode)) return;
     const range = selection.getRangeAt(0);
-    this.caret = {
-      start: this.#positionOf(range.startContainer, range.startOffset),
-      end: this.#positionOf(range.endContainer, range.endOffset),
-    };
+    const start = this.#positionOf(range.startContainer, range.startOffset);
+    const end = this.#positionOf(range.endContainer, range.endOffset);
+    if (onlyIfMoved && start === this.caret.start && end === this.caret.end) return;
+    this.caret = { start, end };
     this.on.move();
   }
 
