@@ -72,9 +72,12 @@ def test_the_likeliest_tokens_at_the_pointer(page: Page, url: str) -> None:
 def test_surprise_is_coloured(page: Page, url: str) -> None:
     open_desk(page, url, "alphabet")
     page.keyboard.type("abcdefghijklmnopqrstuvwabcdefghijklmn")
+    unfold(page, "Look closer")
     page.get_by_label("Colour by surprise").check()
     page.wait_for_function("() => CSS.highlights.get('surprise-4').size > 0")
-    assert highlighted(page, "surprise-4") == ["a"]  # after "w"
+    # From the "a" after "w" on, until the network has found its place again.
+    [part] = highlighted(page, "surprise-4")
+    assert "abcdefghijklmn".startswith(part)
     page.get_by_label("Colour by surprise").uncheck()
     assert highlighted(page, "surprise-4") == []
 
@@ -85,6 +88,7 @@ def test_copied_passages_are_underlined(page: Page, url: str, models: dict[str, 
     longest = max(book[100:400].split("\n"), key=len)
     open_desk(page, url, "char")
     page.keyboard.insert_text(f"The {longest} {passage[:3]}")
+    unfold(page, "Look closer")
     page.get_by_label("Underline what is copied").check()
     page.wait_for_function("() => CSS.highlights.get('copied').size > 0")
     assert longest in "".join(highlighted(page, "copied"))
