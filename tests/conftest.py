@@ -42,6 +42,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--kills", type=int, default=2, help="how often training is killed")
 
 
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    if shutil.which("chromium") is None:
+        terminalreporter.write_line("the page is not tested: apt-get install chromium")
+
+
 @pytest.fixture(autouse=True)
 def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run every test in a folder of its own."""
