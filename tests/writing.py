@@ -1,5 +1,6 @@
 """Steps of a person who writes on the page."""
 
+import json
 import socket
 import threading
 from contextlib import suppress
@@ -52,19 +53,13 @@ def open_desk(page: Page, url: str, model: str, **options: Any) -> Locator:
     """Open the view Write with a model and options; return the text field, with the focus."""
     page.add_init_script(
         "localStorage['textgen.settings'] ??= "
-        f"JSON.stringify({{model: '{model}', values: {json_of(options)}}})"
+        f"JSON.stringify({{model: '{model}', values: {json.dumps(options)}}})"
     )
     page.goto(url)
     expect(page.get_by_label("Model", exact=True)).to_have_value(model)
     field = field_of(page)
     field.click()
     return field
-
-
-def json_of(options: dict[str, Any]) -> str:
-    import json
-
-    return json.dumps(options)
 
 
 def field_of(page: Page) -> Locator:

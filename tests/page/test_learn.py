@@ -193,6 +193,7 @@ def test_a_server_that_does_not_train_says_how(
         expect(page.locator(".details blockquote")).to_have_text(["run 2", "run 1"])
     expect(page.locator(".details .state")).to_have_text("trained")
     expect(page.get_by_text("Another program trains it")).to_have_count(0)
+    expect(page.get_by_text(re.compile("^trained, "))).to_be_visible()  # the list knows it, too
     with FileLock(runs / "run" / ".lock"):  # it is resumed
         page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
         expect(page.get_by_text("Another program trains it")).to_be_visible()

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from textgen.errors import OptionError, TextgenError
+from textgen.errors import OptionError
 from textgen.options.sampling import SamplingOptions
 from textgen.options.serving import ServingOptions
 from textgen.preprocess.tokenizers import Tokenizer
@@ -14,7 +14,7 @@ from textgen.sampling.sampler import Sampler, new_seed
 from textgen.serving.fields import Fields, shown
 from textgen.serving.jobs import Choice, Job
 from textgen.serving.models import ServedModel
-from textgen.serving.refusals import RequestError
+from textgen.serving.refusals import RequestError, refusing_prompt
 
 _DEFAULT_TOKENS = 16  # OpenAI's
 _MOST_LIKELIEST = 100
@@ -126,7 +126,7 @@ class Completion:
         bias, choices = _known_bias(self.bias, sampler), list[Choice]()
         for prompt in self.prompts:
             _check_prompt_length(prompt, sampler.tokenizer, limits.max_prompt)
-            try:
+            with refusing_prompt():
                 request = sampler.request(
                     prompt,
                     self.options,
@@ -137,13 +137,6 @@ class Completion:
                     keep_tokens=True,
                     exact=self.seed is not None or greedy,
                 )
-            except TextgenError as error:
-                param = error.name if isinstance(error, OptionError) else "prompt"
-                raise RequestError.of(error, param=param) from None
-            except TimeoutError:  # NLTK's; its pattern takes too long for this text
-                raise RequestError(
-                    400, "splitting the prompt into words takes too long", param="prompt"
-                ) from None
             if len(request.prompt.ids) > limits.max_prompt:
                 raise _too_long(len(request.prompt.ids), limits.max_prompt)
             if request.guard is not None:

@@ -12,8 +12,9 @@ from starlette.types import Receive, Scope, Send
 
 from textgen.serving.refusals import RequestError
 
+BYTES_OF_A_MB = 1_000_000
+
 _BODY_SECONDS = 30.0  # for a JSON body to arrive
-_BYTES_OF_A_MB = 1_000_000
 
 
 class Gone(Exception):  # noqa: N818 - it is no error
@@ -50,7 +51,7 @@ async def parts_of(request: Request, most: float) -> AsyncIterator[bytes]:
     try:
         async for part in request.stream():
             size += len(part)
-            if size > most * _BYTES_OF_A_MB:
+            if size > most * BYTES_OF_A_MB:
                 raise RequestError(413, f"the body is larger than {most:g} MB")
             yield part
     except ClientDisconnect:

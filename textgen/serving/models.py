@@ -32,13 +32,17 @@ class ServedModel:
         self.name = name
         self._path = path
         self._weights = signature[-1]
-        self.sampler = Sampler([Run.open(path)])
+        run = Run.open(path)
+        weights = run.weights()
+        self.sampler = Sampler([run], [weights])
         self.sampler.tokenizer.encode_known("a b")  # words import NLTK, which takes 0.4 s
         self.key = secrets.token_bytes(16)  # tells its states from those of other models
         self.comparing = asyncio.Lock()  # held while a guard is made, which takes memory
         self.guards = WeakSet[Guard]()  # of the texts that are being written
-        weights = (path / MODEL).read_bytes()
-        self.fingerprint = "fp_" + hashlib.blake2b(weights, digest_size=8).hexdigest()
+        digest = hashlib.blake2b(digest_size=8)
+        for _, array in sorted(weights.items()):
+            digest.update(array.tobytes())
+        self.fingerprint = f"fp_{digest.hexdigest()}"
 
     @property
     def is_current(self) -> bool:

@@ -1,6 +1,8 @@
 """Refused requests, and their answers in the form of OpenAI's errors."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -45,11 +47,11 @@ class RequestError(Exception):
         self.retry_after = retry_after
 
     @classmethod
-    def of(cls, error: TextgenError, status: int = 400, **settings: Any) -> "RequestError":
-        """Return the refusal for an error of the library."""
-        if isinstance(error, OptionError):
-            settings.setdefault("param", error.name)
-        return cls(status, str(error), **settings)
+    def of(cls, error: TextgenError, param: str | None = None) -> "RequestError":
+        """Return the refusal for an error of the library, by default in the option it names."""
+        if param is None and isinstance(error, OptionError):
+            param = error.name
+        return cls(400, str(error), param=param)
 
     @property
     def body(self) -> dict[str, Any]:
@@ -65,6 +67,21 @@ class RequestError(Exception):
         if self.status == 401:
             headers["WWW-Authenticate"] = "Bearer"
         return headers
+
+
+@contextmanager
+def refusing_prompt() -> Iterator[None]:
+    """Raise RequestError for what the library raises about a prompt or its options."""
+    try:
+        yield
+    except OptionError as error:
+        raise RequestError.of(error) from None
+    except TextgenError as error:
+        raise RequestError.of(error, "prompt") from None
+    except TimeoutError:  # NLTK's; its pattern takes too long for this text
+        raise RequestError(
+            400, "splitting the prompt into words takes too long", param="prompt"
+        ) from None
 
 
 def no_run(name: str) -> RequestError:

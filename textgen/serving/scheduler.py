@@ -33,6 +33,7 @@ class _Slot:
     def __init__(self, job: Job, choice: Choice, text: Generation) -> None:
         self.job = job
         self.choice = choice
+        self.prompt = choice.request.prompt
         self.text = text
         self.due = 1  # tokens drawn; then there is something to do
 
@@ -76,14 +77,14 @@ class Scheduler:
         """Return what each slot in use does."""
         return [
             {
-                "model": job.model.name,
-                "reading": choice.request.prompt.logits is None,
-                "prompt_tokens": len(choice.request.prompt.ids),
-                "tokens": choice.text.tokens if choice.text else 0,
-                "max_tokens": choice.request.options.length,
-                "seconds": round(time.monotonic() - job.started, 3),
+                "model": slot.job.model.name,
+                "reading": slot.prompt.logits is None,
+                "prompt_tokens": len(slot.prompt.ids),
+                "tokens": slot.text.tokens,
+                "max_tokens": slot.choice.request.options.length,
+                "seconds": round(time.monotonic() - slot.job.started, 3),
             }
-            for job, choice in [(slot.job, slot.choice) for slot in list(self._live)]
+            for slot in list(self._live)
         ]
 
     def check_room(self) -> None:
@@ -125,8 +126,7 @@ class Scheduler:
 
     def drain(self) -> None:
         """Refuse new jobs; the thread ends after the last text."""
-        with self._lock:
-            self._closed = True
+        self._closed = True
         self._wake.set()
 
     @property
@@ -236,21 +236,20 @@ class Scheduler:
 
     def _look_at(self, slot: _Slot, stream_due: bool) -> bool:
         """Keep the state of a text if it is due, deliver it; return whether it has ended."""
-        job, choice, text = slot.job, slot.choice, slot.text
-        prompt = choice.request.prompt
-        if choice.remembered < prompt.checkpoint.tokens:
-            self._remember_prompt(choice)
+        job, prompt, text = slot.job, slot.prompt, slot.text
+        if slot.choice.remembered < prompt.checkpoint.tokens:
+            self._remember_prompt(slot.choice)
         if text.finish_reason is not None:
-            if prompt.logits is None and prompt.is_scored and not choice.finished:
+            if prompt.logits is None and prompt.is_scored and not slot.choice.finished:
                 return False  # only its prompt is wanted
-            self._finish(job, choice, text)
+            self._finish(slot)
             return True
         if text.tokens:
             rest = (len(prompt.tokens) + text.tokens) % CHECKPOINT_EVERY
-            if not rest and text.tokens >= slot.due:
-                self._remember(job, choice, text)
+            if not rest and text.tokens >= slot.due:  # once, if another model's step failed
+                self._remember(slot)
             if job.streamed and (job.each_token or stream_due or slot.due == 1):
-                self._deliver(job, choice, text)
+                self._deliver(slot)
             slot.due = text.tokens + (1 if job.each_token else CHECKPOINT_EVERY - rest)
         return False
 
@@ -269,32 +268,34 @@ class Scheduler:
         choice.remembered = reading.tokens
         self._cache.add(choice.digests[reading.tokens // CHECKPOINT_EVERY - 1], reading)
 
-    def _remember(self, job: Job, choice: Choice, text: Generation) -> None:
+    def _remember(self, slot: _Slot) -> None:
         """Keep the state of a text that has just completed a block."""
-        request, tokens = choice.request, choice.request.prompt.tokens
+        choice, text, tokens = slot.choice, slot.text, slot.prompt.tokens
         length = len(tokens) + text.tokens
         drawn = (text.drawn or [])[-CHECKPOINT_EVERY:]
         block = [*tokens[length - CHECKPOINT_EVERY :].tolist(), *drawn]
-        before = choice.digests[-1] if choice.digests else job.model.key
+        before = choice.digests[-1] if choice.digests else slot.job.model.key
         digest = block_digests(before, np.array(block))[0]
         choice.digests = [digest]
-        state = self._engines[job.model].state_of(text)
-        exact = request.exact and request.prompt.known.exact
+        state = self._engines[slot.job.model].state_of(text)
+        exact = choice.request.exact and slot.prompt.known.exact
         self._cache.add(digest, Reading(length, state, exact))
 
-    def _deliver(self, job: Job, choice: Choice, text: Generation) -> None:
+    def _deliver(self, slot: _Slot) -> None:
+        choice, text = slot.choice, slot.text
         new, scored = text.ready()
         if new or text.finish_reason is not None:
             first, choice.scores_sent = choice.scores_sent, scored
             scores, starts = text.scores[first:scored], text.starts[first:scored]
-            self._outbox.append((job, Update(choice, new, scores, starts, text.finish_reason)))
+            update = Update(choice, new, scores, starts, text.finish_reason)
+            self._outbox.append((slot.job, update))
 
-    def _finish(self, job: Job, choice: Choice, text: Generation) -> None:
-        if choice.finished:  # it was cancelled
+    def _finish(self, slot: _Slot) -> None:
+        if slot.choice.finished:  # it was cancelled
             return
-        choice.finished = True
-        job.writing -= 1
-        self._deliver(job, choice, text)
+        slot.choice.finished = True
+        slot.job.writing -= 1
+        self._deliver(slot)
 
     def _cancel(self, job: Job) -> None:
         self._drop_waiting(job)
@@ -303,11 +304,11 @@ class Scheduler:
             if slot.text.finish_reason is None:
                 slot.text.end(_CANCELLED)
             elif engine := self._engines.get(job.model):
-                engine.forget(slot.choice.request.prompt)
+                engine.forget(slot.prompt)
 
     def _expire(self, job: Job) -> None:
         slots = self._slots_of(job)
-        if job.waiting or any(slot.choice.request.prompt.logits is None for slot in slots):
+        if job.waiting or any(slot.prompt.logits is None for slot in slots):
             self._cancel(job)
             refusal = RequestError(
                 503, "the server had no time for this request; try again later", retry_after=10

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive
 
-from textgen.errors import OptionError, RunError, VocabularyError
+from textgen.errors import OptionError, RunError
 from textgen.options.serving import ServingOptions
 from textgen.runs.lifecycle import newest
 from textgen.serving.answers import END_OF_DOCUMENT, Answer
@@ -21,16 +21,24 @@ from textgen.serving.completions import Completion
 from textgen.serving.controls import sampling_controls
 from textgen.serving.fields import Fields
 from textgen.serving.jobs import Job
-from textgen.serving.messages import EventStream, Gone, Json, disconnected, event, read_json, refuse
+from textgen.serving.messages import (
+    BYTES_OF_A_MB,
+    EventStream,
+    Gone,
+    Json,
+    disconnected,
+    event,
+    read_json,
+    refuse,
+)
 from textgen.serving.metrics import Metrics
-from textgen.serving.models import Models, ServedModel, saved_at
+from textgen.serving.models import Models, saved_at
 from textgen.serving.passages import LONGEST_TEXT, copied_passages
-from textgen.serving.refusals import RequestError, without_folder
+from textgen.serving.refusals import RequestError, refusing_prompt, without_folder
 from textgen.serving.run_service import RunService
 from textgen.serving.scheduler import Scheduler
 from textgen.serving.trainings import Trainings
 
-_MB = 1_000_000
 _LARGE = 10_000  # tokens or log-probabilities; more in the event loop would delay others
 _LEAST_COPIED = 20  # characters of a passage
 _Result = TypeVar("_Result")
@@ -50,7 +58,9 @@ class Service:
             raise OptionError("train", "is not possible on this system; leave it out")
         self._options = options
         self._models = Models(runs, folder if options.train or not runs else None)
-        self._scheduler = Scheduler(options.slots, options.queue, int(options.cache * _MB))
+        self._scheduler = Scheduler(
+            options.slots, options.queue, int(options.cache * BYTES_OF_A_MB)
+        )
         self._trainings = Trainings(folder, options) if options.train else None
         self.runs = RunService(self._models, self._trainings)
         self._comparing = asyncio.Lock()  # held while passages are looked for, which takes memory
@@ -147,27 +157,21 @@ class Service:
     async def tokenize(self, request: Request) -> Response:
         """POST /tokenize"""
         body = await read_json(request, self._options.max_body)
-        model = await self._model_of(body)
+        model = await self._models.get(Fields(body).text("model"))
         text = body.get("prompt", body.get("content"))
         if not isinstance(text, str):
             raise RequestError(400, "prompt must be a text", param="prompt")
         tokenizer = model.sampler.tokenizer
         if text == END_OF_DOCUMENT and tokenizer.end is not None:
             return Json({"tokens": [tokenizer.end], "count": 1})
-        try:
+        with refusing_prompt():
             ids = await to_thread.run_sync(tokenizer.encode, text)
-        except VocabularyError as error:
-            raise RequestError.of(error, param="prompt") from None
-        except TimeoutError:  # NLTK's; its pattern takes too long for this text
-            raise RequestError(
-                400, "splitting the prompt into words takes too long", param="prompt"
-            ) from None
         return Json({"tokens": ids.tolist(), "count": len(ids)})
 
     async def detokenize(self, request: Request) -> Response:
         """POST /detokenize"""
         body = await read_json(request, self._options.max_body)
-        model = await self._model_of(body)
+        model = await self._models.get(Fields(body).text("model"))
         tokens = body.get("tokens")
         if not isinstance(tokens, list):
             raise RequestError(400, "tokens must be a list of tokens", param="tokens")
@@ -178,7 +182,7 @@ class Service:
         try:
             text = await _call(len(tokens), decode)
         except OptionError as error:
-            raise RequestError.of(error, param="tokens") from None
+            raise RequestError.of(error, "tokens") from None
         return Json({"prompt": text, "content": text})
 
     async def tokenizer_info(self, request: Request) -> Response:
@@ -213,12 +217,6 @@ class Service:
     async def show_options(self, _: Request) -> Response:
         """GET /v1/options"""
         return Json(sampling_controls(self._options.max_tokens))
-
-    async def _model_of(self, body: dict[str, Any]) -> ServedModel:
-        name = body.get("model")
-        if name is not None and not isinstance(name, str):
-            raise RequestError(400, "model must be a text", param="model")
-        return await self._models.get(name)
 
     async def health(self, _: Request) -> Response:
         """GET /health"""

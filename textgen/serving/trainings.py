@@ -14,6 +14,7 @@ from textgen.options.serving import ServingOptions
 from textgen.runs.folder import CONFIG, MODEL
 from textgen.serving import events
 from textgen.serving.events import Event
+from textgen.serving.messages import BYTES_OF_A_MB
 from textgen.serving.process import TrainingProcess
 from textgen.serving.query import training_flags
 from textgen.serving.refusals import RequestError, no_run
@@ -176,7 +177,7 @@ class Trainings:
 
     @property
     def _most_bytes(self) -> int:
-        return int(1e6 * self._options.max_book)
+        return int(BYTES_OF_A_MB * self._options.max_book)
 
     def _check_is_new(self, name: str) -> None:
         training = self._trainings.get(name)

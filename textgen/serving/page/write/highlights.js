@@ -73,7 +73,7 @@ export class Highlights {
 }
 
 /** Return how many bits of surprise the log-probability of a token stands for. */
-export function bitsOf(score) {
+function bitsOf(score) {
   return -score / Math.LN2;
 }
 

@@ -139,7 +139,7 @@ function joined(pieces) {
 }
 
 /** Return the index of the last number in a sorted list that is at most `most`, or -1. */
-export function lastUpTo(sorted, most) {
+function lastUpTo(sorted, most) {
   let low = 0;
   let high = sorted.length;
   while (low < high) {

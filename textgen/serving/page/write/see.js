@@ -1,6 +1,7 @@
 // What is seen in the text: how surprising each token is, and what stands in the training text.
 
 import { isAbort } from "../api.js";
+import { store, stored } from "../stored.js";
 import { Told } from "../told.js";
 import { unitsOf } from "./characters.js";
 import { score } from "./generate.js";
@@ -18,10 +19,10 @@ export class See extends Told {
   constructor(desk) {
     super();
     this.#desk = desk;
-    const stored = read();
-    this.surprise = stored.surprise ?? false;
-    this.passages = stored.passages ?? false; // whether copied passages are underlined
-    this.pointer = stored.pointer ?? true; // whether the likeliest tokens are shown at the pointer
+    const kept = stored(KEY);
+    this.surprise = kept.surprise ?? false;
+    this.passages = kept.passages ?? false; // whether copied passages are underlined
+    this.pointer = kept.pointer ?? true; // whether the likeliest tokens are shown at the pointer
     this.copied = []; // passages: {start, end, source, before, after}
     this.share = null; // of the text that is copied
     this.problem = null;
@@ -32,7 +33,7 @@ export class See extends Told {
   set(name, value) {
     this[name] = value;
     const { surprise, passages, pointer } = this;
-    localStorage.setItem(KEY, JSON.stringify({ surprise, passages, pointer }));
+    store(KEY, { surprise, passages, pointer });
     this.#looked = null;
     if (!passages) Object.assign(this, { copied: [], share: null });
     this.problem = null;
@@ -110,13 +111,5 @@ export class See extends Told {
   #refresh() {
     this.#desk.highlights?.refresh();
     this.tell();
-  }
-}
-
-function read() {
-  try {
-    return JSON.parse(localStorage.getItem(KEY)) ?? {};
-  } catch {
-    return {};
   }
 }

@@ -42,11 +42,6 @@ export class Session extends Told {
     return this.#writing !== null;
   }
 
-  /** Where the next character goes while a model writes. */
-  get writingAt() {
-    return this.#writing && this.#writing.node.at + lengthOf(this.#writing.node.inserted);
-  }
-
   /** How many characters the model has written since it began, while it writes. */
   get written() {
     return this.#writing ? lengthOf(this.#writing.node.inserted) : 0;

@@ -1,5 +1,6 @@
 // The settings of writing: the model, the seed, and the server's options of sampling.
 
+import { store, stored } from "../stored.js";
 import { Told } from "../told.js";
 
 const KEY = "textgen.settings";
@@ -19,10 +20,10 @@ export class Settings extends Told {
     this.options = []; // as GET /v1/options tells them
     this.models = null; // names, newest first; null until they are known
     this.levels = {}; // of the models: char, word or byte
-    const stored = read();
-    this.model = stored.model ?? null;
-    this.seed = stored.seed ?? ""; // "" is a new one for each text
-    this.values = stored.values ?? {}; // of the options that are not at their default
+    const kept = stored(KEY);
+    this.model = kept.model ?? null;
+    this.seed = kept.seed ?? ""; // "" is a new one for each text
+    this.values = kept.values ?? {}; // of the options that are not at their default
   }
 
   /** Ask the server for options and models. */
@@ -79,15 +80,7 @@ export class Settings extends Told {
   #keep(changed) {
     Object.assign(this, changed);
     const { model, seed, values } = this;
-    localStorage.setItem(KEY, JSON.stringify({ model, seed, values }));
+    store(KEY, { model, seed, values });
     this.tell();
-  }
-}
-
-function read() {
-  try {
-    return JSON.parse(localStorage.getItem(KEY)) ?? {};
-  } catch {
-    return {};
   }
 }
