@@ -158,8 +158,8 @@ def serve(
 
     Args:
         runs: the runs to serve; by default all under `checkpoints/`.
-        host: the address to listen at. Other computers can reach the server only if it is one of
-            theirs to reach, such as "0.0.0.0".
+        host: the address to listen at. Only this computer reaches 127.0.0.1; "0.0.0.0" is every
+            address of this computer, which others reach, too.
         port: 0 chooses a free one.
         quiet: write nothing to standard error.
         options: as for `textgen serve`; `textgen.options.serving.ServingOptions` lists them.

@@ -11,7 +11,7 @@ _ORIGIN = re.compile(r"https?://[^/\s]+|\*")
 
 
 def parse_key(value: Any) -> str:
-    """Return a key; raise ValueError if it is empty, as a variable that is not set may be."""
+    """Return a key; raise ValueError if it is empty or not a text."""
     if not isinstance(value, str) or not value:
         raise ValueError("must be a text that is not empty")
     return value
