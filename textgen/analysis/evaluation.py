@@ -1,22 +1,23 @@
 """How well a model predicts a text: loss, perplexity and bits per character."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from textgen.errors import BookError, VocabularyError
 from textgen.preprocess.documents import Stretch
 from textgen.preprocess.tokenizers import Ids, Tokenizer
 from textgen.preprocess.vocabulary import regroup
-from textgen.sampling.filters import log_softmax
 from textgen.sampling.network import Network
+from textgen.sampling.scores import surprisals
 from textgen.system.terminal import counted
 
-_STEPS_AT_ONCE = 256
-_EVALUATED_LOGITS = 1 << 22  # at once; bounds the memory use of a large vocabulary
+_TOKENS_AT_ONCE = 256
+_LARGEST_LOGITS = 1 << 22  # at once; bounds the memory use of a large vocabulary
 
 
 @dataclass(frozen=True)
@@ -56,49 +57,33 @@ def evaluate(
     return reader.evaluation()
 
 
-class _Reader:
-    """Reads texts with a network, and adds up what it predicts."""
+class Totals:
+    """What the figures of an evaluation are computed from, added up text by text."""
 
-    def __init__(self, network: Network, tokenizer: Tokenizer, strict: bool) -> None:
-        self._network = network
+    def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
-        self._strict = strict
-        self._state: Any = None
-        self._last: Ids = np.empty(0, np.int64)  # the token that the next one is predicted from
-        self._steps = max(1, min(_STEPS_AT_ONCE, _EVALUATED_LOGITS // len(tokenizer)))
         self._loss = self._spelling = 0.0  # nats
         self._tokens = self._characters = self._unknown = self._unseen = self._given = 0
 
-    def read(self, text: str, begins: bool) -> None:
-        """Predict a text; without `begins` it continues the one before."""
-        tokenizer, end = self._tokenizer, self._tokenizer.end
-        if begins:
-            self._end_document()
-            self._state = self._network.zero_state(1)
-            self._last = np.array([] if end is None else [end], np.int64)
-        ids, unknown = tokenizer.encode_known(text)
+    def add_text(self, text: str, first: str, unknown: Sequence[str]) -> None:
+        """Add a text, with its tokens that are not in the vocabulary.
+
+        `first` is the token that nothing predicts, if there is one. It is not in `unknown`.
+        """
         self._given += len(text)
-        self._characters += len(text)
-        if tokenizer.unknown is None:
-            self._unseen += len(unknown)
-        if len(ids) and not len(self._last):  # nothing predicts the first token
-            if ids[0] == tokenizer.unknown:
-                first, *unknown = unknown
-            else:
-                first = tokenizer.decode(ids[:1])
-            self._characters -= len(first)
-        if unknown and self._strict:
-            raise VocabularyError(
-                f"{unknown[0]!r} is not in the vocabulary; evaluate without --strict, or train on "
-                "a text that has it"
-            )
+        self._characters += len(text) - len(first)
         self._unknown += len(unknown)
-        self._spelling += sum(map(tokenizer.spelling.cost, unknown))
-        self._predict(ids)
+        if self._tokenizer.unknown is None:
+            self._unseen += len(unknown)
+        self._spelling += sum(map(self._tokenizer.spelling.cost, unknown))
+
+    def add_losses(self, losses: NDArray[np.float64]) -> None:
+        """Add the losses of predicted tokens, (T,), in nats."""
+        self._loss += float(losses.sum())
+        self._tokens += len(losses)
 
     def evaluation(self) -> Evaluation:
-        """Return the figures of all texts."""
-        self._end_document()
+        """Return the figures; raise BookError if nothing was predicted."""
         tokens, characters = self._tokens, self._characters
         if tokens < 1 or characters < 1:
             raise BookError(
@@ -115,6 +100,45 @@ class _Reader:
             unknown=self._unknown / (tokens + self._unseen),
         )
 
+
+class _Reader:
+    """Reads texts with a network, and adds up what it predicts."""
+
+    def __init__(self, network: Network, tokenizer: Tokenizer, strict: bool) -> None:
+        self._network = network
+        self._tokenizer = tokenizer
+        self._strict = strict
+        self._totals = Totals(tokenizer)
+        self._state: Any = None
+        self._last: Ids = np.empty(0, np.int64)  # the token that the next one is predicted from
+
+    def read(self, text: str, begins: bool) -> None:
+        """Predict a text; without `begins` it continues the one before."""
+        tokenizer, end = self._tokenizer, self._tokenizer.end
+        if begins:
+            self._end_document()
+            self._state = self._network.zero_state(1)
+            self._last = np.array([] if end is None else [end], np.int64)
+        ids, unknown = tokenizer.encode_known(text)
+        first = ""
+        if len(ids) and not len(self._last):  # nothing predicts the first token
+            if ids[0] == tokenizer.unknown:
+                first, *unknown = unknown
+            else:
+                first = tokenizer.decode(ids[:1])
+        if unknown and self._strict:
+            raise VocabularyError(
+                f"{unknown[0]!r} is not in the vocabulary; evaluate without --strict, or train on "
+                "a text that has it"
+            )
+        self._totals.add_text(text, first, unknown)
+        self._predict(ids)
+
+    def evaluation(self) -> Evaluation:
+        """Return the figures of all texts."""
+        self._end_document()
+        return self._totals.evaluation()
+
     def _end_document(self) -> None:
         if self._state is not None and self._tokenizer.end is not None:
             self._predict(np.array([self._tokenizer.end]))
@@ -122,14 +146,18 @@ class _Reader:
     def _predict(self, ids: Ids) -> None:
         """Add the loss of tokens, each predicted from those before it."""
         ids = np.concatenate([self._last, ids])
-        for start in range(0, len(ids) - 1, self._steps):
-            targets = ids[start + 1 : start + 1 + self._steps]
+        steps = steps_at_once(self._tokenizer)
+        for start in range(0, len(ids) - 1, steps):
+            targets = ids[start + 1 : start + 1 + steps]
             inputs = ids[start : start + len(targets)]
             hidden, self._state = self._network.forward(inputs[:, None], self._state)
-            logits = log_softmax(self._network.logits(hidden)[:, 0].astype(np.float64))  # (T, V)
-            self._loss -= float(logits[np.arange(len(targets)), targets].sum())
-            self._tokens += len(targets)
+            self._totals.add_losses(surprisals(self._network.logits(hidden)[:, 0], targets))
         self._last = ids[-1:]
+
+
+def steps_at_once(tokenizer: Tokenizer, rows: int = 1) -> int:
+    """Return how many tokens of each row to read at once, in bounded memory."""
+    return max(1, min(_TOKENS_AT_ONCE, _LARGEST_LOGITS // len(tokenizer)) // rows)
 
 
 def bits_per_character(

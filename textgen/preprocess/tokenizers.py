@@ -53,6 +53,14 @@ class Tokenizer(ABC):
         """
         return self.encode(text), []
 
+    @abstractmethod
+    def pieces(self, text: str) -> tuple[Ids, list[str]]:
+        """Return the id of every token of `text`, and its text; the texts concatenate to `text`.
+
+        A character that is not in the vocabulary has the id -1. The text of a byte is the
+        character that it completes, or "".
+        """
+
     @cached_property
     def spelling(self) -> Spelling:
         """What it costs to spell a token that is not in the vocabulary."""
@@ -148,11 +156,19 @@ class CharacterTokenizer(Tokenizer):
 
     def encode_known(self, text: str) -> tuple[Ids, list[str]]:
         codes = code_points(text)
-        ids = np.searchsorted(self._codes, codes)
-        known = self._codes.take(ids, mode="clip") == codes
+        ids, known = self._find(codes)
         if known.all():
             return ids, []
         return ids[known], list(map(chr, codes[~known].tolist()))
+
+    def pieces(self, text: str) -> tuple[Ids, list[str]]:
+        ids, known = self._find(code_points(text))
+        return np.where(known, ids, -1), list(text)
+
+    def _find(self, codes: NDArray[np.uint32]) -> tuple[Ids, NDArray[np.bool_]]:
+        """Return the id of each code point, and whether it is in the vocabulary."""
+        ids = np.searchsorted(self._codes, codes)
+        return ids, self._codes.take(ids, mode="clip") == codes
 
     def decode(self, ids: Iterable[int]) -> str:
         codes = self._codes[self._without_end(ids)]
@@ -191,9 +207,12 @@ class WordTokenizer(Tokenizer):
         return self._look_up(words)
 
     def encode_known(self, text: str) -> tuple[Ids, list[str]]:
+        ids, words = self.pieces(text)
+        return ids, [words[place] for place in np.flatnonzero(ids == 0)]
+
+    def pieces(self, text: str) -> tuple[Ids, list[str]]:
         words = self.split(text)
-        ids = self._look_up(words)
-        return ids, [words[i] for i in np.flatnonzero(ids == 0)]
+        return self._look_up(words), words
 
     def encode_prompt(self, text: str) -> tuple[Ids, str]:
         """Leave a single space, or an unfinished word, at the end of a prompt to the next word."""
@@ -232,6 +251,10 @@ class ByteTokenizer(Tokenizer):
 
     def encode(self, text: str) -> Ids:
         return np.frombuffer(utf8(text), np.uint8)
+
+    def pieces(self, text: str) -> tuple[Ids, list[str]]:
+        ids = self.encode(text)
+        return ids, list(map(self.decoder(), ids.tolist()))
 
     def decode(self, ids: Iterable[int]) -> str:
         return self._bytes(ids).decode("utf-8", "replace")

@@ -54,6 +54,7 @@ class LayerTrace(NamedTuple):
 
     hidden: Array  # h
     memory: Array | None  # c; None for a GRU
+    output: Array  # h / `scale`; that of the last layer is what `Network.logits` needs
     gates: dict[str, Array]  # by Keras's names: i, f, c, o of an LSTM; z, r, h of a GRU
 
 
@@ -149,25 +150,25 @@ class NumpyNetwork:
     def trace(self, tokens: Ids, state: NumpyState) -> tuple[list[LayerTrace], NumpyState]:
         """Read tokens, (T, B); return the activations of each layer, and the state.
 
-        Takes about twice as long as `forward`, and memory for all gates.
+        Takes little longer than `forward`, and memory for all gates.
         """
         inputs, traces, state_after = self._projected(tokens), list[LayerTrace](), []
         for number, (recurrent, memory) in enumerate(state):
             layer, above = self._layers[number], self._room_above(number, tokens)
-            hidden = np.empty((*tokens.shape, self._units[number]), np.float32)
-            memories, gates = np.empty_like(hidden), list[dict[str, Array]]()
+            output = np.empty((*tokens.shape, self._units[number]), np.float32)
+            memories, activations = np.empty_like(output), list[Any]()
             for t, projected in enumerate(inputs):
-                activations = layer.activate(projected, recurrent)
-                gates.append(layer.gates(activations))
-                hidden[t], memory = layer.update(activations, memory)
+                activations.append(layer.activate(projected, recurrent))
+                output[t], memory = layer.update(activations[-1], memory)
                 memories[t] = memory
-                recurrent = self._rise(number, hidden[t], above[t])
+                recurrent = self._rise(number, output[t], above[t])
             state_after.append((recurrent, memory))
             traces.append(
                 LayerTrace(
-                    hidden * layer.scale,
+                    output * layer.scale,
                     memories if layer.has_memory else None,
-                    {name: np.stack([step[name] for step in gates]) for name in gates[0]},
+                    output,
+                    layer.gates([np.stack(part) for part in zip(*activations, strict=True)]),
                 )
             )
             inputs = above
@@ -274,7 +275,7 @@ class _LSTM(_Layer):
         return h, after
 
     def gates(self, activations: Any) -> dict[str, Array]:
-        """Return the gates by Keras's names, each (B, U)."""
+        """Return the gates by Keras's names, each (..., B, U)."""
         i, f, g, o = activations
         return {"i": (1 + i) / 2, "f": (1 + f) / 2, "c": g, "o": (1 + o) / 2}
 
@@ -318,6 +319,6 @@ class _GRU(_Layer):
         return h, h
 
     def gates(self, activations: Any) -> dict[str, Array]:
-        """Return the gates by Keras's names, each (B, U)."""
+        """Return the gates by Keras's names, each (..., B, U)."""
         sigmoids, g = activations
-        return {"z": sigmoids[:, : self._units], "r": sigmoids[:, self._units :], "h": g}
+        return {"z": sigmoids[..., : self._units], "r": sigmoids[..., self._units :], "h": g}

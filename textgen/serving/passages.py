@@ -12,7 +12,6 @@ LONGEST_TEXT = 1_000_000  # characters
 # Characters of a training text. Each million takes about 0.2 s and 80 MB.
 _LONGEST_COMPARABLE = 10_000_000
 _MOST_PASSAGES = 1000  # of a text; shorter ones are left out
-_AROUND = 200  # characters of the training text before and after a passage
 
 
 def copied_passages(path: Path, text: str, least: int) -> dict[str, Any]:
@@ -35,23 +34,16 @@ def copied_passages(path: Path, text: str, least: int) -> dict[str, Any]:
             param="model",
             code="corpus_too_long",
         )
-    documents = run.documents_by_name(run.tokenizer.decode)
-    # By number, because two books may have one name.
-    numbered = [(str(number), content) for number, (_, content) in enumerate(documents)]
-    found = find_copies(text, numbered, least, _MOST_PASSAGES)
-    passages = []
-    for passage in sorted(found.longest, key=lambda passage: passage.position):
-        name, content = documents[int(passage.source)]
-        start = passage.source_position
-        end = start + len(passage.text)
-        passages.append(
-            {
-                "start": passage.position,
-                "length": len(passage.text),
-                "source": book_name(name),
-                "source_position": start,
-                "before": content[max(start - _AROUND, 0) : start],
-                "after": content[end : end + _AROUND],
-            }
-        )
+    found = find_copies(text, run.documents_by_name(run.tokenizer.decode), least, _MOST_PASSAGES)
+    passages = [
+        {
+            "start": passage.position,
+            "length": len(passage.text),
+            "source": book_name(passage.source),
+            "source_position": passage.source_position,
+            "before": passage.before,
+            "after": passage.after,
+        }
+        for passage in sorted(found.longest, key=lambda passage: passage.position)
+    ]
     return {"copied": found.copied, "passages": passages}
