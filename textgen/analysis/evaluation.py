@@ -16,8 +16,10 @@ from textgen.sampling.network import Network
 from textgen.sampling.scores import surprisals
 from textgen.system.terminal import counted
 
+LARGEST_LOGITS = 1 << 22
+"""Logits to compute at once; bounds the memory use of a large vocabulary."""
+
 _TOKENS_AT_ONCE = 256
-_LARGEST_LOGITS = 1 << 22  # at once; bounds the memory use of a large vocabulary
 
 
 @dataclass(frozen=True)
@@ -157,7 +159,7 @@ class _Reader:
 
 def steps_at_once(tokenizer: Tokenizer, rows: int = 1) -> int:
     """Return how many tokens of each row to read at once, in bounded memory."""
-    return max(1, min(_TOKENS_AT_ONCE, _LARGEST_LOGITS // len(tokenizer)) // rows)
+    return max(1, min(_TOKENS_AT_ONCE, LARGEST_LOGITS // len(tokenizer)) // rows)
 
 
 def bits_per_character(

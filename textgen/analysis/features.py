@@ -34,6 +34,8 @@ def features_of(text: str, lengths: Sequence[int], level: str) -> list[Feature]:
 
     Features that are the same everywhere are left out.
     """
+    if not text:
+        return []
     ends = np.cumsum(np.asarray(lengths, np.int64))
     last = np.maximum(ends - 1, 0)
     depth = _depth(text)

@@ -7,16 +7,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from textgen.analysis.evaluation import steps_at_once
+from textgen.analysis.evaluation import LARGEST_LOGITS, steps_at_once
 from textgen.preprocess.tokenizers import Ids, Tokenizer
 from textgen.sampling.network import Network
 from textgen.sampling.scores import surprisals
 
 _LENGTHS = (1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 70, 100, 150, 200, 300, 500, 700, 1000)
-_NEARBY = 1.1  # a length stands for those that are up to so many times as long, or as short
+_NEARBY = 1.2  # a length stands for those that are up to so many times as long, or as short
 # Tokens to read from a zero state, and from how many places. The first few vary most, and the
 # loss of each token of a long reading counts, so fewer long ones are enough.
-_READINGS = ((20, 256), (200, 64), (1000, 16))
+_READINGS = ((20, 512), (200, 64), (1000, 16))
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def worth_of_memory(
         room = np.flatnonzero(left > length)
         if not len(room):
             continue
-        rows = min(rows, len(room), steps_at_once(tokenizer))
+        rows = min(rows, len(room), max(1, LARGEST_LOGITS // len(tokenizer)))
         starts = room[np.linspace(0, len(room) - 1, rows).astype(np.int64)]
         state, steps = network.zero_state(rows), steps_at_once(tokenizer, rows)
         for first in range(0, length, steps):

@@ -1,7 +1,7 @@
 """What the units of a network watch: how their activations follow the features of a text."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
 
@@ -68,6 +68,22 @@ class UnitFindings:
     beginning: dict[Unit, Shades]  # of all units after each of the first tokens
     saturation: list[Saturation]
 
+    def spread(self, after: NDArray[np.int64]) -> "UnitFindings":
+        """Return the findings for a text with tokens that the network did not read.
+
+        `after`, (T,), is the number of the last token read after each token; -1 before the first.
+        """
+
+        def spread(shades: Shades) -> Shades:
+            places = after[: np.searchsorted(after, len(shades))]
+            return np.where(places < 0, np.int8(0), shades[places])
+
+        return replace(
+            self,
+            shades={unit: spread(shades) for unit, shades in self.shades.items()},
+            beginning={unit: spread(shades) for unit, shades in self.beginning.items()},
+        )
+
 
 class UnitSurvey:
     """Ranks the units of a network by how well they follow the features of a text.
@@ -89,7 +105,9 @@ class UnitSurvey:
         ]
         count = len(self._units)
         self._features, self._best = features, best
-        self._values = np.array([f.values for f in features], np.float32).reshape(-1, tokens).T
+        self._values = (
+            np.array([f.values for f in features], np.float32).reshape(len(features), tokens).T
+        )
         # The first half is shorter if keeping its activations would take too much memory.
         self._half = min(tokens // 2, _LARGEST_SEARCH // count)
         self._shown = min(tokens, _LARGEST_BEGINNING // count)

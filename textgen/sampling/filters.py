@@ -5,13 +5,14 @@ one token always remains. Among tied tokens, those with lower ids come first.
 """
 
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from textgen.options.sampling import SamplingOptions
 
+_Float = TypeVar("_Float", bound=np.floating[Any])
 Logits: TypeAlias = NDArray[np.floating[Any]]
 Mask: TypeAlias = NDArray[np.bool_]
 
@@ -73,7 +74,7 @@ def softmax(logits: Logits) -> NDArray[np.floating[Any]]:
     return exponentials / exponentials.sum(-1, keepdims=True)
 
 
-def log_softmax(logits: Logits) -> Logits:
+def log_softmax(logits: NDArray[_Float]) -> NDArray[_Float]:
     logits = logits - logits.max(-1, keepdims=True)
     return logits - np.log(np.exp(logits).sum(-1, keepdims=True))
 

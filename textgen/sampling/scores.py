@@ -54,5 +54,5 @@ def likeliest_tokens(logs: Logits, count: int) -> tuple[Ids, Logits]:
 
 def surprisals(logits: Logits, tokens: Ids) -> NDArray[np.float64]:
     """Return the negative log-probability of each token, (...), in nats; `logits` is (..., V)."""
-    logs: NDArray[np.float64] = log_softmax(logits.astype(np.float64))
+    logs = log_softmax(logits.astype(np.float64))
     return -np.take_along_axis(logs, tokens[..., None], -1)[..., 0]

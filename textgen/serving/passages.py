@@ -3,14 +3,12 @@
 from pathlib import Path
 from typing import Any
 
-from textgen.analysis.novelty import find_copies
+from textgen.analysis.novelty import LONGEST_COMPARABLE, find_copies
 from textgen.runs.folder import Run
 from textgen.serving.records import book_name
 from textgen.serving.refusals import RequestError
 
 LONGEST_TEXT = 1_000_000  # characters
-# Characters of a training text. Each million takes about 0.2 s and 80 MB.
-_LONGEST_COMPARABLE = 10_000_000
 _MOST_PASSAGES = 1000  # of a text; shorter ones are left out
 
 
@@ -26,10 +24,10 @@ def copied_passages(path: Path, text: str, least: int) -> dict[str, Any]:
     text is too long.
     """
     run = Run.open(path)
-    if run.tokens * run.characters_per_token > _LONGEST_COMPARABLE:
+    if run.tokens * run.characters_per_token > LONGEST_COMPARABLE:
         raise RequestError(
             400,
-            f"the training text of {path.name} has more than {_LONGEST_COMPARABLE:,} characters; "
+            f"the training text of {path.name} has more than {LONGEST_COMPARABLE:,} characters; "
             "passages are not looked for in it",
             param="model",
             code="corpus_too_long",
