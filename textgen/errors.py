@@ -54,6 +54,10 @@ class OptionError(TextgenError, ValueError):
         return f"--{self.name.replace('_', '-')} {self.problem}"
 
 
+class OutputError(TextgenError):
+    """A picture or a page that cannot be written."""
+
+
 class TrainingError(TextgenError):
     """Training that cannot continue, for example because the loss is not finite."""
 

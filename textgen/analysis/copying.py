@@ -12,10 +12,10 @@ from textgen.sampling.sampler import Sampler
 
 LEAST = 20  # characters of a copied passage
 
-_TEMPERATURES = (0.2, 0.4, 0.6, 0.8, 1.0, 1.2)
-_TEXTS = 4  # for each temperature
-_LENGTH = {"char": 500, "byte": 500, "word": 100}  # tokens of each text
-_MOST_PASSAGES = 1000
+_TRIED = (0.2, 0.4, 0.6, 0.8, 1.0, 1.2)
+_TEXTS_EACH = 4  # for each temperature
+_WRITTEN = {"char": 500, "byte": 500, "word": 100}  # tokens of each text
+_MOST_COPIES = 1000
 
 
 @dataclass(frozen=True)
@@ -48,17 +48,17 @@ def compare_with_training(sampler: Sampler, text: str) -> Copying:
         )
     sources = run.documents_by_name(tokenizer.decode)
     engine, texts = Engine(sampler.network, tokenizer), []
-    for temperature in _TEMPERATURES:
+    for temperature in _TRIED:
         options = SamplingOptions(
-            temperature=Temperatures((temperature,)), length=_LENGTH[tokenizer.level]
+            temperature=Temperatures((temperature,)), length=_WRITTEN[tokenizer.level]
         )
         request = sampler.request("", options)
-        texts += [engine.join(request, np.random.default_rng([0, n])) for n in range(_TEXTS)]
+        texts += [engine.join(request, np.random.default_rng([0, n])) for n in range(_TEXTS_EACH)]
     written = ["".join(pieces) for pieces in texts]
-    found, *own = find_copies_in_each([text, *written], sources, LEAST, _MOST_PASSAGES)
+    found, *own = find_copies_in_each([text, *written], sources, LEAST, _MOST_COPIES)
     shares = []
-    for number, temperature in enumerate(_TEMPERATURES):
-        group = own[number * _TEXTS : (number + 1) * _TEXTS]
+    for number, temperature in enumerate(_TRIED):
+        group = own[number * _TEXTS_EACH : (number + 1) * _TEXTS_EACH]
         characters = sum(each.characters for each in group)
         copied = sum(each.copied * each.characters for each in group)
         shares.append(CopiedShare(temperature, copied / max(characters, 1), characters))

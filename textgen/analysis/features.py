@@ -7,6 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from textgen.sampling.generation import SENTENCE_END
+
 Values = NDArray[np.float32]
 
 _BRACKETS = {"(": ")", "[": "]", "{": "}"}
@@ -14,9 +16,8 @@ _FARTHEST = 10_000  # characters from a bracket to the one that closes it
 _QUOTES = {'"': '"', "“": "”", "„": "“”", "«": "»", "‘": "’"}
 _BLANK_LINE = re.compile(r"\n(?=\n)")
 _FIRST_LINE = re.compile(r"(?<=\n\n)[^\n]+")
-_SENTENCE_END = re.compile(r"[.!?…][\"'”’»)\]]*(?=\s|$)|[。！？][」』）]*|\n\s*\n")
 # A short line in title case or capitals, alone or at the top of a paragraph.
-_HEADING = re.compile(
+_SPEAKER = re.compile(
     r"(?:\A|(?<=\n\n))(?:[^\W\d_a-z][^\n.:!?]{0,30}[:.]|[^\W\d_a-z][^\na-z]{1,30})(?=\n)"
 )
 
@@ -43,7 +44,7 @@ def features_of(text: str, lengths: Sequence[int], level: str) -> list[Feature]:
         "inside quotation marks": _inside_quotes(text),
         "inside brackets": np.minimum(depth, 1),
         "depth of brackets": depth,
-        "in a speaker's name or a heading": _within(_HEADING, text),
+        "in a speaker's name or a heading": _within(_SPEAKER, text),
         "punctuation": _each(text, _is_punctuation),
         "white space": _each(text, str.isspace),
         "position in the word": _since(_word_starts(text)),
@@ -149,6 +150,7 @@ def _word_starts(text: str) -> NDArray[np.bool_]:
 
 def _sentence_starts(text: str) -> NDArray[np.bool_]:
     starts = np.zeros(len(text) + 1, np.bool_)
-    for match in _SENTENCE_END.finditer(text):
-        starts[match.end()] = True
+    for pattern in (SENTENCE_END, _BLANK_LINE):
+        for match in pattern.finditer(text):
+            starts[match.end()] = True
     return starts[:-1]

@@ -20,8 +20,8 @@ from textgen.sampling.network import NumpyNetwork
 from textgen.sampling.sampler import Sampler
 from textgen.sampling.scores import likeliest_tokens, surprisals
 
-_GUESSES = 5
-_BORDER = "\n\n"  # stands between documents when the features of a text are computed
+_GUESSED = 5
+_APART = "\n\n"  # stands between documents when the features of a text are computed
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ class _Predicted:
     """How the tokens that a network read were predicted; N tokens."""
 
     def __init__(self, tokens: int, vocabulary_size: int) -> None:
-        guesses = tokens, min(_GUESSES, vocabulary_size)
+        guesses = tokens, min(_GUESSED, vocabulary_size)
         self.losses = np.full(tokens, np.nan)  # (N,), in nats; NaN for one not predicted
         self.ranks = np.zeros(tokens, np.int64)  # (N,)
         self.guesses = np.zeros(guesses, np.int64)
@@ -122,7 +122,7 @@ class _Predicted:
         own = np.take_along_axis(logs, tokens[len(tokens) - len(logits) :, None], -1)
         self.losses[place] = losses = -own[:, 0]
         self.ranks[place] = (logs > own).sum(1) + 1
-        self.guesses[place], guessed = likeliest_tokens(logs, _GUESSES)
+        self.guesses[place], guessed = likeliest_tokens(logs, _GUESSED)
         self.probabilities[place] = np.exp(guessed)
         return losses
 
@@ -164,7 +164,7 @@ def _add_text(totals: Totals, tokenizer: Tokenizer, text: str, ids: Ids, tokens:
 
 def _features_of_documents(documents: Sequence[Sequence[str]], level: str) -> list[Feature]:
     """Return the features of documents, given as tokens; none continues another."""
-    apart = [token for document in documents for token in (_BORDER, *document)][1:]
+    apart = [token for document in documents for token in (_APART, *document)][1:]
     lengths = [len(token) for token in apart]
     is_token = np.ones(len(apart), np.bool_)
     is_token[np.cumsum([len(document) + 1 for document in documents])[:-1] - 1] = False

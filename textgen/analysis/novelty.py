@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 from textgen.preprocess.tokenizers import utf8
 
 # These bytes never occur in UTF-8, so no match spans them.
-_TEXTS, _AFTER, _BETWEEN = b"\xfd", b"\xfe", b"\xff"
+_TEXT_END, _AFTER, _BETWEEN = b"\xfd", b"\xfe", b"\xff"
 LONGEST_COMPARABLE = 10_000_000
 """Characters of a training text to compare with. Each million takes about 0.2 s and 80 MB."""
 
-_AROUND = 200  # characters of the source before and after a passage
+_CONTEXT = 200  # characters of the source before and after a passage
 
 
 @dataclass(frozen=True)
@@ -62,17 +62,17 @@ def find_copies_in_each(
     """Find copies in several texts as `find_copies` does, in about the time of one."""
     encoded = [utf8(text) for text in texts]
     corpus = [utf8(content) for _, content in sources]
-    lengths, places = _longest_matches(_TEXTS.join(encoded), _BETWEEN.join(corpus))
+    lengths, places = _longest_matches(_TEXT_END.join(encoded), _BETWEEN.join(corpus))
     borders = np.cumsum([len(text) + 1 for text in encoded])[:-1]
     return [
-        _novelty(*each, sources, corpus, least, most)
+        _novelty_of(*each, sources, corpus, least, most)
         for each in zip(
             texts, encoded, np.split(lengths, borders), np.split(places, borders), strict=True
         )
     ]
 
 
-def _novelty(
+def _novelty_of(
     text: str,
     encoded: bytes,
     lengths: NDArray[np.int64],
@@ -110,7 +110,10 @@ def _novelty(
             source, first = _place(int(places[start]), corpus)
             name, content = sources[source]
             last = first + stop - start
-            before, after = content[max(first - _AROUND, 0) : first], content[last : last + _AROUND]
+            before, after = (
+                content[max(first - _CONTEXT, 0) : first],
+                content[last : last + _CONTEXT],
+            )
             longest.append(Passage(text[start:stop], start, name, first, before, after))
     return Novelty(len(text), float(copied.mean()) if len(text) else 0.0, longest)
 

@@ -156,7 +156,7 @@ class UnitSurvey:
             {self._units[unit]: shades[:, i].copy() for i, unit in enumerate(self._chosen)},
             {unit: beginning[:, i].copy() for i, unit in enumerate(self._units)},
             [
-                Saturation(layer, *(_shares(counts, side, self._read) for side in (0, 1)))
+                Saturation(layer, *(_below_or_above(counts, side, self._read) for side in (0, 1)))
                 for layer, counts in enumerate(self._saturated, 1)
             ],
         )
@@ -220,7 +220,7 @@ def _shades(activations: Array) -> Shades:
     return np.rint(activations * _STEPS).astype(np.int8)
 
 
-def _shares(
+def _below_or_above(
     counts: dict[str, NDArray[np.float64]], side: int, tokens: int
 ) -> dict[str, NDArray[np.float64]]:
     return {name: count[side] / tokens for name, count in counts.items()}

@@ -62,19 +62,27 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def write_file(path: Path, data: bytes) -> None:
-    """Write a whole file beside `path`, flush it to disk and rename it."""
-    new = path.with_name(path.name + NEW)
+    """Replace a file of a run by `replace_file`; raise RunError if that fails."""
     with writing(path):
-        new.unlink(missing_ok=True)  # left by a process that was killed, or a link
-        try:
-            with new.open("xb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            new.replace(path)
-            flush_folder(path.parent)
-        finally:
-            new.unlink(missing_ok=True)
+        replace_file(path, data)
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Write a whole file beside `path`, flush it to disk and rename it.
+
+    Raises OSError if that fails.
+    """
+    new = path.with_name(path.name + NEW)
+    new.unlink(missing_ok=True)  # left by a process that was killed, or a link
+    try:
+        with new.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(path)
+        flush_folder(path.parent)
+    finally:
+        new.unlink(missing_ok=True)
 
 
 def write_at(path: Path, data: bytes, size: int) -> int:

@@ -9,7 +9,7 @@ from textgen.options.sampling import SamplingOptions
 from textgen.preprocess.tokenizers import Tokenizer
 from textgen.sampling.scores import ScoredToken
 
-_SENTENCE_END = re.compile(r"[.!?…][\"'”’»)\]]*(?=\s|$)|[。！？][」』）]*")
+SENTENCE_END = re.compile(r"[.!?…][\"'”’»)\]]*(?=\s|$)|[。！？][」』）]*")
 _TAIL = 8  # characters before the held text that a sentence end may include
 
 
@@ -149,7 +149,7 @@ class Generation(Iterator[str]):
         if self.tokens < self._options.length:
             return None
         text = self._tail + self._held
-        ends = [match.end() for match in _SENTENCE_END.finditer(text)]
+        ends = [match.end() for match in SENTENCE_END.finditer(text)]
         ends = [end - len(self._tail) for end in ends if last or end < len(text)]
         return next((end for end in ends if end >= self._earliest), None)
 
