@@ -256,6 +256,8 @@ def test_damaged_metrics(run: Path, lines: str) -> None:
         *({"step": "x"}, {"step": -1}, {"step": 1 << 63}, {"history": [3]}),
         *({"seconds": -1e300}, {"seconds": 10**400}, {"history": [json.loads(LINE % 10**400)]}),
         {"history": [json.loads(LINE % 1) | {"seconds": None}]},
+        *({"norm_steps": -1}, {"norm_total": 10**400}, {"learning_rate": "fast"}),
+        {"history": [json.loads(LINE % 1) | {"learning_rate": []}]},
     ],
 )
 def test_damaged_progress(run: Path, change: dict[str, object]) -> None:

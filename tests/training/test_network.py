@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from textgen.options.architecture import Architecture
 from textgen.options.training import TrainingOptions
@@ -142,11 +143,27 @@ def test_a_step_lowers_the_loss_and_padding_counts_for_nothing() -> None:
         losses = []
         for _ in range(10):
             states = network.zero_state(B)
-            loss, _ = steps.train(streams[0], states, 0.01, np.random.default_rng(0))
+            loss, _, _ = steps.train(streams[0], states, 0.01, np.random.default_rng(0))
             losses.append(loss)
         assert losses == sorted(losses, reverse=True)
         results.append([*losses, steps.loss(streams)])
     np.testing.assert_allclose(results[0], results[1], rtol=1e-5)
+
+
+def test_the_gradient_norm_is_that_of_automatic_differentiation() -> None:
+    network = made(ARCHITECTURES[0])
+    network.assign({name: 20 * weight for name, weight in network.weights().items()})
+    ids, targets = tokens(T, B), tokens(T, B)[::-1].copy()
+    states = network.zero_state(B)
+    with tf.GradientTape() as tape:
+        logits, _ = network(ids, states)
+        loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits))
+    gradients = tape.gradient(loss, [variable.value for variable in network.variables.values()])
+    expected = np.sqrt(sum(np.sum(tf.convert_to_tensor(g).numpy() ** 2) for g in gradients))
+    assert expected > 5  # it is clipped
+    batch = Batch(ids, targets, np.ones((T, B), bool), None)
+    _, norm, _ = stepper(network).train(batch, states, 0.01, np.random.default_rng(0))
+    assert norm == pytest.approx(expected, rel=1e-4)
 
 
 @pytest.mark.parametrize("architecture", [ARCHITECTURES[1], ARCHITECTURES[3]], ids=str)
@@ -218,7 +235,7 @@ def test_several_gpus_share_the_rows_of_a_batch(
         steps = stepper(network, batch_size=4, dropout=0.3)
         monkeypatch.setattr(steps, "_devices", devices)
         states = network.zero_state(4)
-        loss, states = steps.train(streams[0], states, 0.01, np.random.default_rng(0))
+        loss, _, states = steps.train(streams[0], states, 0.01, np.random.default_rng(0))
         results.append((loss, network.weights(), network.state_arrays(states)))
     (loss, weights, states), (loss_of_two, weights_of_two, states_of_two) = results
     assert loss == pytest.approx(loss_of_two, rel=1e-5)

@@ -31,6 +31,8 @@ def test_chunks_of_a_stream_join_to_the_corpus(size: tuple[int, int, int]) -> No
     np.testing.assert_array_equal(targets.T[counts.T], np.arange(1, tokens))
     assert streams.predictions == counts.sum() == tokens - 1
     assert len(batches) == len(streams)
+    for k in range(len(batches) + 1):
+        assert streams.predicted(k) == sum(b.counts.sum() for b in batches[:k])
     assert all(len(b.inputs) == chunk_length for b in batches[:-1])
     assert 1 <= len(batches[-1].inputs) <= chunk_length
 
@@ -54,6 +56,8 @@ def test_an_overlap_warms_up_without_predicting_twice(
     batches = list(streams)
     inputs = np.concatenate([b.inputs for b in batches]).T
     counts = np.concatenate([b.counts for b in batches]).T
+    for k in range(len(batches) + 1):
+        assert streams.predicted(k) == sum(b.counts.sum() for b in batches[:k])
     np.testing.assert_array_equal(inputs[counts], np.arange(tokens - 1))
     for row in range(1, batch_size):
         start = int(np.argmax(counts[row]))

@@ -43,9 +43,9 @@ from textgen.training.step import Stepper
 losses, train = [], Stepper.train
 
 def noting(*arguments):
-    loss, states = train(*arguments)
+    loss, *others = train(*arguments)
     losses.append(loss)
-    return loss, states
+    return loss, *others
 
 Stepper.train = noting
 signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -129,9 +129,9 @@ def note_losses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     train, noted = Stepper.train, list[float]()
 
     def noting(self: Stepper, *arguments: Any) -> Any:
-        loss, states = train(self, *arguments)
+        loss, *others = train(self, *arguments)
         noted.append(loss)
-        return loss, states
+        return loss, *others
 
     monkeypatch.setattr(Stepper, "train", noting)
     return noted

@@ -171,9 +171,7 @@ class Run(Prepared):
         shapes = {f"{g}/{name}": s for g, named in groups.items() for name, s in named.items()}
         arrays, metadata = read_arrays(path, shapes, self._metadata)
         with reading(path):
-            saved = json.loads(metadata["progress"])
-            progress = Progress(**{item.name: saved[item.name] for item in fields(Progress)})
-            progress.check()
+            progress = Progress.from_json(json.loads(metadata["progress"]))
         parts = {g: {name: arrays[f"{g}/{name}"] for name in named} for g, named in groups.items()}
         return TrainingState(**parts, progress=progress)
 

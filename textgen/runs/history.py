@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 Evaluations = list[dict[str, Any]]
@@ -15,6 +15,10 @@ _FIGURES = {
     "validation_loss": True,
     "tokens_per_second": True,
 }
+_LATER_FIGURES = ("learning_rate", "gradient_norm", "tokens")  # older runs lack these
+
+# What the progress of older runs lacks.
+_LATER_PROGRESS = {"learning_rate": None, "norm_total": 0.0, "norm_steps": 0}
 
 
 @dataclass
@@ -25,16 +29,30 @@ class Progress:
     seconds: float = 0.0
     loss_total: float = 0.0  # of the steps since the last evaluation
     loss_steps: int = 0
+    learning_rate: float | None = None  # of the last step
+    norm_total: float = 0.0  # of the gradients, of the steps since the last evaluation
+    norm_steps: int = 0
     samples_size: int = 0  # bytes of samples.txt
     history: Evaluations = field(default_factory=list)  # the lines of metrics.jsonl
 
-    def check(self) -> None:
-        """Raise ValueError if a value is impossible, as in a damaged file."""
-        for value in (self.step, self.loss_steps, self.samples_size):
+    @classmethod
+    def from_json(cls, saved: dict[str, Any]) -> "Progress":
+        """Return the progress that `asdict` gave as JSON, perhaps of an older version.
+
+        Raises ValueError, TypeError or KeyError if it is damaged.
+        """
+        saved = _LATER_PROGRESS | saved
+        progress = cls(**{item.name: saved[item.name] for item in fields(cls)})
+        progress._check()
+        return progress
+
+    def _check(self) -> None:
+        for value in (self.step, self.loss_steps, self.norm_steps, self.samples_size):
             if type(value) is not int or not 0 <= value < 1 << 53:
-                raise ValueError("step, loss_steps or samples_size is not a valid count")
-        if not (0 <= float(self.seconds) < 1e12 and math.isfinite(float(self.loss_total))):
-            raise ValueError("seconds or loss_total is out of range")
+                raise ValueError("step, loss_steps, norm_steps or samples_size is not a count")
+        totals = (self.loss_total, self.norm_total, self.learning_rate or 0.0)
+        if not (0 <= float(self.seconds) < 1e12 and all(math.isfinite(float(x)) for x in totals)):
+            raise ValueError("seconds, learning_rate, loss_total or norm_total is out of range")
         check_history(self.history)
 
 
@@ -44,8 +62,8 @@ def check_history(lines: Iterable[Any]) -> Evaluations:
     for line in history:
         if not isinstance(line, dict) or type(line.get("step")) is not int:
             raise ValueError("a line in it is not an evaluation")
-        for name, optional in _FIGURES.items():
-            figure = line[name]
+        later = [(line.get(name), True) for name in _LATER_FIGURES]
+        for figure, optional in [*((line[name], may) for name, may in _FIGURES.items()), *later]:
             if figure is None and optional:
                 continue
             if not isinstance(figure, int | float) or not math.isfinite(float(figure)):

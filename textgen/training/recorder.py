@@ -62,11 +62,15 @@ class Recorder:
                 "validation_loss": loss,
                 "bits_per_character": None if loss is None else self._bits(loss),
                 "tokens_per_second": trainer.tokens_per_second,
+                "learning_rate": self._progress.learning_rate,
+                "gradient_norm": trainer.mean_gradient_norm,
+                "tokens": trainer.trained_tokens,
             }
         )
         figures = self.figures()
         text = self._preview(weights)
         self._progress.loss_total, self._progress.loss_steps = 0.0, 0
+        self._progress.norm_total, self._progress.norm_steps = 0.0, 0
         self._progress.samples_size = self._run.add_sample(
             f"{figures}\n\n{text}\n\n", self._progress.samples_size
         )

@@ -108,8 +108,11 @@ class Stepper:
 
     def train(
         self, batch: Batch, states: States, learning_rate: float, rng: np.random.Generator
-    ) -> tuple[float, States]:
-        """Update the weights on one chunk; return its mean loss and the states after it.
+    ) -> tuple[float, float, States]:
+        """Update the weights on one chunk.
+
+        Returns its mean loss, the global norm of its gradients before clipping, and the states
+        after it.
 
         Args:
             batch: of all workers.
@@ -125,8 +128,9 @@ class Stepper:
         batch = batch.of_rows(self.rows)
         # An array avoids a memory leak: TensorFlow never frees a tensor made of a Python number.
         rate = tf.constant(np.array(learning_rate, np.float32))
-        loss, states = self._train(batch, states, rate, masks, candidates)
-        return float(loss), states
+        figures, states = self._train(batch, states, rate, masks, candidates)
+        loss, norm = figures.numpy().tolist()
+        return loss, norm, states
 
     def loss(self, streams: Streams) -> float:
         """Return the mean loss over a text. The state starts at zero and is carried.
@@ -192,10 +196,11 @@ class Stepper:
             *(self._mean([gradients[name] for name in names], count) for names in self._shares),
             strict=True,
         )
-        scale = tf.minimum(1.0, _CLIP / tf.sqrt(tf.add_n(squares)))
+        norm = tf.sqrt(tf.add_n(squares))
+        scale = tf.minimum(1.0, _CLIP / norm)
         for update, gradient in zip(self._updates, means, strict=True):
             update(gradient, scale, learning_rate)
-        return total / count, _joined(states_after)
+        return tf.stack([total / count, norm]), _joined(states_after)
 
     def _evaluate_on(self, batch: Batch, states: States) -> tuple[Tensor, States]:
         weights = self.network.tensors()

@@ -92,6 +92,13 @@ class Streams:
             resets = begins if begins.any() else None
         return Batch(inputs, targets, counts, resets)
 
+    def predicted(self, k: int) -> int:
+        """Return how many tokens the first `k` batches predict."""
+        steps = min(k * self._chunk_length, self._steps)
+        skipped = np.where(self._starts == 0, 0, self._overlap)
+        steps_of_rows = np.minimum(steps, self.predictions - self._starts) - skipped
+        return int(np.maximum(steps_of_rows, 0).sum())
+
     def _positions(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the positions in the corpus of places in the streams."""
         if self._ends is None:

@@ -84,6 +84,18 @@ class Trainer:
         return self.progress.loss_total / steps if steps else None
 
     @property
+    def mean_gradient_norm(self) -> float | None:
+        """The mean global norm of the gradients of these steps, before clipping."""
+        steps = self.progress.norm_steps
+        return self.progress.norm_total / steps if steps else None
+
+    @property
+    def trained_tokens(self) -> int:
+        """The number of tokens trained on so far, earlier processes included."""
+        epoch, chunk = divmod(self.progress.step, len(self._streams))
+        return epoch * self._streams.predictions + self._streams.predicted(chunk)
+
+    @property
     def tokens_per_second(self) -> float | None:
         """The speed of training steps, without those that compile; None before the first."""
         return self._timed.tokens / self._timed.seconds if self._timed.tokens else None
@@ -95,7 +107,7 @@ class Trainer:
     def step(self, learning_rate: float) -> None:
         """Train on the next chunk of every stream.
 
-        Raises TrainingError if the loss is not finite.
+        Raises TrainingError if the loss or the gradient is not finite.
         """
         start = time.monotonic()
         step, settings = self.progress.step, self._settings
@@ -109,11 +121,14 @@ class Trainer:
             rows = rng.random(settings.batch_size) < _RESET_SHARE
             self._states = self._network.reset_rows(self._states, rows[self.stepper.rows])
         batch = self._streams[chunk]
-        loss, self._states = self.stepper.train(batch, self._states, learning_rate, rng)
-        self._require_finite(loss)
+        loss, norm, self._states = self.stepper.train(batch, self._states, learning_rate, rng)
+        self._require_finite(loss + norm)
         self.progress.step += 1
         self.progress.loss_total += loss
         self.progress.loss_steps += 1
+        self.progress.learning_rate = learning_rate
+        self.progress.norm_total += norm
+        self.progress.norm_steps += 1
         self.steps += 1
         if self.steps > _COMPILING_STEPS:
             tokens, seconds = int(batch.counts.sum()), time.monotonic() - start
