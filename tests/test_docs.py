@@ -54,7 +54,7 @@ def test_options_that_are_named_exist(document: Path) -> None:
         for flag in (*p.opts, *p.secondary_opts)
     }
     # These have options of their own.
-    others = r"`(?:python|systemctl) [^`]*`|^#SBATCH .*$|^\$ lm_eval .*$"
+    others = r"`(?:python|systemctl) [^`]*`|^#SBATCH .*$|^\$ (?:lm_eval|tensorboard) .*$"
     text = re.sub(others, "", document.read_text("utf-8"), flags=re.MULTILINE)
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", text))
     assert named <= known | {"--help"}

@@ -62,6 +62,7 @@ def train(
     vectors: str | Path | None = None,
     resume: bool = False,
     force: bool = False,
+    tensorboard: str | Path | None = None,
     quiet: bool = False,
     **options: Any,
 ) -> "Model":
@@ -75,6 +76,8 @@ def train(
         vectors: a text file of word vectors (word2vec or GloVe) that initialize the embeddings.
         resume: resume the run in `out` where it stopped. Only epochs, minutes, patience,
             precision and save_every can be changed.
+        tensorboard: a folder of TensorBoard's. Each evaluation is written there, under the name of
+            the run folder.
         force: replace an existing run.
         quiet: write nothing to standard error.
         options: as for `textgen train`; `textgen.options.training.TrainingOptions` lists them.
@@ -85,6 +88,7 @@ def train(
         OptionError: an option is outside its limits, or does not exist.
         RunError: the run folder exists, is in use by another process, is damaged, or cannot be
             written.
+        OutputError: the folder of TensorBoard's cannot be written.
         TrainingError: the loss is not finite, memory runs out, or another worker fails.
         KeyboardInterrupt: on Ctrl-C, after saving the run.
     """
@@ -94,7 +98,7 @@ def train(
     from textgen.runs.initial import initial_weights
     from textgen.training.session import train_run
 
-    keywords = ("out", "from_run", "vectors", "resume", "force", "quiet")
+    keywords = ("out", "from_run", "vectors", "tensorboard", "resume", "force", "quiet")
     TrainingOptions.check_names(options, *keywords)
     options = {name: value for name, value in options.items() if value is not None}
     if resume and force:
@@ -112,7 +116,7 @@ def train(
         asked = TrainingOptions(**(initial.adapt(options) if initial else options))
         return lifecycle.create(path, books, asked, force, initial, quiet)
 
-    return load(train_run(path, begin, quiet))
+    return load(train_run(path, begin, quiet, tensorboard))
 
 
 def prepare(

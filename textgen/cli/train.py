@@ -24,6 +24,7 @@ from textgen.system.terminal import counted, show
 @click.option(
     "--vectors", type=FILE, help="word2vec or GloVe file to initialize the embeddings of words."
 )
+@click.option("--tensorboard", type=FOLDER, help="Folder in which to log for TensorBoard.")
 @click.option("--resume", is_flag=True, help="Continue the training of the run in --out.")
 @force
 @options_of(TrainingOptions)
@@ -34,6 +35,7 @@ def train(
     out: str | None,
     from_run: str | None,
     vectors: str | None,
+    tensorboard: str | None,
     resume: bool,
     force: bool,
     as_json: bool,
@@ -53,6 +55,7 @@ def train(
         out=out,
         from_run=from_run,
         vectors=vectors,
+        tensorboard=tensorboard,
         resume=resume,
         force=force,
         quiet=quiet,

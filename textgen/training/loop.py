@@ -10,12 +10,17 @@ from textgen.training.backend import tf
 from textgen.training.plan import Plan
 from textgen.training.progress import Reporter
 from textgen.training.recorder import Recorder
+from textgen.training.tensorboard import EventLog
 from textgen.training.trainer import Trainer
 from textgen.training.workers import Workers
 
 
 def fit(
-    run: Run, workers: Workers | None = None, quiet: bool = False, start: float | None = None
+    run: Run,
+    workers: Workers | None = None,
+    quiet: bool = False,
+    start: float | None = None,
+    log: EventLog | None = None,
 ) -> None:
     """Train `run` from its last checkpoint until its epochs or minutes are over.
 
@@ -25,14 +30,15 @@ def fit(
     usual effect: Ctrl-C raises KeyboardInterrupt. A second signal takes effect at once. Raises
     TrainingError if the loss is not finite, memory is short, or another worker has ended.
 
-    `start`, as of `time.monotonic`, is when the minutes begin; by default it is now.
+    `start`, as of `time.monotonic`, is when the minutes begin; by default it is now. `log` is
+    where TensorBoard finds the evaluations.
     """
     start = time.monotonic() if start is None else start
     workers = workers or Workers()
     quiet = quiet or not workers.is_first
     try:
         with workers.watched():
-            _fit(run, workers, quiet, start)
+            _fit(run, workers, quiet, start, log)
     except tf.errors.ResourceExhaustedError:
         settings = run.settings
         raise TrainingError(
@@ -43,9 +49,9 @@ def fit(
         ) from None
 
 
-def _fit(run: Run, workers: Workers, quiet: bool, start: float) -> None:
+def _fit(run: Run, workers: Workers, quiet: bool, start: float, log: EventLog | None) -> None:
     trainer = Trainer(run, workers, start)
-    recorder = Recorder(run, trainer)
+    recorder = Recorder(run, trainer, log)
     plan = Plan(run, trainer, recorder)
     over = plan.over()
     if workers.is_first and not over:

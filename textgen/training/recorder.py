@@ -14,6 +14,7 @@ from textgen.runs.history import Evaluations, best, validation_losses
 from textgen.sampling.sampler import Sampler
 from textgen.system.terminal import counted
 from textgen.training.streams import Streams
+from textgen.training.tensorboard import EventLog
 from textgen.training.trainer import Trainer
 
 _VALIDATED = 1 << 20  # validation tokens, at most; `textgen evaluate` takes any number
@@ -29,9 +30,10 @@ _OVERFITTED = 0.75  # a share of a training; if the best weights are from before
 class Recorder:
     """Evaluates and saves a run in training."""
 
-    def __init__(self, run: Run, trainer: Trainer) -> None:
+    def __init__(self, run: Run, trainer: Trainer, log: EventLog | None = None) -> None:
         self._run = run
         self._trainer = trainer
+        self._log = log
         self._settings = run.settings
         self._progress = trainer.progress
         validation = trainer.validation
@@ -78,8 +80,13 @@ class Recorder:
             self._run.save_weights(weights)
         self._run.write_metrics(self.history)
         self._save(states, weights, at_end)
+        note = f"{figures}\n{textwrap.indent(text, '    ')}\n"
+        if self._log:
+            validation = trainer.validation if self.validation else trainer.corpus
+            problem = self._log.record(self.history, text, weights, self._settings, validation.ids)
+            note += f"{problem}\n" if problem else ""
         self._evaluation_seconds = time.monotonic() - start
-        return f"{figures}\n{textwrap.indent(text, '    ')}\n"
+        return note
 
     def save(self, states: Arrays) -> None:
         """Save a checkpoint, and weights to sample from if no evaluation judges them."""

@@ -39,9 +39,9 @@ class Trainer:
         self._run = run
         self._workers = workers
         self._settings = settings = run.settings
-        self._corpus, self.validation = run.corpus().split(settings.reading.validation)
+        self.corpus, self.validation = run.corpus().split(settings.reading.validation)
         self._streams = self._streams_of(0)
-        counts = self._corpus.counts(len(run.tokenizer))
+        counts = self.corpus.counts(len(run.tokenizer))
         network = TrainingNetwork(settings.architecture, len(run.tokenizer), settings.seed)
         self.stepper = Stepper(network, settings, workers, counts)
         self._network = self.stepper.network
@@ -62,12 +62,12 @@ class Trainer:
     @property
     def tokens(self) -> int:
         """The number of tokens to train on."""
-        return len(self._corpus)
+        return len(self.corpus)
 
     @property
     def documents(self) -> int:
         """The number of documents to train on."""
-        return len(self._corpus.documents)
+        return len(self.corpus.documents)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -159,10 +159,10 @@ class Trainer:
     def _streams_of(self, epoch: int) -> Streams:
         """Return the streams of an epoch; each epoch has its own order of the documents."""
         settings, order = self._settings, None
-        if (count := len(self._corpus.documents)) > 1:
+        if (count := len(self.corpus.documents)) > 1:
             order = np.random.default_rng([settings.seed, epoch, _ORDER_SEED]).permutation(count)
         self._streams_epoch = epoch
-        return Streams(self._corpus, settings.batch_size, settings.chunk_length, order=order)
+        return Streams(self.corpus, settings.batch_size, settings.chunk_length, order=order)
 
     def _zero_state(self) -> States:
         return self._network.zero_state(self.stepper.rows.stop - self.stepper.rows.start)
