@@ -3,6 +3,7 @@
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from textgen.analysis.evaluation import Evaluation, evaluate
 from textgen.analysis.novelty import Novelty, find_copies
@@ -11,6 +12,9 @@ from textgen.options.declare import check_whole
 from textgen.preprocess.documents import Stretch, read_stretches
 from textgen.runs.folder import Run
 from textgen.sampling.sampler import Sampler
+
+if TYPE_CHECKING:
+    from textgen.reporting.curves import LossCurves
 
 
 class Model(Sampler):
@@ -64,6 +68,16 @@ class Model(Sampler):
             source for run in self.runs for source in run.documents_by_name(self.tokenizer.decode)
         ]
         return find_copies(text, sources, least, most)
+
+    def curves(self, against: str = "epochs") -> "LossCurves":
+        """Return a matplotlib figure of the losses in training, of all runs of the model.
+
+        `against` is "epochs", "seconds" or "tokens". Raises RunError if there is no evaluation,
+        OptionError for another `against`.
+        """
+        from textgen.reporting.curves import draw_curves  # matplotlib is slow to import
+
+        return draw_curves(self.runs, against)
 
 
 def _described(run: Run) -> str:

@@ -16,6 +16,7 @@ _FIGURES = {
     "tokens_per_second": True,
 }
 _LATER_FIGURES = ("learning_rate", "gradient_norm", "tokens")  # older runs lack these
+_LARGEST_FIGURE = 1e30  # far above any in a training; pictures of larger ones overflow
 
 # What the progress of older runs lacks.
 _LATER_PROGRESS = {"learning_rate": None, "norm_total": 0.0, "norm_steps": 0}
@@ -66,8 +67,8 @@ def check_history(lines: Iterable[Any]) -> Evaluations:
         for figure, optional in [*((line[name], may) for name, may in _FIGURES.items()), *later]:
             if figure is None and optional:
                 continue
-            if not isinstance(figure, int | float) or not math.isfinite(float(figure)):
-                raise ValueError("a figure in it is not a number")
+            if not isinstance(figure, int | float) or not abs(float(figure)) < _LARGEST_FIGURE:
+                raise ValueError("a figure in it is not a number, or far too large")
     return history
 
 
