@@ -69,7 +69,7 @@ def draw_curves(runs: Sequence[Run], against: str = "epochs") -> LossCurves:
         loss = _loss_of(run) if len(levels) > 1 else float
         kept.append(_draw_losses(panels[0], places, history, loss, colour))
         if has_rates:
-            _draw(panels[1], places, history, "learning_rate", float, colour)
+            _draw_points(panels[1], places, history, "learning_rate", float, colour)
     drawn = [key for key in _STYLES if any(entry[key] is not None for entry in entries)]
     _label(panels[0], runs, drawn, kept)
     panels[0].set_ylabel(
@@ -123,7 +123,7 @@ def _loss_of(run: Run) -> Callable[[float], float]:
     return lambda loss: bits_per_character(loss, run.characters_per_token, run.spelling_per_token)
 
 
-def _draw(
+def _draw_points(
     panel: Axes,
     places: Sequence[float],
     history: Evaluations,
@@ -153,7 +153,7 @@ def _draw_losses(
 ) -> float | None:
     """Draw both losses of a run; return that of the evaluation that is kept."""
     for key, style in _STYLES.items():
-        _draw(panel, places, history, key, loss, colour, **style)
+        _draw_points(panel, places, history, key, loss, colour, **style)
     kept = best(history)
     key = "loss" if kept["validation_loss"] is None else "validation_loss"
     if kept[key] is None:

@@ -30,7 +30,7 @@ _SCALARS = {
     "gradient norm": "gradient_norm",
     "tokens per second": "tokens_per_second",
 }
-_BUCKETS = 30  # of a histogram, as many as TensorBoard's own have
+_HISTOGRAM_BUCKETS = 30  # of a histogram, as many as TensorBoard's own have
 _TRACED = 512  # tokens
 _NEAR_ZERO, _NEAR_ONE = 0.1, 0.9  # a gate beyond them is saturated
 
@@ -86,10 +86,11 @@ class EventLog:
         path = self._path or self._begin(events, history, settings)
         step = history[-1]["step"]
         network = NumpyNetwork(settings.architecture, weights)
-        gates = dict(_gates(network, ids))
+        gates = dict(_traced_gates(network, ids))
         for name, value in (*_scalars(history[-1]), *_saturation(gates)):
             events.add_scalar(name, value, step)
-        for name, values in (*_named(weights), *gates.items()):
+        arrays = {f"weights/{name}": values for name, values in weights.items()} | gates
+        for name, values in arrays.items():
             events.add_histogram(name, values, step)
         events.add_text("preview", preview, step)
         try:
@@ -162,7 +163,7 @@ class _Events:
     def add_histogram(self, name: str, values: NDArray[np.float32], step: int) -> None:
         from tensorboard.compat.proto.summary_pb2 import HistogramProto
 
-        counts, edges = np.histogram(values, _BUCKETS)
+        counts, edges = np.histogram(values, _HISTOGRAM_BUCKETS)
         histogram = HistogramProto(
             min=float(values.min()),
             max=float(values.max()),
@@ -192,12 +193,7 @@ def _scalars(entry: dict[str, Any]) -> Iterator[tuple[str, float]]:
             yield name, value
 
 
-def _named(weights: Arrays) -> Iterator[tuple[str, NDArray[np.float32]]]:
-    for name, values in weights.items():
-        yield f"weights/{name}", values
-
-
-def _gates(network: NumpyNetwork, ids: Ids) -> Iterator[tuple[str, NDArray[np.float32]]]:
+def _traced_gates(network: NumpyNetwork, ids: Ids) -> Iterator[tuple[str, NDArray[np.float32]]]:
     """Yield the gates of each layer while it reads the first tokens from a zero state."""
     traces, _ = network.trace(ids[:_TRACED, None], network.zero_state(1))
     for layer, trace in enumerate(traces):
