@@ -7,7 +7,15 @@ import click
 
 import textgen
 from textgen.cli.app import main
-from textgen.cli.output import clipped, print_json, table
+from textgen.cli.output import (
+    BLOCKS,
+    block_curve,
+    can_print,
+    clipped,
+    comparison,
+    print_json,
+    table,
+)
 from textgen.cli.paths import FILE, RUN
 from textgen.system.terminal import show
 
@@ -60,14 +68,22 @@ def novelty(
 
 
 @main.command()
-@click.argument("run", type=RUN)
+@click.argument("runs", nargs=-1, type=RUN, required=True, metavar="RUN...")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
-def info(run: str, as_json: bool) -> None:
-    """Print the sizes, options and training results of RUN."""
+def info(runs: tuple[str, ...], as_json: bool) -> None:
+    """Print the sizes, options and training results of RUN, or of several side by side."""
     from textgen.runs.folder import Run
+    from textgen.runs.history import validation_losses
 
-    described = Run.open(run).describe()
+    opened = [Run.open(run) for run in runs]
+    described = [run.describe() for run in opened]
     if as_json:
-        print_json(described)
+        print_json(described if len(runs) > 1 else described[0])
+    elif len(runs) > 1:
+        show(comparison(described))
     else:
-        show(table(described))
+        show(table(described[0]))
+        losses = validation_losses(opened[0].history())
+        if losses and can_print(BLOCKS):
+            figures = f"{losses[0]:.3f} {block_curve(losses)} {losses[-1]:.3f}"
+            show(f"\nvalidation loss  {figures}, best {min(losses):.3f}")
