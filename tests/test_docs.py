@@ -15,6 +15,7 @@ from textgen.analysis.novelty import Novelty
 from textgen.cli import main
 from textgen.model import Model
 from textgen.preprocess.tokenizers import ByteTokenizer
+from textgen.reporting.inspection import Inspection
 from textgen.runs.folder import RUN_FILES
 from textgen.sampling.generation import Generation
 from textgen.sampling.network import LayerTrace
@@ -107,7 +108,9 @@ def test_each_public_name_stands_in_its_place() -> None:
     assert all(f"`textgen.{name}`" in section("library.md", name) for name in classes)
 
 
-@pytest.mark.parametrize("kind", [Model, Generation, Writer, Evaluation, Novelty, LayerTrace])
+@pytest.mark.parametrize(
+    "kind", [Model, Generation, Writer, Evaluation, Novelty, Inspection, LayerTrace]
+)
 def test_each_public_attribute_stands_in_its_table(kind: type, model: Model) -> None:
     public = {name for name in dir(kind) if not name.startswith("_")}
     public |= set(getattr(kind, "__dataclass_fields__", ()))

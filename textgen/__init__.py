@@ -28,12 +28,14 @@ if TYPE_CHECKING:
     from textgen.analysis.evaluation import Evaluation
     from textgen.analysis.novelty import Novelty
     from textgen.model import Model
+    from textgen.reporting.inspection import Inspection
 
 __version__ = "0.1.0"
 __all__ = [
     "BookError",
     "Evaluation",
     "FetchError",
+    "Inspection",
     "Model",
     "Novelty",
     "OptionError",
@@ -60,9 +62,9 @@ def train(
     out: str | Path | None = None,
     from_run: str | Path | None = None,
     vectors: str | Path | None = None,
+    tensorboard: str | Path | None = None,
     resume: bool = False,
     force: bool = False,
-    tensorboard: str | Path | None = None,
     quiet: bool = False,
     **options: Any,
 ) -> "Model":
@@ -74,10 +76,10 @@ def train(
         from_run: a run to fine-tune. Training starts from its weights, with its architecture.
             The vocabulary is extended by the new tokens of the books.
         vectors: a text file of word vectors (word2vec or GloVe) that initialize the embeddings.
-        resume: resume the run in `out` where it stopped. Only epochs, minutes, patience,
-            precision and save_every can be changed.
         tensorboard: a folder of TensorBoard's. Each evaluation is written there, under the name of
             the run folder.
+        resume: resume the run in `out` where it stopped. Only epochs, minutes, patience,
+            precision and save_every can be changed.
         force: replace an existing run.
         quiet: write nothing to standard error.
         options: as for `textgen train`; `textgen.options.training.TrainingOptions` lists them.
@@ -86,9 +88,9 @@ def train(
     Raises:
         BookError: a book cannot be read, or is too short.
         OptionError: an option is outside its limits, or does not exist.
+        OutputError: the folder of TensorBoard's cannot be written.
         RunError: the run folder exists, is in use by another process, is damaged, or cannot be
             written.
-        OutputError: the folder of TensorBoard's cannot be written.
         TrainingError: the loss is not finite, memory runs out, or another worker fails.
         KeyboardInterrupt: on Ctrl-C, after saving the run.
     """
@@ -212,4 +214,8 @@ def __getattr__(name: str) -> Any:
         from textgen.analysis.novelty import Novelty
 
         return Novelty
+    if name == "Inspection":
+        from textgen.reporting.inspection import Inspection
+
+        return Inspection
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,15 +1,19 @@
 """The model that the library returns: generate, evaluate and compare texts."""
 
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from textgen.analysis.evaluation import Evaluation, evaluate
+from textgen.analysis.inspection import inspect_texts
 from textgen.analysis.novelty import Novelty, find_copies
 from textgen.errors import RunError
 from textgen.options.declare import check_whole
 from textgen.preprocess.documents import Stretch, read_stretches
+from textgen.preprocess.reading import display_name
+from textgen.reporting.inspection import Inspection
 from textgen.runs.folder import Run
 from textgen.sampling.sampler import Sampler
 
@@ -48,9 +52,7 @@ class Model(Sampler):
         The file is split into documents as the books of the run were. Raises BookError if it cannot
         be read; other arguments and errors are those of `evaluate`.
         """
-        reading = self.run.settings.reading
-        options = replace(reading, encoding=encoding, keep_gutenberg=keep_gutenberg)
-        stretches = read_stretches(path, options, self.tokenizer.end is not None)
+        stretches = self._stretches(path, encoding, keep_gutenberg)
         return evaluate(self.network, self.tokenizer, stretches, strict)
 
     def novelty(self, text: str, least: int = 20, most: int = 10) -> Novelty:
@@ -69,6 +71,47 @@ class Model(Sampler):
         ]
         return find_copies(text, sources, least, most)
 
+    def inspect(self, *texts: str, units: int = 3) -> Inspection:
+        """Return what the network expects in texts, and what its units watch.
+
+        Each text is a document, read from a zero state. `units` is how many units are found for
+        each feature of the text.
+
+        Raises BookError if there is nothing to predict, RunError if the model is an ensemble.
+        """
+        return self._inspect(texts, units)
+
+    def inspect_file(
+        self,
+        path: str | Path,
+        length: int = 100_000,
+        units: int = 3,
+        encoding: str | None = None,
+        keep_gutenberg: bool = False,
+    ) -> Inspection:
+        """Inspect the first `length` characters of a text file, or of standard input ("-").
+
+        The file is split into documents as the books of the run were. Raises BookError if it
+        cannot be read; other arguments and errors are those of `inspect`.
+        """
+        check_whole("length", length, 1)
+        documents, left_out = list[str](), 0
+        for stretch in self._stretches(path, encoding, keep_gutenberg):
+            for number, text in enumerate(stretch.texts):
+                if number or stretch.begins or not documents:
+                    documents.append("")
+                taken = text[: length - sum(map(len, documents))]
+                documents[-1] += taken
+                left_out += len(text) - len(taken)
+        texts = [text for text in documents if text]
+        return self._inspect(texts, units, Path(display_name(path)).name, left_out)
+
+    def _inspect(
+        self, texts: Sequence[str], units: int, name: str = "text", left_out: int = 0
+    ) -> Inspection:
+        found = inspect_texts(self, texts, units)
+        return Inspection(**vars(found), run=self.run, name=name, left_out=left_out)
+
     def curves(self, against: str = "epochs") -> "LossCurves":
         """Return a matplotlib figure of the losses in training, of all runs of the model.
 
@@ -78,6 +121,14 @@ class Model(Sampler):
         from textgen.reporting.curves import draw_curves  # matplotlib is slow to import
 
         return draw_curves(self.runs, against)
+
+    def _stretches(
+        self, path: str | Path, encoding: str | None, keep_gutenberg: bool
+    ) -> Iterator[Stretch]:
+        """Read a file, split into documents as the books of the run were."""
+        reading = self.run.settings.reading
+        options = replace(reading, encoding=encoding, keep_gutenberg=keep_gutenberg)
+        return read_stretches(path, options, self.tokenizer.end is not None)
 
 
 def _described(run: Run) -> str:

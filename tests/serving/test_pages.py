@@ -421,7 +421,7 @@ def test_passages_that_cannot_be_looked_for(
     assert refused(model=5) == (400, "model", None)
     assert refused(model="none") == (404, "model", "model_not_found")
     with monkeypatch.context() as patch:
-        patch.setattr("textgen.serving.passages._LONGEST_COMPARABLE", run.tokens - 1)
+        patch.setattr("textgen.serving.passages.LONGEST_COMPARABLE", run.tokens - 1)
         assert refused() == (400, "model", "corpus_too_long")
     shutil.rmtree(run.path / "corpus")
     answer = httpx.post(f"{url}/v1/passages", json={"text": "The lamp"})

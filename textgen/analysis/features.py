@@ -33,7 +33,7 @@ class Feature(NamedTuple):
 def features_of(text: str, lengths: Sequence[int], level: str) -> list[Feature]:
     """Return the features of a text that is divided into tokens of these lengths.
 
-    Features that are the same everywhere are left out.
+    A feature that is the same everywhere, or the same as another, is left out.
     """
     if not text:
         return []
@@ -54,17 +54,16 @@ def features_of(text: str, lengths: Sequence[int], level: str) -> list[Feature]:
     }
     if level == "word":
         del after["position in the word"]
-    if depth.max(initial=0) < 2:
-        del after["depth of brackets"]
     values = {name: found[last] for name, found in after.items()}
     for name, holds in (("capital letter", str.isupper), ("digit", str.isdigit)):
         before = np.concatenate([[0], np.cumsum(_each(text, holds))])
         values[name] = np.minimum(before[ends] - before[ends - lengths], 1).astype(np.float32)
-    return [
-        Feature(name, found, bool(np.isin(found, (0, 1)).all()))
-        for name, found in values.items()
-        if np.ptp(found)
-    ]
+    features = list[Feature]()
+    for name, found in values.items():
+        known = any(np.array_equal(found, feature.values) for feature in features)
+        if np.ptp(found) and not known:
+            features.append(Feature(name, found, bool(np.isin(found, (0, 1)).all())))
+    return features
 
 
 def _each(text: str, holds: Callable[[str], bool]) -> Values:
@@ -132,7 +131,9 @@ def _inside_quotes(text: str) -> Values:
 
 
 def _since(starts: NDArray[np.bool_]) -> Values:
-    """Return the distance of each character from the last start; that of a start is 0."""
+    """Return the distance of each character from the last start; 0 everywhere without any."""
+    if not starts.any():
+        return np.zeros(len(starts), np.float32)
     places = np.arange(len(starts))
     return (places - np.maximum.accumulate(np.where(starts, places, 0))).astype(np.float32)
 

@@ -93,7 +93,7 @@ def inspect_texts(sampler: Sampler, texts: Sequence[str], units: int = 3) -> Ins
         probabilities=np.where(
             guessed[:, None], predicted.probabilities.take(after, 0, mode="clip"), 0
         ),
-        vocabulary=[tokenizer.spell([token]) for token in range(len(tokenizer))],
+        vocabulary=_names(tokenizer),
         units=findings.spread(after),
         memory=memory,
         copying=copying,
@@ -164,11 +164,17 @@ def _add_text(totals: Totals, tokenizer: Tokenizer, text: str, ids: Ids, tokens:
 
 def _features_of_documents(documents: Sequence[Sequence[str]], level: str) -> list[Feature]:
     """Return the features of documents, given as tokens; none continues another."""
-    apart = [token for document in documents for token in (_APART, *document)][1:]
-    lengths = [len(token) for token in apart]
-    is_token = np.ones(len(apart), np.bool_)
-    is_token[np.cumsum([len(document) + 1 for document in documents])[:-1] - 1] = False
-    return [
-        feature._replace(values=feature.values[is_token])
-        for feature in features_of("".join(apart), lengths, level)
-    ]
+    apart = [token for document in documents for token in (_APART, *document)]
+    borders = np.cumsum([0, *(len(document) + 1 for document in documents)])[:-1]
+    found = features_of("".join(apart), [len(token) for token in apart], level)
+    return [feature._replace(values=np.delete(feature.values, borders)) for feature in found]
+
+
+def _names(tokenizer: Tokenizer) -> list[str]:
+    """Return a text for each token, also for half a character and the end of a document."""
+    names = [tokenizer.spell([token]) for token in range(len(tokenizer))]
+    if tokenizer.level == "byte":
+        names[128:256] = [f"\\x{byte:02x}" for byte in range(128, 256)]
+    if tokenizer.end is not None:
+        names[tokenizer.end] = "(end)"
+    return names

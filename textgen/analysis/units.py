@@ -17,7 +17,7 @@ Shades = NDArray[np.int8]  # activations from -1 to 1, multiplied by 127
 _STEPS = 127
 _LARGEST_SEARCH = 64 << 20  # activations that are kept until the best units are known
 _LARGEST_BEGINNING = 2 << 20  # activations of all units that are kept for good
-_FEWEST = 5  # tokens with a feature, and tokens without it, in each half of a text
+_FEWEST = 5  # tokens with a feature, and without it, in each half of a text
 _LOW, _HIGH = 0.1, 0.9  # a gate beyond them is saturated
 _SIGMOIDS = {"lstm": ("i", "f", "o"), "gru": ("z", "r")}  # gates from 0 to 1
 
@@ -168,7 +168,7 @@ class UnitSurvey:
         ranking = {}
         for number, feature in enumerate(self._features):
             halves = np.split(feature.values, [self._half])
-            if not all(_has_both(half) if feature.holds else np.ptp(half) for half in halves):
+            if not all(map(_has_both if feature.holds else _falls, halves)):
                 continue
             best = dict[tuple[int, int], int]()  # one part of each unit
             for unit in np.argsort(-correlations[:, number], kind="stable").tolist():
@@ -229,3 +229,8 @@ def _below_or_above(
 def _has_both(values: Values) -> bool:
     """Return whether enough tokens have a feature, and enough do not."""
     return _FEWEST <= values.sum() <= len(values) - _FEWEST
+
+
+def _falls(values: Values) -> bool:
+    """Return whether a distance begins again, or a depth falls, often enough."""
+    return bool((np.diff(values) < 0).sum() >= _FEWEST)

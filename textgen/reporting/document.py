@@ -28,7 +28,7 @@ _SCRIPTS = (
     "main.js",
 )
 # They would end the element that holds the data, or a line of a script.
-_JSON_ESCAPES = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}
+_JSON_FORBIDDEN = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}
 
 
 def html_document(data: dict[str, Any], title: str) -> str:
@@ -49,7 +49,7 @@ def html_document(data: dict[str, Any], title: str) -> str:
         # A name of a file may have lone surrogates, which UTF-8 cannot write.
         title=html.escape(title).encode("ascii", "xmlcharrefreplace").decode(),
         style=style,
-        data=json.dumps(data, allow_nan=False, separators=(",", ":")).translate(_JSON_ESCAPES),
+        data=json.dumps(data, allow_nan=False, separators=(",", ":")).translate(_JSON_FORBIDDEN),
         script=script,
     )
 

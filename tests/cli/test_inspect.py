@@ -1,0 +1,98 @@
+"""The `inspect` command: the page, the figures, and what it cannot read."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+from helpers import fabricate, make_book
+
+from textgen.model import Model
+
+TEXT = make_book()[:300]
+
+
+@pytest.fixture(autouse=True)
+def _text() -> None:
+    Path("letter.txt").write_text(TEXT, "utf-8")
+
+
+def test_a_page_is_written_and_not_replaced(command: Callable[..., Result], model: Model) -> None:
+    result = command("inspect", model.path, "letter.txt")
+    assert result.exit_code == 0
+    best = model.inspect(TEXT).units.features[0].best[0]
+    assert (
+        f"{best.correlation:+.2f}  layer 1, unit {best.unit.unit}, {best.unit.part}"
+        in result.stdout
+    )
+    assert result.stderr == "letter.html is written; open it in a browser\n"
+    assert "<!doctype html>" in Path("letter.html").read_text("utf-8").lower()
+    Path("letter.html").write_text("mine")
+    result = command("inspect", model.path, "letter.txt")
+    assert result.exit_code == 1
+    assert "letter.html exists; replace it with --force" in result.stderr
+    assert Path("letter.html").read_text() == "mine"
+    assert command("inspect", model.path, "letter.txt", "--force").exit_code == 0
+    assert Path("letter.html").read_text("utf-8") != "mine"
+
+
+def test_json_prints_the_figures_of_the_library(
+    command: Callable[..., Result], model: Model
+) -> None:
+    result = command("inspect", model.path, "-", "--json", "--units", 1, input=TEXT)
+    figures = json.loads(result.stdout)
+    found = model.inspect(TEXT, units=1)
+    assert figures == json.loads(json.dumps(found.to_json()))
+    assert "".join(figures["tokens"]) == TEXT
+    assert figures["bits"][0] is None
+    assert all(len(feature["best"]) == 1 for feature in figures["features"])
+    assert not Path("inspection.html").exists()
+    command("inspect", model.path, "-", "--json", "-o", "page.html", input=TEXT)
+    assert Path("page.html").exists()
+
+
+def test_only_the_beginning_of_a_long_text_is_read(
+    command: Callable[..., Result], model: Model
+) -> None:
+    Path("long.txt").write_text(TEXT * 40_000, "utf-8")  # 12 MB
+    result = command("inspect", model.path, "long.txt", "--length", 200, "--json")
+    assert result.stderr == "these are the first 200 characters of 12,000,000\n"
+    assert json.loads(result.stdout)["tokens"] == list(TEXT[:200])
+
+
+def test_documents_are_those_of_the_run(
+    command: Callable[..., Result],
+) -> None:
+    Path("book.txt").write_text(TEXT, "utf-8")
+    run = fabricate("run", "book.txt", delimiter="\n\n")
+    result = command("inspect", run.path, "letter.txt", "--json")
+    figures = json.loads(result.stdout)
+    texts = [text.strip("\n") for text in TEXT.split("\n\n") if text.strip()]
+    assert "".join(figures["tokens"]) == "".join(texts)
+    assert figures["documents"] == [sum(map(len, texts[:n])) for n in range(len(texts))]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("empty.txt",), "a text of 0 characters leaves nothing to predict; give more text"),
+        (("missing.txt",), "there is no file missing.txt; check the name"),
+        (("letter.txt", "-o", "folder"), "folder is a folder; name a file"),
+        (("letter.txt", "-o", "none/page.html"), "there is no folder none for page.html"),
+        (("letter.txt", "--units", "0"), "--units must be a whole number, at least 1, not 0"),
+        (("letter.txt", "--length", "0"), "--length must be a whole number, at least 1, not 0"),
+        (("binary.gz",), "binary.gz is"),
+    ],
+)
+def test_bad_input_is_one_line(
+    command: Callable[..., Result], model: Model, arguments: tuple[str, ...], message: str
+) -> None:
+    Path("empty.txt").touch()
+    Path("folder").mkdir()
+    Path("binary.gz").write_bytes(b"\x1f\x8b\x08\x00\x00\x00")
+    result = command("inspect", model.path, *arguments)
+    assert result.exit_code in (1, 2)
+    assert message in result.stderr.splitlines()[-1]
+    assert "Traceback" not in result.stderr
+    assert not list(Path().glob("*.html*"))

@@ -1,0 +1,72 @@
+"""textgen inspect: a page that shows what a network makes of a text."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+import textgen
+from textgen.cli.app import main
+from textgen.cli.output import print_json, table
+from textgen.cli.paths import FILE, RUN
+from textgen.system.terminal import show
+
+if TYPE_CHECKING:
+    from textgen.reporting.inspection import Inspection
+
+
+@main.command()
+@click.argument("run", type=RUN)
+@click.argument("text", type=FILE)
+@click.option("-o", "output", type=FILE, help="Page to write.  [default: the name of TEXT, .html]")
+@click.option("--force", is_flag=True, help="Replace an existing page.")
+@click.option("--length", default=100_000, help="Characters of TEXT to inspect.  [default: 100000]")
+@click.option("--units", default=3, help="Units to find for each feature of TEXT.  [default: 3]")
+@click.option("--encoding", help="Encoding of the text.  [default: UTF-8, or by byte-order mark]")
+@click.option("--keep-gutenberg", is_flag=True, help="Keep Project Gutenberg's header and license.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print the figures; write a page only for -o."
+)
+def inspect(
+    run: str,
+    text: str,
+    output: str | None,
+    force: bool,
+    length: int,
+    units: int,
+    encoding: str | None,
+    keep_gutenberg: bool,
+    as_json: bool,
+) -> None:
+    """Write a page that shows what RUN expects in TEXT, a file or "-", and what its units watch."""
+    from textgen.reporting.output import check_output
+
+    if output is None and not as_json:
+        output = "inspection.html" if text == "-" else Path(text).with_suffix(".html").name
+    if output is not None:
+        check_output(output, force)  # before the work, not after it
+    found = textgen.load(run).inspect_file(text, length, units, encoding, keep_gutenberg)
+    if found.left_out:
+        read = len("".join(found.tokens))
+        show(f"these are the first {read:,} characters of {read + found.left_out:,}", err=True)
+    if output is not None:
+        found.save(output, force)
+        show(f"{output} is written; open it in a browser", err=True)
+    if as_json:
+        print_json(found.to_json())
+    else:
+        show(table(_summary(found)))
+
+
+def _summary(found: "Inspection") -> dict[str, Any]:
+    """Return the figures of a text, and the unit that follows each feature best."""
+    figures: dict[str, Any] = {"bits per character": found.evaluation.bits_per_character}
+    if not isinstance(found.copying, str):
+        figures["copied"] = f"{found.copying.text.copied:.1%}"
+    features = {
+        feature.name: f"{best.correlation:+.2f}  layer {best.unit.layer}, unit {best.unit.unit}, "
+        f"{best.unit.part}"
+        for feature in found.units.features
+        for best in feature.best[:1]
+    }
+    return {**figures, "units that follow": features} if features else figures
