@@ -63,7 +63,7 @@ class Saturation:
 class UnitFindings:
     """What a survey of the units found."""
 
-    features: list[WatchedFeature]
+    features: list[WatchedFeature]  # the one that is followed best comes first
     shades: dict[Unit, Shades]  # of the best units after each token, (tokens,)
     beginning: dict[Unit, Shades]  # of all units after each of the first tokens
     saturation: list[Saturation]
@@ -149,6 +149,7 @@ class UnitSurvey:
                 for unit in ranked
             ]
             features.append(WatchedFeature(name, float(values.mean()) if holds else None, best))
+        features.sort(key=lambda feature: -abs(feature.best[0].correlation))
         shades = np.concatenate([self._first[:, self._chosen], *self._rest])
         beginning = self._first[: self._shown]
         return UnitFindings(
