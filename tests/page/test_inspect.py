@@ -320,6 +320,9 @@ def test_a_long_text_is_built_where_it_is_seen(page: Page, show: Show) -> None:
     page.evaluate("() => scrollTo(0, document.body.scrollHeight)")
     page.wait_for_function("() => document.querySelector('.block:last-child .token')")
     page.wait_for_function("() => !document.querySelector('.block:first-child .token')")
+    page.locator(".features").get_by_role("button").first.click()
+    expect(page.get_by_role("radio", name="Unit")).to_be_checked()
+    expect(page.locator(".block").last).to_be_in_viewport()  # the text keeps its place
     choose(page, "Rank")
     expect(page.locator(".block").last.locator(".band-3").first).to_be_attached()
     page.evaluate("() => dispatchEvent(new Event('beforeprint'))")

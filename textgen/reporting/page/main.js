@@ -11,6 +11,7 @@ const figuresShown = () => document.body.classList.contains("figures");
 
 /** Show the figures in place of the text on a narrow screen; the text keeps its place. */
 function showFigures(shown) {
+  if (shown === figuresShown()) return;
   const place = scrollY;
   document.body.classList.toggle("figures", shown);
   scrollTo(0, shown ? 0 : showFigures.place);
