@@ -10,6 +10,7 @@ import pytest
 from helpers import fabricate, make_book
 
 import textgen
+from textgen.analysis.authors import Authors, Authorship
 from textgen.analysis.evaluation import Evaluation
 from textgen.analysis.novelty import Novelty
 from textgen.cli import main
@@ -39,6 +40,8 @@ def test_python_that_is_shown_runs(document: Path, model: Model, serve: Callable
     Path("book.txt").write_text("It was the first evening of the winter.\n" * 99 + make_book())
     fabricate("checkpoints/book", "book.txt")
     shutil.copy(model.path / "metrics.jsonl", "checkpoints/book")
+    for name in ("gaskell", "wilde"):
+        shutil.copytree("checkpoints/book", f"checkpoints/{name}")
     code = "\n".join(re.findall(r"```python\n(.*?)```", document.read_text("utf-8"), re.DOTALL))
     code = re.sub(r"minutes=\d+", "minutes=0.05, quiet=True", code)
     if "http://127.0.0.1:8000" in code:
@@ -100,7 +103,7 @@ def test_each_option_stands_in_the_table_of_its_command(name: str) -> None:
 
 
 def test_each_public_name_stands_in_its_place() -> None:
-    functions = {"fetch", "load", "prepare", "serve", "train"}
+    functions = {"authors", "fetch", "load", "prepare", "serve", "train"}
     errors = {name for name in textgen.__all__ if name.endswith("Error")}
     assert all(section("library.md", f"textgen.{name}") for name in functions)
     assert set(rows("library.md", "Errors")) == errors
@@ -109,7 +112,11 @@ def test_each_public_name_stands_in_its_place() -> None:
 
 
 @pytest.mark.parametrize(
-    "kind", [Model, Generation, Writer, Evaluation, Novelty, Inspection, LayerTrace]
+    "kind",
+    [
+        *(Model, Generation, Writer, Evaluation, Novelty, Inspection, LayerTrace),
+        *(Authors, Authorship),
+    ],
 )
 def test_each_public_attribute_stands_in_its_table(kind: type, model: Model) -> None:
     public = {name for name in dir(kind) if not name.startswith("_")}

@@ -25,6 +25,7 @@ from textgen.errors import (
 )
 
 if TYPE_CHECKING:
+    from textgen.analysis.authors import Authors, Authorship
     from textgen.analysis.evaluation import Evaluation
     from textgen.analysis.novelty import Novelty
     from textgen.model import Model
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
+    "Authors",
+    "Authorship",
     "BookError",
     "Evaluation",
     "FetchError",
@@ -44,6 +47,7 @@ __all__ = [
     "TextgenError",
     "TrainingError",
     "VocabularyError",
+    "authors",
     "fetch",
     "load",
     "prepare",
@@ -200,12 +204,30 @@ def load(*runs: str | Path, weights: Sequence[float] | None = None) -> "Model":
     return Model([Run.open(run) for run in runs], shares=weights)
 
 
+def authors(*runs: str | Path) -> "Authors":
+    """Return the authors of runs, each trained on the books of one, to judge texts with.
+
+    The first judgement takes some seconds more: the networks read the validation parts of all runs.
+
+    Raises RunError if there are fewer than two runs, or if one is damaged, or lacks its corpus or
+    a validation part.
+    """
+    from textgen.analysis.authors import Authors
+    from textgen.runs.folder import Run
+
+    return Authors([Run.open(run) for run in runs])
+
+
 def __getattr__(name: str) -> Any:
     """Import the classes that need NumPy on first use."""
     if name == "Model":
         from textgen.model import Model
 
         return Model
+    if name in ("Authors", "Authorship"):
+        from textgen.analysis import authors as judging
+
+        return getattr(judging, name)
     if name == "Evaluation":
         from textgen.analysis.evaluation import Evaluation
 

@@ -1,6 +1,7 @@
 """The command line: each command wraps one library call."""
 
 from textgen.cli import (  # noqa: F401 - they add their commands to main
+    author,
     inspect,
     measure,
     plot,

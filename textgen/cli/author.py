@@ -1,0 +1,80 @@
+"""textgen author: which of several authors most likely wrote a text."""
+
+from dataclasses import asdict
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+import click
+
+import textgen
+from textgen.cli.app import main
+from textgen.cli.output import print_json
+from textgen.cli.paths import FILE, RUN
+from textgen.system.terminal import one_line, show
+
+if TYPE_CHECKING:
+    from textgen.analysis.authors import Authorship
+
+
+@main.command()
+@click.argument("runs", nargs=-1, type=RUN, required=True, metavar="RUN...")
+@click.argument("text", type=FILE)
+@click.option("--passage", default=1000, help="Characters of a passage, about.  [default: 1000]")
+@click.option("--encoding", help="Encoding of the text.  [default: UTF-8, or by byte-order mark]")
+@click.option("--keep-gutenberg", is_flag=True, help="Keep Project Gutenberg's header and license.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+def author(
+    runs: tuple[str, ...],
+    text: str,
+    passage: int,
+    encoding: str | None,
+    keep_gutenberg: bool,
+    as_json: bool,
+) -> None:
+    """Print which author most likely wrote TEXT, a file or "-", and each passage of it.
+
+    Each RUN is trained on the books of one author.
+    """
+    found = textgen.authors(*runs).judge_file(text, passage, encoding, keep_gutenberg)
+    if as_json:
+        print_json(asdict(found))
+        return
+    if found.left_out:
+        total = found.characters + found.left_out
+        show(f"these are the first {found.characters:,} characters of {total:,}", err=True)
+    _show_authors(found)
+    if len(found.passages) > 1:
+        _show_passages(found)
+
+
+def _show_authors(found: "Authorship") -> None:
+    """Print a line for each author, the likeliest first."""
+    names = [one_line(name) for name in found.names]
+    width = max(len("author"), *map(len, names))
+    show(f"{'author':{width}}  probability  share of text  bits per character  in own book")
+    for number in _by_probability(found.probabilities):
+        show(
+            f"{names[number]:{width}}  {found.probabilities[number]:11.1%}"
+            f"  {found.shares[number]:13.1%}  {found.bits_per_character[number]:18.3f}"
+            f"  {found.own_bits_per_character[number]:11.3f}"
+        )
+
+
+def _show_passages(found: "Authorship") -> None:
+    """Print a line for each stretch of passages that most likely are by one author."""
+
+    def likeliest(number: int) -> int:
+        return _by_probability(found.passages[number].probabilities)[0]
+
+    show(f"\n{'characters':>23}  passages  probability  author")
+    for best, group in groupby(range(len(found.passages)), key=likeliest):
+        passages = [found.passages[number] for number in group]
+        start, stop = passages[0].start, passages[-1].start + passages[-1].length
+        mean = sum(each.probabilities[best] for each in passages) / len(passages)
+        span = f"{start:10,} - {stop:10,}  {len(passages):8}"
+        show(f"{span}  {mean:11.1%}  {one_line(found.names[best])}")
+
+
+def _by_probability(probabilities: list[float]) -> list[int]:
+    """Return the numbers of authors, the likeliest first."""
+    return sorted(range(len(probabilities)), key=lambda number: -probabilities[number])
