@@ -10,6 +10,7 @@ model.evaluate("It was a dark night.").bits_per_character
 """
 
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,6 +55,15 @@ __all__ = [
     "serve",
     "train",
 ]
+
+_CLASSES = {
+    "Authors": "textgen.analysis.authors",
+    "Authorship": "textgen.analysis.authors",
+    "Evaluation": "textgen.analysis.evaluation",
+    "Inspection": "textgen.reporting.inspection",
+    "Model": "textgen.model",
+    "Novelty": "textgen.analysis.novelty",
+}
 
 
 def __dir__() -> list[str]:
@@ -220,24 +230,6 @@ def authors(*runs: str | Path) -> "Authors":
 
 def __getattr__(name: str) -> Any:
     """Import the classes that need NumPy on first use."""
-    if name == "Model":
-        from textgen.model import Model
-
-        return Model
-    if name in ("Authors", "Authorship"):
-        from textgen.analysis import authors as judging
-
-        return getattr(judging, name)
-    if name == "Evaluation":
-        from textgen.analysis.evaluation import Evaluation
-
-        return Evaluation
-    if name == "Novelty":
-        from textgen.analysis.novelty import Novelty
-
-        return Novelty
-    if name == "Inspection":
-        from textgen.reporting.inspection import Inspection
-
-        return Inspection
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in _CLASSES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_CLASSES[name]), name)

@@ -7,18 +7,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from textgen.analysis.evaluation import Evaluation, evaluate
-from textgen.analysis.inspection import inspect_texts
 from textgen.analysis.novelty import Novelty, find_copies
 from textgen.errors import RunError
 from textgen.options.declare import check_whole
 from textgen.preprocess.documents import Stretch, read_stretches
 from textgen.preprocess.reading import display_name
-from textgen.reporting.inspection import Inspection
 from textgen.runs.folder import Run
 from textgen.sampling.sampler import Sampler
 
 if TYPE_CHECKING:
     from textgen.reporting.curves import LossCurves
+    from textgen.reporting.inspection import Inspection
 
 
 class Model(Sampler):
@@ -71,7 +70,7 @@ class Model(Sampler):
         ]
         return find_copies(text, sources, least, most)
 
-    def inspect(self, *texts: str, units: int = 3) -> Inspection:
+    def inspect(self, *texts: str, units: int = 3) -> "Inspection":
         """Return what the network expects in texts, and what its units watch.
 
         Each text is a document, read from a zero state. `units` is how many units are found for
@@ -88,27 +87,34 @@ class Model(Sampler):
         units: int = 3,
         encoding: str | None = None,
         keep_gutenberg: bool = False,
-    ) -> Inspection:
+    ) -> "Inspection":
         """Inspect the first `length` characters of a text file, or of standard input ("-").
 
         The file is split into documents as the books of the run were. Raises BookError if it
         cannot be read; other arguments and errors are those of `inspect`.
         """
         check_whole("length", length, 1)
-        documents, left_out = list[str](), 0
+        documents, left, left_out = list[str](), length, 0
         for stretch in self._stretches(path, encoding, keep_gutenberg):
             for number, text in enumerate(stretch.texts):
-                if number or stretch.begins or not documents:
-                    documents.append("")
-                taken = text[: length - sum(map(len, documents))]
-                documents[-1] += taken
+                taken = text[:left]
+                left -= len(taken)
                 left_out += len(text) - len(taken)
-        texts = [text for text in documents if text]
-        return self._inspect(texts, units, Path(display_name(path)).name, left_out)
+                if not taken:
+                    continue
+                if number or stretch.begins or not documents:
+                    documents.append(taken)
+                else:
+                    documents[-1] += taken
+        return self._inspect(documents, units, Path(display_name(path)).name, left_out)
 
     def _inspect(
         self, texts: Sequence[str], units: int, name: str = "text", left_out: int = 0
-    ) -> Inspection:
+    ) -> "Inspection":
+        # Writing text, which must begin at once, needs neither of these.
+        from textgen.analysis.inspection import inspect_texts
+        from textgen.reporting.inspection import Inspection
+
         found = inspect_texts(self, texts, units)
         return Inspection(**vars(found), run=self.run, name=name, left_out=left_out)
 

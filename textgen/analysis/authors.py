@@ -14,7 +14,7 @@ from textgen.analysis.reading import character_losses
 from textgen.errors import BookError, RunError
 from textgen.options.declare import check_whole
 from textgen.preprocess.reading import read_blocks
-from textgen.runs.folder import Run
+from textgen.runs.folder import Run, distinct_names
 from textgen.sampling.sampler import Sampler
 from textgen.system.terminal import counted
 
@@ -67,8 +67,7 @@ class Authors:
         for number, path in enumerate(paths):
             if path in paths[:number]:
                 raise RunError(f"{runs[number].path} is named twice; name each run once")
-        short = [path.name for path in paths]
-        self._names = short if len(set(short)) == len(short) else [str(run.path) for run in runs]
+        self._names = distinct_names(runs)
         share = _CALIBRATION_EXTRACTS // len(runs)
         self._known = [validation_extracts(run, share, SHORTEST) for run in runs]
         self._samplers = [Sampler([run]) for run in runs]

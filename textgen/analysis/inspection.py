@@ -80,7 +80,7 @@ def inspect_texts(sampler: Sampler, texts: Sequence[str], units: int = 3) -> Ins
 
     after = np.cumsum(is_read) - 1  # the last token read after each token of the text
     bits = np.where(is_read, predicted.losses.take(after, mode="clip"), 0.0) / math.log(2)
-    for place in np.flatnonzero((ids < 0) | (ids == tokenizer.unknown)).tolist():
+    for place in tokenizer.unknown_places(ids):
         bits[place] += tokenizer.spelling.cost(tokens[place]) / math.log(2)
     guessed = is_read & ~np.isnan(bits)
     return InspectedText(
@@ -153,7 +153,7 @@ def _read_document(
 
 
 def _add_text(totals: Totals, tokenizer: Tokenizer, text: str, ids: Ids, tokens: list[str]) -> None:
-    unknown = np.flatnonzero((ids < 0) | (ids == tokenizer.unknown)).tolist()
+    unknown = tokenizer.unknown_places(ids)
     first = ""
     if tokenizer.end is None and (ids >= 0).any():  # nothing predicts the first token read
         place = int((ids >= 0).argmax())

@@ -43,7 +43,7 @@ class _Tokens:
         # Where each token but the first begins; negative in the context.
         self._starts = np.concatenate([np.full(len(before) - 1, -1), starts[is_read]])
         self.losses = np.zeros(len(extract.text))
-        for place in np.flatnonzero((ids < 0) | (ids == tokenizer.unknown)).tolist():
+        for place in tokenizer.unknown_places(ids):
             if starts[place] >= 0:
                 self.losses[starts[place]] += tokenizer.spelling.cost(tokens[place])
 

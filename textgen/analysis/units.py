@@ -12,14 +12,15 @@ from textgen.analysis.features import Feature, Values
 from textgen.options.architecture import Architecture
 from textgen.sampling.network import Array, LayerTrace
 
-Shades = NDArray[np.int8]  # activations from -1 to 1, multiplied by 127
+Shades = NDArray[np.int8]  # activations from -1 to 1, multiplied by FULL
 
-_STEPS = 127
+FULL = 127
+LOW, HIGH = 0.1, 0.9  # a gate beyond them is saturated
+SIGMOIDS = {"lstm": ("i", "f", "o"), "gru": ("z", "r")}  # gates from 0 to 1
+
 _LARGEST_SEARCH = 64 << 20  # activations that are kept until the best units are known
 _LARGEST_BEGINNING = 2 << 20  # activations of all units that are kept for good
 _FEWEST = 5  # tokens with a feature, and without it, in each half of a text
-_LOW, _HIGH = 0.1, 0.9  # a gate beyond them is saturated
-_SIGMOIDS = {"lstm": ("i", "f", "o"), "gru": ("z", "r")}  # gates from 0 to 1
 
 
 class Unit(NamedTuple):
@@ -115,7 +116,7 @@ class UnitSurvey:
         self._first = np.empty((max(self._half, self._shown), count), np.int8)
         self._rest = list[Shades]()  # of the best units
         self._saturated = [
-            {name: np.zeros((2, size)) for name in _SIGMOIDS[architecture.cell]}
+            {name: np.zeros((2, size)) for name in SIGMOIDS[architecture.cell]}
             for size in architecture.units
         ]
         self._read = 0
@@ -125,7 +126,7 @@ class UnitSurvey:
         for counts, trace in zip(self._saturated, traces, strict=True):
             for name, count in counts.items():
                 gate = trace.gates[name][:, 0]
-                count += (gate < _LOW).sum(0), (gate > _HIGH).sum(0)
+                count += (gate < LOW).sum(0), (gate > HIGH).sum(0)
         activations = np.concatenate([part for trace in traces for part in _parts(trace)], axis=1)
         cuts = sorted(max(cut - self._read, 0) for cut in (self._half, len(self._first)))
         for part in np.split(activations, cuts):
@@ -218,7 +219,7 @@ def _parts(trace: LayerTrace) -> list[Array]:
 
 
 def _shades(activations: Array) -> Shades:
-    return np.rint(activations * _STEPS).astype(np.int8)
+    return np.rint(activations * FULL).astype(np.int8)
 
 
 def _below_or_above(

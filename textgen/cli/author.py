@@ -8,7 +8,7 @@ import click
 
 import textgen
 from textgen.cli.app import main
-from textgen.cli.output import print_json
+from textgen.cli.output import print_json, show_left_out
 from textgen.cli.paths import FILE, RUN
 from textgen.system.terminal import one_line, show
 
@@ -39,9 +39,7 @@ def author(
     if as_json:
         print_json(asdict(found))
         return
-    if found.left_out:
-        total = found.characters + found.left_out
-        show(f"these are the first {found.characters:,} characters of {total:,}", err=True)
+    show_left_out(found.characters, found.left_out)
     _show_authors(found)
     if len(found.passages) > 1:
         _show_passages(found)

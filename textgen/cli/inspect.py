@@ -7,7 +7,7 @@ import click
 
 import textgen
 from textgen.cli.app import main
-from textgen.cli.output import print_json, table
+from textgen.cli.output import print_json, show_left_out, table
 from textgen.cli.paths import FILE, RUN
 from textgen.system.terminal import show
 
@@ -46,9 +46,7 @@ def inspect(
     if output is not None:
         check_output(output, force)  # before the work, not after it
     found = textgen.load(run).inspect_file(text, length, units, encoding, keep_gutenberg)
-    if found.left_out:
-        read = len("".join(found.tokens))
-        show(f"these are the first {read:,} characters of {read + found.left_out:,}", err=True)
+    show_left_out(len("".join(found.tokens)), found.left_out)
     if output is not None:
         found.save(output, force)
         show(f"{output} is written; open it in a browser", err=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from textgen.system.terminal import one_line
+from textgen.system.terminal import one_line, show
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 """Characters of rising height, of which `block_curve` consists."""
@@ -24,6 +24,12 @@ def clipped(text: str) -> str:
         return text
     end = _LONGEST_PASSAGE // 2
     return f"{text[:end]}\n[... {len(text) - 2 * end:,} characters ...]\n{text[-end:]}"
+
+
+def show_left_out(read: int, left_out: int) -> None:
+    """Say that only the beginning of a text was read, if that is so."""
+    if left_out:
+        show(f"these are the first {read:,} characters of {read + left_out:,}", err=True)
 
 
 def print_json(data: Any) -> None:

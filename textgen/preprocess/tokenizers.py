@@ -61,6 +61,11 @@ class Tokenizer(ABC):
         character that it completes, or "".
         """
 
+    def unknown_places(self, ids: Ids) -> list[int]:
+        """Return which of the tokens that `pieces` returns are not in the vocabulary."""
+        places: list[int] = np.flatnonzero((ids < 0) | (ids == self.unknown)).tolist()
+        return places
+
     @cached_property
     def spelling(self) -> Spelling:
         """What it costs to spell a token that is not in the vocabulary."""

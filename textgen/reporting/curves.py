@@ -14,7 +14,7 @@ from matplotlib.ticker import EngFormatter, MaxNLocator, ScalarFormatter
 
 from textgen.analysis.evaluation import bits_per_character
 from textgen.errors import OptionError, OutputError, RunError
-from textgen.runs.folder import Run
+from textgen.runs.folder import Run, distinct_names
 from textgen.runs.history import Evaluations, best
 from textgen.system.terminal import one_line
 
@@ -167,9 +167,7 @@ def _label(
     panel: Axes, runs: Sequence[Run], drawn: Sequence[str], kept: Sequence[float | None]
 ) -> None:
     """Add a legend, with the name of a single run above it."""
-    names = [one_line(run.path.resolve().name) for run in runs]
-    if len(set(names)) < len(names):
-        names = [one_line(str(run.path)) for run in runs]
+    names = list(map(one_line, distinct_names(runs)))
     losses = ["" if loss is None else f"{loss:.3f}" for loss in kept]
     colours = _colours(len(runs))
     handles, labels = [], []

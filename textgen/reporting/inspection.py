@@ -13,7 +13,7 @@ from textgen import __version__
 from textgen.analysis.copying import LEAST, Copying
 from textgen.analysis.inspection import InspectedText
 from textgen.analysis.memory import MemoryWorth
-from textgen.analysis.units import Match, Shades, Unit
+from textgen.analysis.units import FULL, Shades, Unit, WatchedFeature
 from textgen.preprocess.tokenizers import code_points
 from textgen.reporting.document import html_document
 from textgen.reporting.output import write_output
@@ -65,16 +65,9 @@ class Inspection(InspectedText):
             "bits": [None if math.isnan(bits) else round(bits, 4) for bits in self.bits.tolist()],
             "ranks": self.ranks.tolist(),
             "guesses": guesses,
-            "features": [
-                {
-                    "name": feature.name,
-                    "share": feature.share,
-                    "best": list(map(_match, feature.best)),
-                }
-                for feature in self.units.features
-            ],
+            "features": list(map(_feature, self.units.features)),
             "units": [
-                {**unit._asdict(), "values": [round(value / 127, 3) for value in shades.tolist()]}
+                {**unit._asdict(), "values": [round(value / FULL, 3) for value in shades.tolist()]}
                 for unit, shades in self.units.shades.items()
             ],
             "saturation": [
@@ -90,12 +83,12 @@ class Inspection(InspectedText):
         }
 
 
-def _match(match: Match) -> dict[str, Any]:
-    return {
-        **match.unit._asdict(),
-        "correlation": match.correlation,
-        "ranked_by": match.ranked_by,
-    }
+def _feature(feature: WatchedFeature) -> dict[str, Any]:
+    best = [
+        {**unit._asdict(), "correlation": correlation, "ranked_by": ranked_by}
+        for unit, correlation, ranked_by in feature.best
+    ]
+    return {"name": feature.name, "share": feature.share, "best": best}
 
 
 def _page_data(found: Inspection) -> dict[str, Any]:
@@ -149,10 +142,7 @@ def _page_data(found: Inspection) -> dict[str, Any]:
             for unit, shades in found.units.shades.items()
         ],
         "every_unit": _every_unit(found.units.beginning, last),
-        "features": [
-            {"name": feature.name, "share": feature.share, "best": list(map(_match, feature.best))}
-            for feature in found.units.features
-        ],
+        "features": list(map(_feature, found.units.features)),
         "saturation": [
             {
                 "layer": layer.layer,

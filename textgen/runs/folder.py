@@ -4,7 +4,7 @@ import hashlib
 import json
 import math
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from pathlib import Path
@@ -236,6 +236,12 @@ class Run(Prepared):
     def _metadata(self) -> dict[str, str]:
         """Metadata that ties weights to the vocabulary they were trained with."""
         return {"vocabulary": hashlib.sha256(self._tokenizer_json).hexdigest()}
+
+
+def distinct_names(runs: Sequence[Run]) -> list[str]:
+    """Return the names of the folders of runs, or their paths if two have the same name."""
+    names = [run.path.resolve().name for run in runs]
+    return names if len(set(names)) == len(names) else [str(run.path) for run in runs]
 
 
 def _check_format(path: Path, config: Any) -> None:

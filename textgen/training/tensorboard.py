@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from textgen.analysis.units import HIGH, LOW, SIGMOIDS
 from textgen.errors import OptionError, OutputError
 from textgen.options.training import TrainingSettings
 from textgen.preprocess.tokenizers import Ids
@@ -32,7 +33,6 @@ _SCALARS = {
 }
 _HISTOGRAM_BUCKETS = 30  # of a histogram, as many as TensorBoard's own have
 _TRACED = 512  # tokens
-_NEAR_ZERO, _NEAR_ONE = 0.1, 0.9  # a gate beyond them is saturated
 
 
 class EventLog:
@@ -87,7 +87,10 @@ class EventLog:
         step = history[-1]["step"]
         network = NumpyNetwork(settings.architecture, weights)
         gates = dict(_traced_gates(network, ids))
-        for name, value in (*_scalars(history[-1]), *_saturation(gates)):
+        for name, value in (
+            *_scalars(history[-1]),
+            *_saturation(gates, settings.architecture.cell),
+        ):
             events.add_scalar(name, value, step)
         arrays = {f"weights/{name}": values for name, values in weights.items()} | gates
         for name, values in arrays.items():
@@ -201,16 +204,12 @@ def _traced_gates(network: NumpyNetwork, ids: Ids) -> Iterator[tuple[str, NDArra
             yield f"gates/layers.{layer}.{name}", values
 
 
-def _saturation(gates: dict[str, NDArray[np.float32]]) -> Iterator[tuple[str, float]]:
-    """Yield how often gates are nearly closed and nearly open.
-
-    Karpathy, Johnson and Li (2015) call these left- and right-saturated. The candidates, c of an
-    LSTM and h of a GRU, are not gates from 0 to 1.
-    """
+def _saturation(gates: dict[str, NDArray[np.float32]], cell: str) -> Iterator[tuple[str, float]]:
+    """Yield how often gates are nearly closed and nearly open."""
     for name, values in gates.items():
-        if not name.endswith((".c", ".h")):
-            yield f"{name}/below {_NEAR_ZERO}", float(np.mean(values < _NEAR_ZERO))
-            yield f"{name}/above {_NEAR_ONE}", float(np.mean(values > _NEAR_ONE))
+        if name.endswith(SIGMOIDS[cell]):
+            yield f"{name}/below {LOW}", float(np.mean(values < LOW))
+            yield f"{name}/above {HIGH}", float(np.mean(values > HIGH))
 
 
 def _plain(settings: TrainingSettings) -> dict[str, Any]:
