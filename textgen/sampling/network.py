@@ -156,11 +156,11 @@ class NumpyNetwork:
         for number, (recurrent, memory) in enumerate(state):
             layer, above = self._layers[number], self._room_above(number, tokens)
             output = np.empty((*tokens.shape, self._units[number]), np.float32)
-            memories, activations = np.empty_like(output), list[Any]()
+            memories, gates = np.empty_like(output), np.empty_like(inputs)
             for t, projected in enumerate(inputs):
-                activations.append(layer.activate(projected, recurrent))
-                output[t], memory = layer.update(activations[-1], memory)
-                memories[t] = memory
+                layer.activate(projected, recurrent, gates[t])
+                output[t], memories[t] = layer.update(gates[t], memory)
+                memory = memories[t]
                 recurrent = self._rise(number, output[t], above[t])
             state_after.append((recurrent, memory))
             traces.append(
@@ -168,7 +168,7 @@ class NumpyNetwork:
                     output * layer.scale,
                     memories if layer.has_memory else None,
                     output,
-                    layer.gates([np.stack(part) for part in zip(*activations, strict=True)]),
+                    layer.gates(gates),
                 )
             )
             inputs = above
@@ -249,20 +249,21 @@ class _LSTM(_Layer):
 
         `projected` and `recurrent` are (B, 4U).
         """
-        return self.update(self.activate(projected, recurrent), c)
+        gates = np.empty_like(projected)
+        self.activate(projected, recurrent, gates)
+        return self.update(gates, c)
 
-    def activate(self, projected: Array, recurrent: Array) -> Any:
-        """Return 2 i - 1, 2 f - 1, g and 2 o - 1, (4, B, U).
+    def activate(self, projected: Array, recurrent: Array, gates: Array) -> None:
+        """Fill `gates`, (B, 4U), with 2 i - 1, 2 f - 1, g and 2 o - 1.
 
         One tanh serves all gates, because sigmoid(x) = (1 + tanh(x / 2)) / 2.
         """
-        gates = projected + recurrent
+        np.add(projected, recurrent, out=gates)
         np.tanh(gates, out=gates)
-        return gates.reshape(len(gates), 4, self._units).swapaxes(0, 1)
 
-    def update(self, activations: Any, c: Array) -> tuple[Array, Array]:
+    def update(self, gates: Array, c: Array) -> tuple[Array, Array]:
         """2 c' = (1 + f) c + (1 + i) g and 2 h = (1 + o) tanh(c'), with f, i, o as activated."""
-        i, f, g, o = activations
+        i, f, g, o = self._parts(gates)
         after = f * c
         after += c
         new = i * g
@@ -274,10 +275,14 @@ class _LSTM(_Layer):
         h += bounded
         return h, after
 
-    def gates(self, activations: Any) -> dict[str, Array]:
-        """Return the gates by Keras's names, each (..., B, U)."""
-        i, f, g, o = activations
-        return {"i": (1 + i) / 2, "f": (1 + f) / 2, "c": g, "o": (1 + o) / 2}
+    def gates(self, activated: Array) -> dict[str, Array]:
+        """Return the gates by Keras's names, each (..., U), from what `activate` filled."""
+        i, f, g, o = self._parts(activated)
+        return {"i": (1 + i) * _HALF, "f": (1 + f) * _HALF, "c": g, "o": (1 + o) * _HALF}
+
+    def _parts(self, gates: Array) -> list[Array]:
+        units = self._units
+        return [gates[..., start : start + units] for start in range(0, 4 * units, units)]
 
 
 class _GRU(_Layer):
@@ -296,29 +301,31 @@ class _GRU(_Layer):
 
     def advance(self, projected: Array, recurrent: Array, h: Array) -> tuple[Array, Array]:
         """Return h after a step, (B, U), twice; `projected` and `recurrent` are (B, 3U)."""
-        return self.update(self.activate(projected, recurrent), h)
+        gates = np.empty_like(projected)
+        self.activate(projected, recurrent, gates)
+        return self.update(gates, h)
 
-    def activate(self, projected: Array, recurrent: Array) -> Any:
-        """Return z and r, (B, 2U), and the candidate, (B, U)."""
+    def activate(self, projected: Array, recurrent: Array, gates: Array) -> None:
+        """Fill `gates`, (B, 3U), with z, r and the candidate."""
         both = 2 * self._units
-        sigmoids = projected[:, :both] + recurrent[:, :both]
+        sigmoids, g = gates[:, :both], gates[:, both:]
+        np.add(projected[:, :both], recurrent[:, :both], out=sigmoids)
         np.tanh(sigmoids, out=sigmoids)
         sigmoids *= 0.5
         sigmoids += 0.5
-        g = sigmoids[:, self._units :] * recurrent[:, both:]
+        np.multiply(sigmoids[:, self._units :], recurrent[:, both:], out=g)
         g += projected[:, both:]
         np.tanh(g, out=g)
-        return sigmoids, g
 
-    def update(self, activations: Any, h: Array) -> tuple[Array, Array]:
+    def update(self, gates: Array, h: Array) -> tuple[Array, Array]:
         """h' = z h + (1 - z) g = g + z (h - g)"""
-        sigmoids, g = activations
+        g = gates[:, 2 * self._units :]
         h = h - g
-        h *= sigmoids[:, : self._units]
+        h *= gates[:, : self._units]
         h += g
         return h, h
 
-    def gates(self, activations: Any) -> dict[str, Array]:
-        """Return the gates by Keras's names, each (..., B, U)."""
-        sigmoids, g = activations
-        return {"z": sigmoids[..., : self._units], "r": sigmoids[..., self._units :], "h": g}
+    def gates(self, activated: Array) -> dict[str, Array]:
+        """Return the gates by Keras's names, each (..., U), from what `activate` filled."""
+        z, r, g = np.split(activated, 3, axis=-1)
+        return {"z": z, "r": r, "h": g}
