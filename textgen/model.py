@@ -16,6 +16,7 @@ from textgen.runs.folder import Run
 from textgen.sampling.sampler import Sampler
 
 if TYPE_CHECKING:
+    from textgen.analysis.authors import Authors
     from textgen.reporting.curves import LossCurves
     from textgen.reporting.inspection import Inspection
 
@@ -70,15 +71,22 @@ class Model(Sampler):
         ]
         return find_copies(text, sources, least, most)
 
-    def inspect(self, *texts: str, units: int = 3) -> "Inspection":
+    def inspect(
+        self, *texts: str, units: int = 3, authors: "Authors | None" = None
+    ) -> "Inspection":
         """Return what the network expects in texts, and what its units watch.
 
-        Each text is a document, read from a zero state. `units` is how many units are found for
-        each feature of the text.
+        Each text is a document, read from a zero state.
 
-        Raises BookError if there is nothing to predict, RunError if the model is an ensemble.
+        Args:
+            units: how many units are found for each feature of the text.
+            authors: what `textgen.authors` returns, to judge who wrote the texts. They are judged
+                as one text, to which they concatenate.
+
+        Raises BookError if there is nothing to predict, or fewer than 50 characters for `authors`
+        to judge, RunError if the model is an ensemble.
         """
-        return self._inspect(texts, units)
+        return self._inspect(texts, units, authors)
 
     def inspect_file(
         self,
@@ -87,6 +95,7 @@ class Model(Sampler):
         units: int = 3,
         encoding: str | None = None,
         keep_gutenberg: bool = False,
+        authors: "Authors | None" = None,
     ) -> "Inspection":
         """Inspect the first `length` characters of a text file, or of standard input ("-").
 
@@ -106,16 +115,21 @@ class Model(Sampler):
                     documents.append(taken)
                 else:
                     documents[-1] += taken
-        return self._inspect(documents, units, Path(display_name(path)).name, left_out)
+        return self._inspect(documents, units, authors, Path(display_name(path)).name, left_out)
 
     def _inspect(
-        self, texts: Sequence[str], units: int, name: str = "text", left_out: int = 0
+        self,
+        texts: Sequence[str],
+        units: int,
+        authors: "Authors | None",
+        name: str = "text",
+        left_out: int = 0,
     ) -> "Inspection":
         # Writing text, which must begin at once, needs neither of these.
         from textgen.analysis.inspection import inspect_texts
         from textgen.reporting.inspection import Inspection
 
-        found = inspect_texts(self, texts, units)
+        found = inspect_texts(self, texts, units, authors)
         return Inspection(**vars(found), run=self.run, name=name, left_out=left_out)
 
     def curves(self, against: str = "epochs") -> "LossCurves":

@@ -1,11 +1,13 @@
 """What a network makes of a text, compared with Keras, with `evaluate` and with hand-made units."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from helpers import fabricate, make_book
+from markov import Chain
 
 import textgen
 from textgen.analysis.inspection import InspectedText
@@ -199,6 +201,19 @@ def test_a_run_without_its_corpus_is_inspected_without_copies(run: Path) -> None
     found = textgen.load(run).inspect(make_book()[:100])
     assert isinstance(found.copying, str)
     assert "has no corpus" in found.copying
+
+
+def test_authors_judge_the_texts_as_one() -> None:
+    austen, byron = Chain(" abc", 0), Chain(" abc", 1)
+    runs = [chain.run(name) for chain, name in ((austen, "austen"), (byron, "byron"))]
+    authors = textgen.authors(*(run.path for run in runs))
+    texts = austen.text(600) + "☃", byron.text(900)
+    found = textgen.load("austen").inspect(*texts, authors=authors)
+    assert found.authors == authors.judge("".join(texts))
+    assert found.to_json()["authors"] == asdict(found.authors)
+    assert textgen.load("austen").inspect(*texts).to_json()["authors"] is None
+    with pytest.raises(BookError, match="12 characters is too short to tell its author"):
+        textgen.load("austen").inspect("abc", " cab abc ", authors=authors)
 
 
 def test_what_cannot_be_inspected(book: Path) -> None:

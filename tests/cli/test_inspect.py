@@ -1,13 +1,17 @@
 """The `inspect` command: the page, the figures, and what it cannot read."""
 
 import json
+import shutil
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 from click.testing import Result
 from helpers import fabricate, make_book
+from markov import Chain
 
+import textgen
 from textgen.model import Model
 
 TEXT = make_book()[:300]
@@ -73,6 +77,23 @@ def test_documents_are_those_of_the_run(
     assert figures["documents"] == [sum(map(len, texts[:n])) for n in range(len(texts))]
 
 
+def test_authors_are_those_of_the_command_author(command: Callable[..., Result]) -> None:
+    chains = [Chain(" abc", seed) for seed in (0, 1)]
+    for chain, name in zip(chains, ("austen", "byron"), strict=True):
+        chain.run(name)
+    Path("poem.txt").write_text(chains[1].text(2000))
+    authors = ("--author", "austen", "--author", "byron")
+    printed = command("inspect", "austen", "poem.txt", *authors)
+    heading, first, second = command("author", "austen", "byron", "poem.txt").stdout.splitlines()[
+        :3
+    ]
+    assert printed.stdout.endswith(f"\n\n{heading}\n{first}\n{second}\n")
+    assert first.split()[0] == "byron"
+    figures = json.loads(command("inspect", "austen", "poem.txt", *authors, "--json").stdout)
+    judged = textgen.authors("austen", "byron").judge_file("poem.txt")
+    assert figures["authors"] == asdict(judged)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -83,12 +104,17 @@ def test_documents_are_those_of_the_run(
         (("letter.txt", "--units", "0"), "--units must be a whole number, at least 1, not 0"),
         (("letter.txt", "--length", "0"), "--length must be a whole number, at least 1, not 0"),
         (("binary.gz",), "binary.gz is"),
+        (("missing.txt", "--author", "one"), "there must be two authors to choose from"),
+        (("short.txt", "--author", "one", "--author", "two"), "5 characters is too short"),
     ],
 )
 def test_bad_input_is_one_line(
     command: Callable[..., Result], model: Model, arguments: tuple[str, ...], message: str
 ) -> None:
     Path("empty.txt").touch()
+    Path("short.txt").write_text("lamp\n")
+    for name in ("one", "two"):
+        shutil.copytree(model.path, name)
     Path("folder").mkdir()
     Path("binary.gz").write_bytes(b"\x1f\x8b\x08\x00\x00\x00")
     result = command("inspect", model.path, *arguments)

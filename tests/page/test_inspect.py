@@ -5,17 +5,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
+from inspected import TEXT, inspected
 
 pytest.importorskip("playwright.sync_api")
 from playwright.sync_api import Page, expect
 
 from textgen.reporting.document import html_document
-from textgen.reporting.packing import packed
 
 AXE = Path(__file__).parents[2] / ".axe/node_modules/axe-core/axe.min.js"
-TEXT = 'She said: "no".\nHe said: "yes".\n'
 ALL_COLOURS = ["Surprisal", "Rank", "Unit", "Copied", "Author"]
 Show = Callable[..., None]
 
@@ -34,105 +32,6 @@ def show(page: Page, tmp_path: Path) -> Show:
         assert {url.partition("#")[0] for url in requests} == {path.as_uri()}
 
     return show
-
-
-def inspected(text: str = TEXT, **changes: Any) -> dict[str, Any]:
-    """Return hand-made data: token t has t % 11 bits and the rank t + 1.
-
-    Unit 1 of layer 1 is inside quotation marks; of the others only 10 tokens are known.
-    """
-    count = len(text)
-    lengths = np.array([len(c.encode("utf-16-le", "surrogatepass")) // 2 for c in text], np.uint16)
-    vocabulary = sorted(set(text))
-    own = np.array([vocabulary.index(c) for c in text])
-    guesses = (own[:, None] + np.arange(5)) % len(vocabulary)
-    chances = np.tile([0.5, 0.25, 0.125, 0.0625, 0.03125], (count, 1))
-    bits = (np.arange(count) % 11 * 100).astype(np.uint16)
-    bits[0], chances[0] = 65535, 0
-    ranks = np.arange(1, count + 1, dtype=np.uint32)
-    ranks[0] = 0
-    quoted = np.cumsum([c == '"' for c in text]) % 2
-    found = {"layer": 1, "unit": 1, "part": "tanh(c)"}
-    known = min(10, count)
-    every = np.repeat(np.array([-127, 64, 0], np.int8), known)
-    gate = {"low": packed(np.float32([0.1, 0.5, 0])), "high": packed(np.float32([0.2, 0, 0.9]))}
-    return {
-        "name": "text.txt",
-        "run": "checkpoints/book",
-        "level": "char",
-        "network": "lstm 3",
-        "textgen": "0.1.0",
-        "figures": {
-            "characters": count,
-            "tokens": count - 1,
-            "loss": 1.5,
-            "perplexity": 4.5,
-            "bits_per_character": 2.25,
-            "unknown": 0.0,
-        },
-        "truncated": None,
-        "text": text,
-        "lengths": packed(lengths),
-        "documents": [0],
-        "bits": packed(bits),
-        "ranks": packed(ranks),
-        "vocabulary": vocabulary,
-        "guesses": {
-            "count": 5,
-            "tokens": packed(guesses.astype(np.uint16)),
-            "probabilities": packed(np.rint(chances * 65535).astype(np.uint16)),
-        },
-        "units": [{**found, "values": packed((quoted * 254 - 127).astype(np.int8))}],
-        "every_unit": {
-            "tokens": known,
-            "layers": [{"layer": 1, "units": 3, "parts": {p: packed(every) for p in HALVES}}],
-        },
-        "features": [
-            {
-                "name": "inside quotation marks",
-                "share": 0.25,
-                "best": [{**found, "correlation": -0.875, "ranked_by": -0.9}],
-            }
-        ],
-        "saturation": [{"layer": 1, "gates": {"i": gate, "f": gate, "o": gate}}],
-        "memory": {
-            "lengths": [1, 10, 100],
-            "bits": [3.5, 2.5, 2.25],
-            "carried": [2.25, 2.25, 2.25],
-            "samples": [50, 50, 50],
-        },
-        "novelty": {
-            "least": 5,
-            "copied": 0.2,
-            "passages": [
-                {
-                    "start": 4,
-                    "length": 5,
-                    "source": "book.txt",
-                    "source_position": 99,
-                    "before": "He ",
-                    "after": " nothing",
-                }
-            ],
-            "temperatures": [
-                {"temperature": 0.5, "copied": 0.4},
-                {"temperature": 1.0, "copied": 0.1},
-            ],
-            "sampled": 1000,
-        },
-        "authors": {
-            "names": ["Austen", "Dickens"],
-            "probabilities": [0.75, 0.25],
-            "passages": [
-                {"start": 0, "length": 16, "probabilities": [0.9, 0.1]},
-                {"start": 16, "length": 16, "probabilities": [0.2, 0.8]},
-            ],
-        },
-        **changes,
-    }
-
-
-HALVES = ("tanh(c)", "h")
 
 
 def token(page: Page, number: int) -> Any:
@@ -271,7 +170,28 @@ def test_authors(page: Page, show: Show) -> None:
     assert styles[0] == styles[1] != styles[2]
     token(page, 20).click()
     expect(page.locator("#card").get_by_role("list", name="Authors")).to_contain_text("Dickens80%")
-    expect(page.locator("#panels").get_by_role("list", name="Authors")).to_contain_text("75%")
+    panel = page.locator("#panels section").filter(has_text="Who wrote the text")
+    expect(panel.get_by_role("list", name="Authors")).to_contain_text("75%")
+    panel.get_by_text("As a table").click()
+    expect(panel.get_by_role("row", name="Dickens").get_by_role("cell")).to_have_text(
+        ["25%", "45%", "2.500", "2.125"]
+    )
+
+
+def test_passages_that_were_not_judged_and_a_long_name(page: Page, show: Show) -> None:
+    data = inspected()
+    long_name = data["authors"]["names"][0] = "the_letters_and_novels_of_" * 8
+    del data["authors"]["passages"][1]
+    data["authors"]["passages"][0]["probabilities"] = [0.9985, 0.0015]
+    page.set_viewport_size({"width": 390, "height": 800})
+    show(data, "colour=author")
+    assert colour(page, 16) == swatch(page, "not judged") != colour(page, 15)
+    expect(page.locator(".legend")).to_contain_text(long_name)
+    token(page, 4).click()
+    expect(page.locator("#card").get_by_role("list", name="Authors")).to_contain_text("99.9%")
+    assert page.evaluate("() => document.documentElement.scrollWidth") <= 390
+    name = page.locator("#card").get_by_text(long_name)
+    assert name.evaluate("e => e.scrollWidth <= e.clientWidth")
 
 
 def test_guesses_beneath_the_tokens(page: Page, show: Show) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from textgen.analysis.authors import Authors, Authorship
 from textgen.analysis.copying import Copying, compare_with_training
 from textgen.analysis.evaluation import Evaluation, Totals, steps_at_once
 from textgen.analysis.features import Feature, features_of
@@ -43,18 +44,23 @@ class InspectedText:
     units: UnitFindings
     memory: MemoryWorth | None  # None for a text that is too short
     copying: Copying | str  # or why it was not looked for copies
+    authors: Authorship | None  # of the whole text
 
 
-def inspect_texts(sampler: Sampler, texts: Sequence[str], units: int = 3) -> InspectedText:
+def inspect_texts(
+    sampler: Sampler, texts: Sequence[str], units: int = 3, authors: Authors | None = None
+) -> InspectedText:
     """Read texts with a network, each as a document from a zero state.
 
-    `units` is how many units are found for each feature. Raises BookError if there is nothing to
-    predict, RunError if `sampler` has several networks, OptionError if `units` is not positive.
+    `units` is how many units are found for each feature. `authors` judge the texts as one. Raises
+    BookError if there is nothing to predict, or too little to judge, RunError if `sampler` has
+    several networks, OptionError if `units` is not positive.
     """
     check_whole("units", units, 1)
     network, tokenizer = sampler.network, sampler.tokenizer
     if not isinstance(network, NumpyNetwork):
         raise RunError("only one network can be inspected; name one run")
+    authorship = None if authors is None else authors.judge("".join(texts))
     pieces = [tokenizer.pieces(text) for text in texts]
     tokens = [token for _, own in pieces for token in own]
     ids = np.concatenate([np.empty(0, np.int64), *(own for own, _ in pieces)])
@@ -97,6 +103,7 @@ def inspect_texts(sampler: Sampler, texts: Sequence[str], units: int = 3) -> Ins
         units=findings.spread(after),
         memory=memory,
         copying=copying,
+        authors=authorship,
     )
 
 

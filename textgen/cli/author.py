@@ -8,7 +8,7 @@ import click
 
 import textgen
 from textgen.cli.app import main
-from textgen.cli.output import print_json, show_left_out
+from textgen.cli.output import authors_table, likeliest_first, print_json, show_left_out
 from textgen.cli.paths import FILE, RUN
 from textgen.system.terminal import one_line, show
 
@@ -40,29 +40,16 @@ def author(
         print_json(asdict(found))
         return
     show_left_out(found.characters, found.left_out)
-    _show_authors(found)
+    show(authors_table(found))
     if len(found.passages) > 1:
         _show_passages(found)
-
-
-def _show_authors(found: "Authorship") -> None:
-    """Print a line for each author, the likeliest first."""
-    names = [one_line(name) for name in found.names]
-    width = max(len("author"), *map(len, names))
-    show(f"{'author':{width}}  probability  share of text  bits per character  in own book")
-    for number in _by_probability(found.probabilities):
-        show(
-            f"{names[number]:{width}}  {found.probabilities[number]:11.1%}"
-            f"  {found.shares[number]:13.1%}  {found.bits_per_character[number]:18.3f}"
-            f"  {found.own_bits_per_character[number]:11.3f}"
-        )
 
 
 def _show_passages(found: "Authorship") -> None:
     """Print a line for each stretch of passages that most likely are by one author."""
 
     def likeliest(number: int) -> int:
-        return _by_probability(found.passages[number].probabilities)[0]
+        return likeliest_first(found.passages[number].probabilities)[0]
 
     show(f"\n{'characters':>23}  passages  probability  author")
     for best, group in groupby(range(len(found.passages)), key=likeliest):
@@ -71,8 +58,3 @@ def _show_passages(found: "Authorship") -> None:
         mean = sum(each.probabilities[best] for each in passages) / len(passages)
         span = f"{start:10,} - {stop:10,}  {len(passages):8}"
         show(f"{span}  {mean:11.1%}  {one_line(found.names[best])}")
-
-
-def _by_probability(probabilities: list[float]) -> list[int]:
-    """Return the numbers of authors, the likeliest first."""
-    return sorted(range(len(probabilities)), key=lambda number: -probabilities[number])

@@ -7,7 +7,7 @@ import click
 
 import textgen
 from textgen.cli.app import main
-from textgen.cli.output import print_json, show_left_out, table
+from textgen.cli.output import authors_table, print_json, show_left_out, table
 from textgen.cli.paths import FILE, RUN
 from textgen.system.terminal import show
 
@@ -22,6 +22,13 @@ if TYPE_CHECKING:
 @click.option("--force", is_flag=True, help="Replace an existing page.")
 @click.option("--length", default=100_000, help="Characters of TEXT to inspect.  [default: 100000]")
 @click.option("--units", default=3, help="Units to find for each feature of TEXT.  [default: 3]")
+@click.option(
+    "--author",
+    "authors",
+    type=RUN,
+    multiple=True,
+    help="Run of an author who may have written TEXT; give two or more.",
+)
 @click.option("--encoding", help="Encoding of the text.  [default: UTF-8, or by byte-order mark]")
 @click.option("--keep-gutenberg", is_flag=True, help="Keep Project Gutenberg's header and license.")
 @click.option(
@@ -34,6 +41,7 @@ def inspect(
     force: bool,
     length: int,
     units: int,
+    authors: tuple[str, ...],
     encoding: str | None,
     keep_gutenberg: bool,
     as_json: bool,
@@ -45,7 +53,8 @@ def inspect(
         output = "inspection.html" if text == "-" else Path(text).with_suffix(".html").name
     if output is not None:
         check_output(output, force)  # before the work, not after it
-    found = textgen.load(run).inspect_file(text, length, units, encoding, keep_gutenberg)
+    judges = textgen.authors(*authors) if authors else None
+    found = textgen.load(run).inspect_file(text, length, units, encoding, keep_gutenberg, judges)
     show_left_out(len("".join(found.tokens)), found.left_out)
     if output is not None:
         found.save(output, force)
@@ -54,6 +63,8 @@ def inspect(
         print_json(found.to_json())
     else:
         show(table(_summary(found)))
+        if found.authors is not None:
+            show("\n" + authors_table(found.authors))
 
 
 def _summary(found: "Inspection") -> dict[str, Any]:

@@ -4,11 +4,14 @@ import json
 import sys
 import textwrap
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from textgen.system.terminal import one_line, show
+
+if TYPE_CHECKING:
+    from textgen.analysis.authors import Authorship
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 """Characters of rising height, of which `block_curve` consists."""
@@ -46,6 +49,25 @@ def table(figures: dict[str, Any]) -> str:
         if isinstance(value, dict):
             parts.append(f"{name}\n{textwrap.indent(table(value), '  ')}")
     return "\n\n".join(parts)
+
+
+def authors_table(found: "Authorship") -> str:
+    """Return a line for each author of a text, the likeliest first."""
+    names = [one_line(name) for name in found.names]
+    width = max(len("author"), *map(len, names))
+    rows = [
+        f"{names[number]:{width}}  {found.probabilities[number]:11.1%}"
+        f"  {found.shares[number]:13.1%}  {found.bits_per_character[number]:18.3f}"
+        f"  {found.own_bits_per_character[number]:11.3f}"
+        for number in likeliest_first(found.probabilities)
+    ]
+    heading = f"{'author':{width}}  probability  share of text  bits per character  in own book"
+    return "\n".join([heading, *rows])
+
+
+def likeliest_first(probabilities: Sequence[float]) -> list[int]:
+    """Return the numbers of authors, the likeliest first."""
+    return sorted(range(len(probabilities)), key=lambda number: -probabilities[number])
 
 
 def comparison(described: Sequence[dict[str, Any]]) -> str:

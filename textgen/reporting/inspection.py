@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from textgen import __version__
+from textgen.analysis.authors import Authorship
 from textgen.analysis.copying import LEAST, Copying
 from textgen.analysis.inspection import InspectedText
 from textgen.analysis.memory import MemoryWorth
@@ -80,6 +81,7 @@ class Inspection(InspectedText):
             ],
             "memory": None if self.memory is None else asdict(self.memory),
             "copying": None if isinstance(self.copying, str) else asdict(self.copying),
+            "authors": None if self.authors is None else asdict(self.authors),
         }
 
 
@@ -158,7 +160,7 @@ def _page_data(found: Inspection) -> dict[str, Any]:
         ],
         "memory": _memory(found.memory),
         **_copies(found.copying, at),
-        "authors": None,
+        "authors": _judged(found.authors, at),
     }
 
 
@@ -199,8 +201,7 @@ def _copies(copying: Copying | str, at: NDArray[np.int64]) -> dict[str, Any]:
         return {"novelty": None, "novelty_missing": copying}
     passages = [
         {
-            "start": int(at[passage.position]),
-            "length": int(at[passage.position + len(passage.text)] - at[passage.position]),
+            **_utf16_place(at, passage.position, len(passage.text)),
             "source": passage.source,
             "source_position": passage.source_position,
             "before": passage.before,
@@ -220,6 +221,24 @@ def _copies(copying: Copying | str, at: NDArray[np.int64]) -> dict[str, Any]:
             "sampled": copying.generated[0].characters,
         }
     }
+
+
+def _judged(found: Authorship | None, at: NDArray[np.int64]) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    passages = [
+        {
+            **_utf16_place(at, passage.start, passage.length),
+            "probabilities": passage.probabilities,
+        }
+        for passage in found.passages
+    ]
+    return {**asdict(found), "passages": passages}
+
+
+def _utf16_place(at: NDArray[np.int64], start: int, length: int) -> dict[str, int]:
+    """Return where a passage is in UTF-16, given its place in characters."""
+    return {"start": int(at[start]), "length": int(at[start + length] - at[start])}
 
 
 def _utf16_offsets(text: str) -> NDArray[np.int64]:

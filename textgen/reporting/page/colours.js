@@ -107,6 +107,7 @@ function copiedColouring() {
 
 function authorColouring() {
   const { names, passages } = data.authors;
+  const judged = passages.reduce((sum, { length }) => sum + length, 0);
   return {
     paint(t) {
       const number = authoredAt(t);
@@ -118,6 +119,7 @@ function authorColouring() {
     legend: [
       "likeliest",
       ...names.map((name, author) => makeSwatch(name, "author", authorStyle(author, 1))),
+      judged < data.text.length ? makeSwatch("not judged", "unknown") : null,
     ],
   };
 }

@@ -51,5 +51,7 @@ const signed = (number) => (number < 0 ? "−" : "+") + Math.abs(number).toFixed
 function percent(share) {
   const hundred = share * 100;
   if (hundred > 0 && hundred < 0.1) return "< 0.1%";
-  return `${hundred.toFixed(hundred < 10 && hundred > 0 ? 1 : 0)}%`;
+  if (hundred > 99.9 && hundred < 100) return "> 99.9%";
+  const near = (hundred > 0 && hundred < 10) || (hundred > 99 && hundred < 100); // to 0 or 1
+  return `${hundred.toFixed(near ? 1 : 0)}%`;
 }

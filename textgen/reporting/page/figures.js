@@ -180,13 +180,27 @@ function memoryPanel() {
 }
 
 function authorsPanel() {
-  return data.authors
-    ? makePanel(
-        "Authors",
-        note("Whose network finds the whole text likeliest."),
-        makeAuthors(data.authors.probabilities),
-      )
-    : null;
+  if (!data.authors) return null;
+  const { names, probabilities, shares, bits_per_character, own_bits_per_character } = data.authors;
+  return makePanel(
+    "Authors",
+    note(
+      "Who wrote the text, if it was one of these. If all networks need many more bits than for " +
+        "their own books, it was probably none of them.",
+    ),
+    makeAuthors(probabilities),
+    makeAlternative(
+      "Authors of the text",
+      ["Author", "Probability", "Share of text", "Bits per character", "In own book"],
+      names.map((name, author) => [
+        name,
+        percent(probabilities[author]),
+        percent(shares[author]),
+        bits_per_character[author].toFixed(3),
+        own_bits_per_character[author].toFixed(3),
+      ]),
+    ),
+  );
 }
 
 /** An axis of shares from 0 up. */
