@@ -20,6 +20,7 @@ ORDER = [
     ("textgen.runs",),
     ("textgen.preprocess",),
     ("textgen.options",),
+    ("textgen.kernels",),
     ("textgen.system",),
     ("textgen.errors",),
 ]

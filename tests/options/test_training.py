@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from textgen.errors import OptionError
 from textgen.options.sampling import Temperatures
 from textgen.options.training import TrainingOptions, TrainingSettings
-from textgen.system.processor import has_bfloat16
+from textgen.system.processor import instructions
 
 
 def test_defaults_that_depend_on_the_level() -> None:
@@ -92,11 +92,11 @@ def test_precision_is_what_the_processor_has(
     flags: str, precision: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Path, "read_text", lambda *_: f"model name : x\nflags : fpu {flags}\n")
-    has_bfloat16.cache_clear()
+    instructions.cache_clear()
     assert TrainingOptions().resolve(0).precision == precision
     assert TrainingOptions(precision="float32").resolve(0).precision == "float32"
     monkeypatch.undo()
-    has_bfloat16.cache_clear()
+    instructions.cache_clear()
 
 
 def test_precision_where_nothing_tells_of_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,10 +104,10 @@ def test_precision_where_nothing_tells_of_the_processor(monkeypatch: pytest.Monk
         raise FileNotFoundError
 
     monkeypatch.setattr(Path, "read_text", missing)
-    has_bfloat16.cache_clear()
+    instructions.cache_clear()
     assert TrainingOptions().resolve(0).precision == "float32"
     monkeypatch.undo()
-    has_bfloat16.cache_clear()
+    instructions.cache_clear()
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
-"""The processor: number of cores, and support for bfloat16."""
+"""The processor: the number of cores, and its instructions."""
 
 import os
+import platform
 from functools import cache
 from pathlib import Path
 
@@ -13,13 +14,19 @@ def cores() -> int:
 
 
 @cache
-def has_bfloat16() -> bool:
-    """Return whether the processor has bfloat16 instructions; False if unknown.
+def instructions() -> frozenset[str]:
+    """Return the names of the processor's instruction sets, as in Linux's /proc/cpuinfo.
 
-    Only Linux lists the instructions, in /proc/cpuinfo.
+    Other systems do not list them. There, only what every processor of the kind has is known.
     """
+    if platform.machine() in ("arm64", "aarch64"):
+        return frozenset({"asimd"})
     try:
-        words = set(Path("/proc/cpuinfo").read_text("ascii", "replace").split())
+        return frozenset(Path("/proc/cpuinfo").read_text("ascii", "replace").split())
     except OSError:
-        return False
-    return not words.isdisjoint({"avx512_bf16", "amx_bf16"})
+        return frozenset()
+
+
+def has_bfloat16() -> bool:
+    """Return whether the processor has bfloat16 instructions; False if unknown."""
+    return not instructions().isdisjoint({"avx512_bf16", "amx_bf16"})

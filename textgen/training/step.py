@@ -19,6 +19,7 @@ from textgen.training.candidates import (
     narrowed,
     widened,
 )
+from textgen.training.compiled import CompiledLoss, compiled_loss
 from textgen.training.loss import cross_entropy
 from textgen.training.network import States, TrainingNetwork, Weights
 from textgen.training.products import Tensor
@@ -76,8 +77,14 @@ class Stepper:
         compiled = partial(graph, jit_compile=not self._on_gpu)  # XLA cannot call cuDNN
         self._train = graph(self._train_on)
         self._evaluate = graph(self._evaluate_on)
+        self._kernel = self._compiled_loss(self._precision)
+        evaluation = self._compiled_loss(tf.float32)
         self._gradients = compiled(self._gradients_of)
         self._total_loss = compiled(self._total_loss_of)
+        if self._kernel is not None:
+            self._gradients = self._kernel.gradients
+        if evaluation is not None:
+            self._total_loss = evaluation.total_loss
         self._mean = compiled(_mean)
         self._updates = [
             compiled(partial(self._update_by, optimizer, names))
@@ -88,7 +95,10 @@ class Stepper:
     def hardware(self) -> str:
         """The hardware and the precision of the steps."""
         where = "the GPU" if self._on_gpu else counted(cores(), "core")
-        return f"{self._precision.name} on {where}"
+        if self._on_gpu:
+            return f"{self._precision.name} on {where}"
+        how = "XLA" if self._kernel is None else f"the {self._kernel.name} kernel"
+        return f"{self._precision.name} on {where}, by {how}"
 
     @property
     def slots(self) -> dict[str, keras.Variable]:
@@ -145,6 +155,11 @@ class Stepper:
             loss, states = self._evaluate(self._padded(batch), states)
             total += float(loss)
         return total / streams.predictions
+
+    def _compiled_loss(self, precision: tf.DType) -> CompiledLoss | None:
+        if self._on_gpu:
+            return None
+        return compiled_loss(precision.name, self.network.architecture)
 
     def _dropout_masks(
         self, rows: int, rng: np.random.Generator
@@ -248,7 +263,7 @@ class Stepper:
         rows = batch.inputs.shape[1]
         # XLA rearranges the kernel for every product. With a large kernel this is too slow for a
         # part of few rows.
-        large = max(self.network.architecture.units) >= _LARGE_KERNEL
+        large = self._kernel is None and max(self.network.architecture.units) >= _LARGE_KERNEL
         most = len(self._devices)
         if not self._on_gpu:
             most = min(most, rows // (_ROWS_OF_LARGE_KERNEL if large else 1))

@@ -1,0 +1,44 @@
+"""Build the C kernels: a library for each kind of processor, where there is a C compiler.
+
+All else about the package is in setup.cfg. Without a compiler, the package is installed without
+the kernels, and trains with XLA.
+"""
+
+import platform
+from pathlib import Path
+
+from setuptools import Extension, setup
+
+_AVX512 = ["-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mfma", "-mf16c"]
+_BFLOAT16 = [*_AVX512, "-mavx512bf16"]
+_TARGETS = {
+    "x86_64": {
+        "avx2": ["-mavx2", "-mfma", "-mf16c"],
+        "avx512": _AVX512,
+        "avx512bf16": _BFLOAT16,
+        "amx": [*_BFLOAT16, "-mamx-tile", "-mamx-bf16"],
+    },
+    "arm64": {"neon": []},
+    "aarch64": {"neon": []},
+}
+
+
+def _extension(name: str, flags: list[str]) -> Extension:
+    return Extension(
+        f"textgen.kernels._{name}",
+        ["textgen/kernels/training.c", "textgen/kernels/tensorflow.c"],
+        depends=[*map(str, Path("textgen/kernels").glob("*.h")), "setup.py"],
+        define_macros=[("VARIANT", name.capitalize())],
+        extra_compile_args=[
+            *["-O3", "-std=gnu11", "-Wall", "-Wextra", "-fvisibility=hidden"],
+            *["-ffp-contract=fast", *flags],
+        ],
+        libraries=["m"],
+        py_limited_api=True,  # they do not use Python's interface at all
+        optional=True,  # a compiler may lack a target
+    )
+
+
+# Windows: its compiler lacks the vector extensions of GCC and Clang.
+_targets = {} if platform.system() == "Windows" else _TARGETS.get(platform.machine(), {})
+setup(ext_modules=[_extension(name, flags) for name, flags in _targets.items()])

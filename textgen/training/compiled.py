@@ -1,0 +1,154 @@
+"""The loss of a network and its gradients by a C kernel, as an operation of TensorFlow."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from textgen.kernels import Kernel, kernels
+from textgen.options.architecture import STATES, Architecture
+from textgen.runs.files import Arrays
+from textgen.sampling.filters import log_softmax
+from textgen.sampling.network import NumpyNetwork
+from textgen.training.backend import tf
+from textgen.training.network import States, Weights
+from textgen.training.products import Tensor
+from textgen.training.streams import Batch
+
+_LARGEST_ERROR = {"float32": 0.01, "bfloat16": 0.05}  # relative
+
+
+@dataclass(frozen=True)
+class CompiledLoss:
+    """Computes what `Stepper` needs of some rows of a batch, in one operation."""
+
+    name: str  # of the kernel
+    operation: Any
+    architecture: Architecture
+
+    def gradients(
+        self, weights: Weights, batch: Batch, states: States, masks: Sequence[Tensor] | None
+    ) -> tuple[Tensor, Weights, States]:
+        """Return the summed loss of some rows, its gradients, and the states after them."""
+        loss, states, gradients = self._run(weights, batch, states, masks, True)
+        *layers, d_kernel, d_bias = gradients
+        names = [*self._layer_weights(), "output.kernel", "output.bias"]
+        named = dict(zip(names, [*layers, d_kernel, d_bias], strict=True))
+        if "output.kernel" not in weights:  # it is the embedding
+            named["embedding"] += named.pop("output.kernel")
+        return loss, named, states
+
+    def total_loss(
+        self, weights: Weights, batch: Batch, states: States, masks: Sequence[Tensor] | None
+    ) -> tuple[Tensor, States]:
+        """Return the cross-entropy in nats, summed over counted targets, and the states after."""
+        loss, states, _ = self._run(weights, batch, states, masks, False)
+        return loss, states
+
+    def _layer_weights(self) -> list[str]:
+        parts = ("kernel", "recurrent_kernel", "bias")
+        layers = range(self.architecture.layers)
+        return ["embedding", *(f"layers.{layer}.{part}" for layer in layers for part in parts)]
+
+    def _run(
+        self,
+        weights: Weights,
+        batch: Batch,
+        states: States,
+        masks: Sequence[Tensor] | None,
+        with_gradients: bool,
+    ) -> tuple[Tensor, States, list[Tensor]]:
+        kernel = weights.get("output.kernel", weights["embedding"])
+        inputs = [weights[name] for name in self._layer_weights()]
+        inputs += [kernel, weights["output.bias"]]
+        parts = tf.nest.flatten(states)
+        loss, after, gradients = self.operation(
+            weights=inputs,
+            states=parts,
+            masks=[] if masks is None else list(masks),
+            tokens=batch.inputs,
+            targets=batch.targets,
+            counts=batch.counts,
+            resets=[] if batch.resets is None else [batch.resets],
+            cell=list(STATES).index(self.architecture.cell),
+            transposed=int(self.architecture.tie),
+            gradient_count=len(inputs) if with_gradients else 0,
+        )
+        loss = tf.ensure_shape(loss, ())
+        for outputs, like in ((after, parts), (gradients, inputs)):
+            for output, tensor in zip(outputs, like, strict=False):
+                output.set_shape(tensor.shape)
+        return loss, tf.nest.pack_sequence_as(states, after), list(gradients)
+
+
+def compiled_loss(precision: str, architecture: Architecture) -> CompiledLoss | None:
+    """Return the best kernel that multiplies in a precision, or None if there is none."""
+    for kernel in kernels(precision):
+        operation = trusted_operation(kernel)
+        if operation is not None:
+            return CompiledLoss(kernel.name, operation, architecture)
+    return None
+
+
+@cache
+def trusted_operation(kernel: Kernel) -> Any:
+    """Return the operation of a kernel, or None if it cannot be loaded or computes nonsense."""
+    try:
+        operation = load_operation(kernel)
+    except (tf.errors.OpError, AttributeError, OSError):
+        return None
+    right = all(_is_right(operation, cell, kernel) for cell in STATES)
+    return operation if right else None
+
+
+def load_operation(kernel: Kernel) -> Any:
+    """Return the operation of a kernel.
+
+    Raises OpError or AttributeError if the library or TensorFlow lacks what the other needs.
+    """
+    return getattr(tf.load_op_library(str(kernel.path)), f"textgen_loss_{kernel.name}")
+
+
+def _is_right(operation: Any, cell: str, kernel: Kernel) -> bool:
+    """Compare the loss of a tiny network, and its slope, with those by NumPy."""
+    size, rows, steps = 5, 2, 3
+    architecture = Architecture(cell, (3, 2), 4, False)
+    rng = np.random.default_rng(0)
+    shapes = architecture.weight_shapes(size)
+    weights, direction = (
+        {name: rng.normal(0, 0.5, shape).astype(np.float32) for name, shape in shapes.items()}
+        for _ in range(2)
+    )
+    tokens, targets = rng.integers(0, size, (2, steps, rows), np.int32)
+    batch = Batch(tokens, targets, np.ones((steps, rows), np.bool_), None)
+    states: States = [
+        tuple(tf.zeros((rows, units)) for _ in STATES[cell]) for units in architecture.units
+    ]
+
+    def expected(shift: float) -> float:
+        moved = {name: weights[name] + np.float32(shift) * direction[name] for name in weights}
+        return _summed_loss(architecture, moved, tokens, targets)
+
+    loss = CompiledLoss(kernel.name, operation, architecture)
+    tensors = {name: tf.constant(array) for name, array in weights.items()}
+    try:
+        total, gradients, _ = loss.gradients(tensors, batch, states, None)
+    except tf.errors.OpError:
+        return False
+    slope = sum(float(np.sum(gradients[name] * direction[name])) for name in weights)
+    right, step = expected(0.0), 1e-2
+    right_slope = (expected(step) - expected(-step)) / (2 * step)
+    allowed = _LARGEST_ERROR[kernel.precision]
+    return math.isclose(total, right, rel_tol=allowed) and math.isclose(
+        slope, right_slope, rel_tol=allowed
+    )
+
+
+def _summed_loss(architecture: Architecture, weights: Arrays, tokens: Any, targets: Any) -> float:
+    network = NumpyNetwork(architecture, weights)
+    hidden, _ = network.forward(tokens, network.zero_state(tokens.shape[1]))
+    logs = log_softmax(network.logits(hidden).astype(np.float64))
+    return -float(np.take_along_axis(logs, targets[..., None], -1).sum())
