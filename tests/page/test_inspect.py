@@ -258,7 +258,6 @@ def test_what_was_not_measured_is_not_offered(page: Page, show: Show) -> None:
             units=[],
             every_unit=None,
             features=[],
-            features_missing="The text is too short.",
             saturation=[],
             memory=None,
             novelty=None,
@@ -272,7 +271,7 @@ def test_what_was_not_measured_is_not_offered(page: Page, show: Show) -> None:
     expect(page.locator("#panels h2")).to_have_text(
         ["Surprisal", "Rank", "What units watch", "Copied"]
     )
-    expect(page.locator("#panels")).to_contain_text("The text is too short.")
+    expect(page.locator("#panels")).to_contain_text("No feature occurs often enough")
     expect(page.locator("#panels")).to_contain_text("The training text is gone.")
 
 

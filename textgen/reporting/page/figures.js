@@ -77,7 +77,7 @@ function rankPanel() {
 function featuresPanel(choose) {
   const title = "What units watch";
   if (!data.features.length) {
-    return data.features_missing ? makePanel(title, note(data.features_missing)) : null;
+    return makePanel(title, note("No feature occurs often enough in both halves of the text."));
   }
   const row = ({ name, share, best }) =>
     best.map((match, i) =>
