@@ -20,10 +20,10 @@ test: .venv/ready
 	$(BIN)/mypy
 	$(BIN)/pytest --numprocesses 2 --dist worksteal
 
-.venv/ready: setup.cfg pyproject.toml
+.venv/ready: setup.cfg setup.py pyproject.toml $(wildcard textgen/kernels/*.[ch])
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@
 
 clean:
-	rm -rf .venv build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv build *.egg-info textgen/kernels/*.so .mypy_cache .pytest_cache .ruff_cache .hypothesis

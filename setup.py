@@ -30,7 +30,7 @@ def _extension(name: str, flags: list[str]) -> Extension:
         depends=[*map(str, Path("textgen/kernels").glob("*.h")), "setup.py"],
         define_macros=[("VARIANT", name.capitalize())],
         extra_compile_args=[
-            *["-O3", "-std=gnu11", "-Wall", "-Wextra", "-fvisibility=hidden"],
+            *["-O3", "-g0", "-std=gnu11", "-Wall", "-Wextra", "-fvisibility=hidden"],
             *["-ffp-contract=fast", *flags],
         ],
         libraries=["m"],

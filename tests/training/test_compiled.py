@@ -195,6 +195,27 @@ def test_a_tensorflow_that_lacks_the_operation_is_done_without(
     assert compiled_loss("float32", SMALL) is None
 
 
+def made_stepper() -> Stepper:
+    options = TrainingOptions(units=4, embedding=3, precision="float32").resolve(1000)
+    return Stepper(TrainingNetwork(options.architecture, 5), options)
+
+
+def test_xla_does_what_no_kernel_does_and_says_so(distrusting: pytest.MonkeyPatch) -> None:
+    assert made_stepper().advice is None
+    distrusting.setenv("TEXTGEN_KERNELS", "off")
+    stepper = made_stepper()
+    assert stepper.hardware.endswith("by XLA")
+    assert stepper.advice is None
+    distrusting.delenv("TEXTGEN_KERNELS")
+    distrusting.setattr(tf, "load_op_library", lambda _: object())
+    compiled.trusted_operation.cache_clear()
+    stepper = made_stepper()
+    assert stepper.hardware.endswith("by XLA")
+    assert "does not work with this TensorFlow" in stepper.advice
+    distrusting.setattr(Kernel, "path", property(lambda _: Path("missing.so")))
+    assert "reinstall textgen" in made_stepper().advice
+
+
 @pytest.mark.parametrize("cell", sorted(STATES))
 def test_steps_by_kernel_and_by_xla_are_the_same(
     cell: str, monkeypatch: pytest.MonkeyPatch

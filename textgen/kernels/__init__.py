@@ -41,6 +41,11 @@ _KERNELS = (
 )
 
 
+def are_missing() -> bool:
+    """Return whether no kernel was built, because there was no C compiler for one."""
+    return not any(kernel.path.exists() for kernel in _KERNELS)
+
+
 def kernels(precision: str | None = None) -> list[Kernel]:
     """Return the kernels that can run here, the best first; those of one precision, if given.
 

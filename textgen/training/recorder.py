@@ -96,7 +96,7 @@ class Recorder:
         self._save(states, weights)
 
     def header(self) -> str:
-        """Return one line that describes the run, its text, network and hardware."""
+        """Return a line that describes the run, its text, network and hardware, and advice."""
         trainer, settings, run = self._trainer, self._settings, self._run
         start = f"resuming at epoch {trainer.epoch:.2f}" if self._progress.step else "training"
         documents = ""
@@ -104,10 +104,11 @@ class Recorder:
             documents = f" in {counted(trainer.documents, 'document')}"
         unknown = f", {share:.1%} unknown" if (share := run.unknown_per_token) else ""
         vocabulary = f"{len(run.tokenizer):,} distinct{unknown}"
+        advice = f"\n{trainer.stepper.advice}" if trainer.stepper.advice else ""
         return (
             f"{run.path}: {start} on {trainer.tokens:,} tokens ({vocabulary}){documents}, "
             f"{settings.architecture}, {run.weight_count:,} weights, "
-            f"dropout {settings.dropout:g}, {trainer.stepper.hardware}"
+            f"dropout {settings.dropout:g}, {trainer.stepper.hardware}{advice}"
         )
 
     @property

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from textgen.kernels import are_missing, kernels
 from textgen.options.training import TrainingSettings
 from textgen.runs.files import Arrays
 from textgen.system.processor import cores
@@ -99,6 +100,17 @@ class Stepper:
             return f"{self._precision.name} on {where}"
         how = "XLA" if self._kernel is None else f"the {self._kernel.name} kernel"
         return f"{self._precision.name} on {where}, by {how}"
+
+    @property
+    def advice(self) -> str | None:
+        """Why the steps are slower than they could be, and what helps; None if they are not."""
+        if self._on_gpu or self._kernel is not None:
+            return None
+        if are_missing():
+            return "the C kernels are missing; with a C compiler, reinstall textgen to train faster"
+        if broken := kernels(self._precision.name):
+            return f"the {broken[0].name} kernel does not work with this TensorFlow; XLA is slower"
+        return None
 
     @property
     def slots(self) -> dict[str, keras.Variable]:
