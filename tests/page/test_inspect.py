@@ -238,8 +238,8 @@ def test_a_long_text_is_built_where_it_is_seen(page: Page, show: Show) -> None:
     assert page.locator("#text").text_content() == text
     assert 1000 <= spans.count() < 10_000
     page.evaluate("() => scrollTo(0, document.body.scrollHeight)")
-    page.wait_for_function("() => document.querySelector('.block:last-child .token')")
-    page.wait_for_function("() => !document.querySelector('.block:first-child .token')")
+    page.wait_for_function("() => document.querySelector('.lines:last-child .token')")
+    page.wait_for_function("() => !document.querySelector('.lines:first-child .token')")
     page.locator(".features").get_by_role("button").first.click()
     expect(page.get_by_role("radio", name="Unit")).to_be_checked()
     expect(page.locator(".block").last).to_be_in_viewport()  # the text keeps its place
@@ -250,6 +250,23 @@ def test_a_long_text_is_built_where_it_is_seen(page: Page, show: Show) -> None:
     expect(page.locator(".stop")).to_have_text(f"Printed to token 20,880 of {len(text):,}.")
     page.evaluate("() => dispatchEvent(new Event('afterprint'))")
     assert spans.count() < 10_000
+
+
+@pytest.mark.parametrize("guesses", ["", "guesses"])
+def test_a_long_line_is_not_broken(page: Page, show: Show, guesses: str) -> None:
+    """All lines of a paragraph of equal words are as long, but for the last."""
+    show(inspected("a " * 6000 + "\nb"), guesses)
+    blocks = page.locator(".lines:first-child .block")
+    assert blocks.count() == 4
+    blocks.nth(1).evaluate("e => e.scrollIntoView()")
+    for number in (0, 1):
+        expect(blocks.nth(number).locator(".token").first).to_be_attached()
+    places = blocks.locator(".token").evaluate_all(
+        "all => all.map((e) => e.getBoundingClientRect()).map(({ top, right }) => [top, right])"
+    )
+    *ends, _ = dict(places).values()  # where each line ends
+    assert len(ends) > 50
+    assert max(ends) - min(ends) < 40
 
 
 def test_what_was_not_measured_is_not_offered(page: Page, show: Show) -> None:

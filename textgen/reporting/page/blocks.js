@@ -15,13 +15,18 @@ class Blocks {
 
   constructor(container) {
     this.container = container;
+    let lines = null; // several blocks share them where a line does not end
     for (const [first, stop] of cutIntoBlocks()) {
-      const element = make("div", { className: "block", dir: "auto" });
-      if (first && data.documents.includes(first)) element.classList.add("document");
+      const isDocument = first > 0 && data.documents.includes(first);
+      if (!lines || isDocument || tokenText(first - 1).endsWith("\n")) {
+        lines = make("div", { className: isDocument ? "lines document" : "lines", dir: "auto" });
+        container.append(lines);
+      }
+      const element = make("span", { className: "block" });
+      lines.append(element);
       this.#blocks.push({ element, first, stop, spans: null, near: false });
     }
     for (const block of this.#blocks) this.#strip(block);
-    container.append(...this.#blocks.map(({ element }) => element));
     const byElement = new Map(this.#blocks.map((block) => [block.element, block]));
     this.#observer = new IntersectionObserver(
       (entries) => {
