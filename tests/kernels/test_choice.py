@@ -1,5 +1,6 @@
 """Which C kernels can run here, and which is chosen."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 import textgen.kernels
 from textgen.errors import TrainingError
 from textgen.kernels import Kernel, kernels
+from textgen.runs.folder import Run
 
 AVX2 = "avx2 fma f16c"
 AVX512 = f"{AVX2} avx512f avx512bw avx512vl avx512dq"
@@ -71,3 +73,11 @@ def test_the_environment_names_one_that_cannot_run(processor) -> None:
         processor.setenv("TEXTGEN_KERNELS", name)
         with pytest.raises(TrainingError, match=f"is '{name}'; here it can be off, avx2"):
             kernels()
+
+
+def test_a_run_tells_what_trains_it_here(processor, run: Path) -> None:
+    processor.has(AVX512)
+    opened = Run.open(run)
+    for precision, name in {"float32": "avx512", "bfloat16": "XLA"}.items():
+        settings = replace(opened.settings, precision=precision)
+        assert replace(opened, settings=settings).describe()["kernel"] == name

@@ -188,15 +188,17 @@ def test_keras_layers_do_the_same_as_ours(architecture: Architecture) -> None:
 
 
 @pytest.mark.parametrize(
-    ("cell", "units", "batch_size", "length", "vocabulary", "tie"),
+    ("kernels", "cell", "units", "batch_size", "length", "vocabulary", "tie"),
     [
-        ("lstm", (32,), 4, 16, 20, False),
-        ("lstm", (1,), 1, 1, 2, False),
-        ("gru", (40, 33), 3, 5, 400, True),
-        ("lstm", (16,), 5, 4, 400, False),
+        ("off", "lstm", (32,), 4, 16, 20, False),
+        ("", "lstm", (1,), 1, 1, 2, False),
+        ("off", "gru", (40, 33), 3, 5, 400, True),
+        ("", "gru", (40, 33), 3, 5, 400, True),
+        ("", "lstm", (16,), 5, 4, 400, False),
     ],
 )
 def test_a_step_in_bfloat16_is_near_one_in_float32(
+    kernels: str,
     cell: str,
     units: tuple[int, ...],
     batch_size: int,
@@ -205,7 +207,8 @@ def test_a_step_in_bfloat16_is_near_one_in_float32(
     tie: bool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(step, "LARGEST_FULL_SOFTMAX", 100)  # the last two sample their softmax
+    monkeypatch.setenv("TEXTGEN_KERNELS", kernels)
+    monkeypatch.setattr(step, "LARGEST_FULL_SOFTMAX", 100)  # the last three sample their softmax
     monkeypatch.setattr(candidates, "_FREQUENT", 60)
     monkeypatch.setattr(candidates, "_SAMPLED", 100)
     rng = np.random.default_rng(0)

@@ -14,6 +14,7 @@ import numpy as np
 
 from textgen import __version__
 from textgen.errors import RunError
+from textgen.kernels import kernels
 from textgen.options.architecture import Shapes
 from textgen.options.escapes import unescape
 from textgen.options.training import TrainingOptions, TrainingSettings
@@ -224,6 +225,7 @@ class Run(Prepared):
             "vocabulary": len(self.tokenizer),
             "unknown": self.unknown_per_token,
             "weights": self.weight_count,
+            "kernel": next((each.name for each in kernels(self.settings.precision)), "XLA"),
             "options": self.settings.to_json(),
             "outcome": self.outcome(),
         }
