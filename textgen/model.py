@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from textgen.analysis.evaluation import Evaluation, evaluate
+from textgen.analysis.evaluation import Evaluation, evaluate, utf8_length
 from textgen.analysis.novelty import Novelty, find_copies
 from textgen.errors import RunError
 from textgen.options.declare import check_whole
@@ -14,6 +14,7 @@ from textgen.preprocess.documents import Stretch, read_stretches
 from textgen.preprocess.reading import display_name
 from textgen.runs.folder import Run
 from textgen.sampling.sampler import Sampler
+from textgen.system.terminal import byte_bar
 
 if TYPE_CHECKING:
     from textgen.analysis.authors import Authors
@@ -46,14 +47,18 @@ class Model(Sampler):
         encoding: str | None = None,
         keep_gutenberg: bool = False,
         strict: bool = False,
+        quiet: bool = True,
     ) -> Evaluation:
         """Evaluate a text file, which may be larger than memory, or standard input ("-").
 
-        The file is split into documents as the books of the run were. Raises BookError if it cannot
-        be read; other arguments and errors are those of `evaluate`.
+        The file is split into documents as the books of the run were. Without `quiet`, a bar shows
+        the progress if standard error is a terminal. Raises BookError if the file cannot be read;
+        other arguments and errors are those of `evaluate`.
         """
         stretches = self._stretches(path, encoding, keep_gutenberg)
-        return evaluate(self.network, self.tokenizer, stretches, strict)
+        size = Path(path).stat().st_size if Path(path).is_file() else None
+        with byte_bar("reading", size, quiet) as bar:
+            return evaluate(self.network, self.tokenizer, stretches, strict, bar.update)
 
     def novelty(self, text: str, least: int = 20, most: int = 10) -> Novelty:
         """Return how much of `text` is copied from the training text.
@@ -96,11 +101,13 @@ class Model(Sampler):
         encoding: str | None = None,
         keep_gutenberg: bool = False,
         authors: "Authors | None" = None,
+        quiet: bool = True,
     ) -> "Inspection":
         """Inspect the first `length` characters of a text file, or of standard input ("-").
 
-        The file is split into documents as the books of the run were. Raises BookError if it
-        cannot be read; other arguments and errors are those of `inspect`.
+        The file is split into documents as the books of the run were. Without `quiet`, a bar shows
+        the progress if standard error is a terminal. Raises BookError if the file cannot be read;
+        other arguments and errors are those of `inspect`.
         """
         check_whole("length", length, 1)
         documents, left, left_out = list[str](), length, 0
@@ -115,7 +122,8 @@ class Model(Sampler):
                     documents.append(taken)
                 else:
                     documents[-1] += taken
-        return self._inspect(documents, units, authors, Path(display_name(path)).name, left_out)
+        name = Path(display_name(path)).name
+        return self._inspect(documents, units, authors, name, left_out, quiet)
 
     def _inspect(
         self,
@@ -124,12 +132,14 @@ class Model(Sampler):
         authors: "Authors | None",
         name: str = "text",
         left_out: int = 0,
+        quiet: bool = True,
     ) -> "Inspection":
         # Writing text, which must begin at once, needs neither of these.
         from textgen.analysis.inspection import inspect_texts
         from textgen.reporting.inspection import Inspection
 
-        found = inspect_texts(self, texts, units, authors)
+        with byte_bar("reading", sum(map(utf8_length, texts)), quiet) as bar:
+            found = inspect_texts(self, texts, units, authors, bar.update)
         return Inspection(**vars(found), run=self.run, name=name, left_out=left_out)
 
     def curves(self, against: str = "epochs") -> "LossCurves":

@@ -10,6 +10,7 @@ from helpers import fabricate
 
 import textgen
 from textgen.analysis.evaluation import evaluate
+from textgen.analysis.inspection import inspect_texts
 from textgen.errors import BookError, VocabularyError
 from textgen.model import Model
 from textgen.preprocess.documents import Stretch
@@ -105,3 +106,16 @@ def test_texts_that_begin_with_what_has_no_token_of_its_own(models: dict[str, Mo
     assert found.bits_per_character > 0
     with pytest.raises(BookError, match="nothing to predict"):
         models["byte"].evaluate("é")
+
+
+@pytest.mark.parametrize("level", ["char", "word", "byte"])
+def test_what_is_read_is_reported_in_bytes(level: str, book: Path) -> None:
+    run = fabricate("run", book, level=level, delimiter=".")
+    model, texts = textgen.load(run.path), ["“café!” ☃ said the lamp " * 50, "The goose saw the "]
+    size, evaluated, inspected = len("".join(texts).encode()), list[float](), list[float]()
+    stretches = [Stretch(texts, True)]
+    evaluate(model.network, model.tokenizer, stretches, on_read=evaluated.append)
+    inspect_texts(model, texts, on_read=inspected.append)
+    for parts in (evaluated, inspected):
+        assert sum(parts) == pytest.approx(size)
+        assert max(parts) < size

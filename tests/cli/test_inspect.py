@@ -1,7 +1,9 @@
 """The `inspect` command: the page, the figures, and what it cannot read."""
 
+import io
 import json
 import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -12,6 +14,7 @@ from helpers import fabricate, make_book
 from markov import Chain
 
 import textgen
+from textgen.cli import main
 from textgen.model import Model
 
 TEXT = make_book()[:300]
@@ -92,6 +95,18 @@ def test_authors_are_those_of_the_command_author(command: Callable[..., Result])
     figures = json.loads(command("inspect", "austen", "poem.txt", *authors, "--json").stdout)
     judged = textgen.authors("austen", "byron").judge_file("poem.txt")
     assert figures["authors"] == asdict(judged)
+
+
+@pytest.mark.parametrize("name", ["inspect", "evaluate"])
+def test_a_bar_on_a_terminal(name: str, model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = io.StringIO()
+    monkeypatch.setattr(terminal, "isatty", lambda: True)
+    monkeypatch.setattr(sys, "stderr", terminal)
+    getattr(model, f"{name}_file")("letter.txt")
+    assert terminal.getvalue() == ""
+    main.main([name, str(model.path), "letter.txt"], standalone_mode=False)
+    assert f"reading:   0%|{' ' * 10}" in terminal.getvalue()
+    assert f"/{Path('letter.txt').stat().st_size} [" in terminal.getvalue()
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """How well a model predicts a text: loss, perplexity and bits per character."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,14 +45,20 @@ class Evaluation:
 
 
 def evaluate(
-    network: Network, tokenizer: Tokenizer, stretches: Iterable[Stretch], strict: bool = False
+    network: Network,
+    tokenizer: Tokenizer,
+    stretches: Iterable[Stretch],
+    strict: bool = False,
+    on_read: Callable[[float], object] | None = None,
 ) -> Evaluation:
     """Evaluate a network on texts, each from a zero state.
+
+    `on_read` is called with how many more bytes of UTF-8 the network has read, about.
 
     Raises VocabularyError for a token that is not in the vocabulary if `strict`, BookError if there
     is nothing to predict.
     """
-    reader = _Reader(network, tokenizer, strict)
+    reader = _Reader(network, tokenizer, strict, on_read)
     for number, stretch in enumerate(regroup(stretches, tokenizer.level)):
         for place, text in enumerate(stretch.texts):
             reader.read(text, begins=place > 0 or stretch.begins or number == 0)
@@ -106,10 +112,17 @@ class Totals:
 class _Reader:
     """Reads texts with a network, and adds up what it predicts."""
 
-    def __init__(self, network: Network, tokenizer: Tokenizer, strict: bool) -> None:
+    def __init__(
+        self,
+        network: Network,
+        tokenizer: Tokenizer,
+        strict: bool,
+        on_read: Callable[[float], object] | None,
+    ) -> None:
         self._network = network
         self._tokenizer = tokenizer
         self._strict = strict
+        self._on_read = on_read
         self._totals = Totals(tokenizer)
         self._state: Any = None
         self._last: Ids = np.empty(0, np.int64)  # the token that the next one is predicted from
@@ -134,7 +147,7 @@ class _Reader:
                 "a text that has it"
             )
         self._totals.add_text(text, first, unknown)
-        self._predict(ids)
+        self._predict(ids, utf8_length(text) / max(len(ids), 1))
 
     def evaluation(self) -> Evaluation:
         """Return the figures of all texts."""
@@ -145,8 +158,11 @@ class _Reader:
         if self._state is not None and self._tokenizer.end is not None:
             self._predict(np.array([self._tokenizer.end]))
 
-    def _predict(self, ids: Ids) -> None:
-        """Add the loss of tokens, each predicted from those before it."""
+    def _predict(self, ids: Ids, bytes_each: float = 0.0) -> None:
+        """Add the loss of tokens, each predicted from those before it.
+
+        `bytes_each` is how many bytes of the text a token stands for.
+        """
         ids = np.concatenate([self._last, ids])
         steps = steps_at_once(self._tokenizer)
         for start in range(0, len(ids) - 1, steps):
@@ -154,12 +170,19 @@ class _Reader:
             inputs = ids[start : start + len(targets)]
             hidden, self._state = self._network.forward(inputs[:, None], self._state)
             self._totals.add_losses(surprisals(self._network.logits(hidden)[:, 0], targets))
+            if self._on_read is not None:
+                self._on_read(len(targets) * bytes_each)
         self._last = ids[-1:]
 
 
 def steps_at_once(tokenizer: Tokenizer, rows: int = 1) -> int:
     """Return how many tokens of each row to read at once, in bounded memory."""
     return max(1, min(_TOKENS_AT_ONCE, LARGEST_LOGITS // len(tokenizer)) // rows)
+
+
+def utf8_length(text: str) -> int:
+    """Return how many bytes a text has in UTF-8."""
+    return len(text.encode("utf-8", "surrogatepass"))
 
 
 def bits_per_character(

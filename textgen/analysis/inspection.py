@@ -1,7 +1,7 @@
 """What a network makes of a text: surprisals, guesses, units, memory and copies."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from textgen.analysis.authors import Authors, Authorship
 from textgen.analysis.copying import Copying, compare_with_training
-from textgen.analysis.evaluation import Evaluation, Totals, steps_at_once
+from textgen.analysis.evaluation import Evaluation, Totals, steps_at_once, utf8_length
 from textgen.analysis.features import Feature, features_of
 from textgen.analysis.memory import MemoryWorth, worth_of_memory
 from textgen.analysis.units import UnitFindings, UnitSurvey
@@ -48,13 +48,19 @@ class InspectedText:
 
 
 def inspect_texts(
-    sampler: Sampler, texts: Sequence[str], units: int = 3, authors: Authors | None = None
+    sampler: Sampler,
+    texts: Sequence[str],
+    units: int = 3,
+    authors: Authors | None = None,
+    on_read: Callable[[float], object] | None = None,
 ) -> InspectedText:
     """Read texts with a network, each as a document from a zero state.
 
-    `units` is how many units are found for each feature. `authors` judge the texts as one. Raises
-    BookError if there is nothing to predict, or too little to judge, RunError if `sampler` has
-    several networks, OptionError if `units` is not positive.
+    `units` is how many units are found for each feature. `authors` judge the texts as one.
+    `on_read` is called with how many more bytes of UTF-8 the network has read, about.
+
+    Raises BookError if there is nothing to predict, or too little to judge, RunError if `sampler`
+    has several networks, OptionError if `units` is not positive.
     """
     check_whole("units", units, 1)
     network, tokenizer = sampler.network, sampler.tokenizer
@@ -75,7 +81,12 @@ def inspect_texts(
     for text, (own, own_tokens) in zip(texts, pieces, strict=True):
         starts.append(predicted.done)
         _add_text(totals, tokenizer, text, own, own_tokens)
-        _read_document(network, tokenizer, own[own >= 0], predicted, totals, survey)
+        known = own[own >= 0]
+        bytes_each = utf8_length(text) / (len(known) + 1)  # the end may be predicted, too
+        for losses in _read_document(network, tokenizer, known, predicted, survey):
+            totals.add_losses(losses)
+            if on_read is not None:
+                on_read(len(losses) * bytes_each)
     evaluation, findings = totals.evaluation(), survey.findings()
     del survey  # its activations take much memory
     memory = worth_of_memory(network, tokenizer, read, starts, predicted.losses)
@@ -139,10 +150,9 @@ def _read_document(
     tokenizer: Tokenizer,
     ids: Ids,
     predicted: _Predicted,
-    totals: Totals,
     survey: UnitSurvey,
-) -> None:
-    """Read the tokens of a document from a zero state."""
+) -> Iterator[NDArray[np.float64]]:
+    """Read the tokens of a document from a zero state; yield their losses part by part."""
     state, end = network.zero_state(1), tokenizer.end
     before = np.empty((0, len(tokenizer)), np.float32)  # the logits of the next token
     if end is not None:
@@ -153,10 +163,10 @@ def _read_document(
         traces, state = network.trace(part[:, None], state)
         survey.add(traces)
         after = network.logits(traces[-1].output)[:, 0]
-        totals.add_losses(predicted.add(np.concatenate([before, after[:-1]]), part))
+        yield predicted.add(np.concatenate([before, after[:-1]]), part)
         before = after[-1:]
     if end is not None:
-        totals.add_losses(surprisals(before, np.array([end])))
+        yield surprisals(before, np.array([end]))
 
 
 def _add_text(totals: Totals, tokenizer: Tokenizer, text: str, ids: Ids, tokens: list[str]) -> None:

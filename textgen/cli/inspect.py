@@ -54,7 +54,8 @@ def inspect(
     if output is not None:
         check_output(output, force)  # before the work, not after it
     judges = textgen.authors(*authors) if authors else None
-    found = textgen.load(run).inspect_file(text, length, units, encoding, keep_gutenberg, judges)
+    model = textgen.load(run)
+    found = model.inspect_file(text, length, units, encoding, keep_gutenberg, judges, quiet=False)
     show_left_out(len("".join(found.tokens)), found.left_out)
     if output is not None:
         found.save(output, force)

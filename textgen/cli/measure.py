@@ -34,7 +34,8 @@ def evaluate(
 
     TEXT is split into documents as RUN's books were.
     """
-    result = asdict(textgen.load(run).evaluate_file(text, encoding, keep_gutenberg, strict))
+    model = textgen.load(run)
+    result = asdict(model.evaluate_file(text, encoding, keep_gutenberg, strict, quiet=False))
     if as_json:
         print_json(result)
     else:
