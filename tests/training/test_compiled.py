@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -193,6 +194,16 @@ def test_a_tensorflow_that_lacks_the_operation_is_done_without(
 ) -> None:
     distrusting.setattr(tf, "load_op_library", lambda _: object())
     assert compiled_loss("float32", SMALL) is None
+
+
+@pytest.mark.parametrize("error", [TypeError("renamed"), ValueError("a shape"), RuntimeError()])
+def test_a_tensorflow_that_calls_the_operation_otherwise_is_done_without(
+    error: Exception, distrusting: pytest.MonkeyPatch
+) -> None:
+    operation = Mock(side_effect=error)
+    distrusting.setattr(compiled, "load_operation", lambda _: operation)
+    assert compiled_loss(kernels()[0].precision, SMALL) is None
+    assert operation.called
 
 
 def made_stepper() -> Stepper:
