@@ -73,11 +73,9 @@ class Stepper:
         self._optimizers = [keras.optimizers.AdamW(weight_decay=decay) for _ in self._shares]
         for optimizer, names in zip(self._optimizers, self._shares, strict=True):
             optimizer.build([network.variables[name] for name in names])
-        # AutoGraph takes seconds and would find nothing to convert.
-        graph = partial(tf.function, autograph=False)
-        compiled = partial(graph, jit_compile=not self._on_gpu)  # XLA cannot call cuDNN
-        self._train = graph(self._train_on)
-        self._evaluate = graph(self._evaluate_on)
+        compiled = partial(_graph, jit_compile=not self._on_gpu)  # XLA cannot call cuDNN
+        self._train = _Graphs(self._train_on)
+        self._evaluate = _Graphs(self._evaluate_on)
         self._kernel = self._compiled_loss(self._precision)
         evaluation = self._compiled_loss(tf.float32)
         self._gradients = compiled(self._gradients_of)
@@ -311,6 +309,28 @@ class Stepper:
             [gradient * scale for gradient in gradients],
             [self.network.variables[name] for name in names],
         )
+
+
+# AutoGraph takes seconds and would find nothing to convert.
+_graph = partial(tf.function, autograph=False)
+
+
+class _Graphs:
+    """A function of a batch and more, as a graph for each kind of batch.
+
+    TensorFlow looks for a graph that fits all arguments at each call, which takes half a
+    millisecond. Here, only the shape of the batch, and whether it has resets, may differ.
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._function = _graph(function)
+        self._graphs = dict[Any, Callable[..., Any]]()
+
+    def __call__(self, batch: Batch, *others: Any) -> Any:
+        kind = batch.inputs.shape, batch.resets is None
+        if kind not in self._graphs:
+            self._graphs[kind] = self._function.get_concrete_function(batch, *others)
+        return self._graphs[kind](batch, *others)
 
 
 def _joined(parts: Sequence[States]) -> States:
