@@ -76,7 +76,7 @@ static bool find_functions(void) {
 #else
     void *tensorflow = dlopen("libtensorflow_framework.2.dylib", RTLD_LAZY | RTLD_NOLOAD);
 #endif
-    if (!tensorflow) return false;
+    if (!tensorflow) tensorflow = RTLD_DEFAULT; /* macOS may know it by its whole path alone */
 #define FIND(result, name, arguments) \
     if (!(name = (result(*) arguments)dlsym(tensorflow, #name))) return false;
     FUNCTIONS(FIND)
