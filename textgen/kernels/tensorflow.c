@@ -20,11 +20,11 @@
 #include <unistd.h>
 #endif
 
-#define QUOTE(name) #name
+#define QUOTE(name)           #name
 #define OPERATION_OF(variant) "TextgenLoss" QUOTE(variant)
-#define OPERATION OPERATION_OF(VARIANT) /* the variant is given to the compiler */
+#define OPERATION             OPERATION_OF(VARIANT) /* the variant is given to the compiler */
 
-enum { FLOAT32 = 1 };                                /* TF_DataType */
+enum { FLOAT32 = 1 };                                  /* TF_DataType */
 enum { INVALID_ARGUMENT = 3, RESOURCE_EXHAUSTED = 8 }; /* TF_Code */
 
 typedef struct TF_Tensor TF_Tensor;
@@ -36,34 +36,34 @@ typedef struct TF_KernelBuilder TF_KernelBuilder;
 typedef struct TF_ShapeInferenceContext TF_ShapeInferenceContext;
 
 /* The functions of the C API that are used: result, name, arguments. */
-#define FUNCTIONS(F)                                                                                     \
-    F(TF_Status *, TF_NewStatus, (void))                                                                 \
-    F(void, TF_DeleteStatus, (TF_Status *))                                                              \
-    F(void, TF_SetStatus, (TF_Status *, int, const char *))                                              \
-    F(int, TF_GetCode, (const TF_Status *))                                                              \
-    F(void, TF_DeleteTensor, (TF_Tensor *))                                                              \
-    F(int, TF_NumDims, (const TF_Tensor *))                                                              \
-    F(int64_t, TF_Dim, (const TF_Tensor *, int))                                                         \
-    F(size_t, TF_TensorByteSize, (const TF_Tensor *))                                                    \
-    F(void *, TF_TensorData, (const TF_Tensor *))                                                        \
-    F(void, TF_GetInput, (TF_OpKernelContext *, int, TF_Tensor **, TF_Status *))                         \
-    F(TF_Tensor *, TF_AllocateOutput,                                                                    \
-      (TF_OpKernelContext *, int, int, const int64_t *, int, size_t, TF_Status *))                       \
-    F(void, TF_OpKernelContext_Failure, (TF_OpKernelContext *, TF_Status *))                             \
-    F(void, TF_OpKernelConstruction_Failure, (TF_OpKernelConstruction *, TF_Status *))                   \
-    F(void, TF_OpKernelConstruction_GetAttrInt32,                                                        \
-      (TF_OpKernelConstruction *, const char *, int32_t *, TF_Status *))                                 \
-    F(TF_OpDefinitionBuilder *, TF_NewOpDefinitionBuilder, (const char *))                               \
-    F(void, TF_RegisterOpDefinition, (TF_OpDefinitionBuilder *, TF_Status *))                            \
-    F(void, TF_OpDefinitionBuilderAddAttr, (TF_OpDefinitionBuilder *, const char *))                     \
-    F(void, TF_OpDefinitionBuilderAddInput, (TF_OpDefinitionBuilder *, const char *))                    \
-    F(void, TF_OpDefinitionBuilderAddOutput, (TF_OpDefinitionBuilder *, const char *))                   \
-    F(void, TF_OpDefinitionBuilderSetShapeInferenceFunction,                                             \
-      (TF_OpDefinitionBuilder *, void (*)(TF_ShapeInferenceContext *, TF_Status *)))                     \
-    F(void, TF_ShapeInferenceContextSetUnknownShape, (TF_ShapeInferenceContext *, TF_Status *))          \
-    F(TF_KernelBuilder *, TF_NewKernelBuilder,                                                           \
-      (const char *, const char *, void *(*)(TF_OpKernelConstruction *),                                 \
-       void (*)(void *, TF_OpKernelContext *), void (*)(void *)))                                        \
+#define FUNCTIONS(F)                                                                               \
+    F(TF_Status *, TF_NewStatus, (void))                                                           \
+    F(void, TF_DeleteStatus, (TF_Status *))                                                        \
+    F(void, TF_SetStatus, (TF_Status *, int, const char *))                                        \
+    F(int, TF_GetCode, (const TF_Status *))                                                        \
+    F(void, TF_DeleteTensor, (TF_Tensor *))                                                        \
+    F(int, TF_NumDims, (const TF_Tensor *))                                                        \
+    F(int64_t, TF_Dim, (const TF_Tensor *, int))                                                   \
+    F(size_t, TF_TensorByteSize, (const TF_Tensor *))                                              \
+    F(void *, TF_TensorData, (const TF_Tensor *))                                                  \
+    F(void, TF_GetInput, (TF_OpKernelContext *, int, TF_Tensor **, TF_Status *))                   \
+    F(TF_Tensor *, TF_AllocateOutput,                                                              \
+      (TF_OpKernelContext *, int, int, const int64_t *, int, size_t, TF_Status *))                 \
+    F(void, TF_OpKernelContext_Failure, (TF_OpKernelContext *, TF_Status *))                       \
+    F(void, TF_OpKernelConstruction_Failure, (TF_OpKernelConstruction *, TF_Status *))             \
+    F(void, TF_OpKernelConstruction_GetAttrInt32,                                                  \
+      (TF_OpKernelConstruction *, const char *, int32_t *, TF_Status *))                           \
+    F(TF_OpDefinitionBuilder *, TF_NewOpDefinitionBuilder, (const char *))                         \
+    F(void, TF_RegisterOpDefinition, (TF_OpDefinitionBuilder *, TF_Status *))                      \
+    F(void, TF_OpDefinitionBuilderAddAttr, (TF_OpDefinitionBuilder *, const char *))               \
+    F(void, TF_OpDefinitionBuilderAddInput, (TF_OpDefinitionBuilder *, const char *))              \
+    F(void, TF_OpDefinitionBuilderAddOutput, (TF_OpDefinitionBuilder *, const char *))             \
+    F(void, TF_OpDefinitionBuilderSetShapeInferenceFunction,                                       \
+      (TF_OpDefinitionBuilder *, void (*)(TF_ShapeInferenceContext *, TF_Status *)))               \
+    F(void, TF_ShapeInferenceContextSetUnknownShape, (TF_ShapeInferenceContext *, TF_Status *))    \
+    F(TF_KernelBuilder *, TF_NewKernelBuilder,                                                     \
+      (const char *, const char *, void *(*)(TF_OpKernelConstruction *),                           \
+       void (*)(void *, TF_OpKernelContext *), void (*)(void *)))                                  \
     F(void, TF_RegisterKernelBuilder, (const char *, TF_KernelBuilder *, TF_Status *))
 
 #define DECLARE(result, name, arguments) static result(*name) arguments;
@@ -77,7 +77,7 @@ static bool find_functions(void) {
     void *tensorflow = dlopen("libtensorflow_framework.2.dylib", RTLD_LAZY | RTLD_NOLOAD);
 #endif
     if (!tensorflow) tensorflow = RTLD_DEFAULT; /* macOS may know it by its whole path alone */
-#define FIND(result, name, arguments) \
+#define FIND(result, name, arguments)                                                              \
     if (!(name = (result(*) arguments)dlsym(tensorflow, #name))) return false;
     FUNCTIONS(FIND)
     return true;
@@ -91,8 +91,8 @@ typedef struct {
     size_t bytes;
 } Operation;
 
-static const char *ATTRIBUTES[] = {"cell", "transposed", "weight_count", "state_count", "mask_count", "reset_count",
-                                   "gradient_count"};
+static const char *ATTRIBUTES[] = {"cell",       "transposed",  "weight_count",  "state_count",
+                                   "mask_count", "reset_count", "gradient_count"};
 
 static void *create(TF_OpKernelConstruction *construction) {
     Operation *operation = calloc(1, sizeof *operation);
@@ -142,7 +142,8 @@ static void *output(Call *call, int number, const TF_Tensor *like) {
     int dimensions = like ? TF_NumDims(like) : 0;
     for (int i = 0; i < dimensions; i++) shape[i] = TF_Dim(like, i);
     size_t bytes = like ? TF_TensorByteSize(like) : sizeof(float);
-    TF_Tensor *tensor = TF_AllocateOutput(call->context, number, FLOAT32, shape, dimensions, bytes, call->status);
+    TF_Tensor *tensor =
+        TF_AllocateOutput(call->context, number, FLOAT32, shape, dimensions, bytes, call->status);
     if (TF_GetCode(call->status)) return NULL;
     call->tensors[call->count++] = tensor;
     return TF_TensorData(tensor);
@@ -155,7 +156,8 @@ static bool are_below(const int32_t *numbers, size_t count, int32_t limit) {
 }
 
 static void compute_call(Operation *operation, Call *call, void **data) {
-    int N = operation->weights, S = operation->states, M = operation->masks, inputs = N + S + M + 3 + operation->resets;
+    int N = operation->weights, S = operation->states, M = operation->masks,
+        inputs = N + S + M + 3 + operation->resets;
     for (int i = 0; i < inputs; i++)
         if (!(data[i] = input(call, i)) && TF_GetCode(call->status)) return;
     TF_Tensor **tensors = call->tensors;
@@ -183,18 +185,21 @@ static void compute_call(Operation *operation, Call *call, void **data) {
         .masks = M ? (const float *const *)(data + N + S) : NULL,
     };
     size_t count = (size_t)batch.steps * batch.rows;
-    if (!are_below(batch.tokens, count, network.vocabulary) || !are_below(batch.targets, count, network.outputs)) {
+    if (!are_below(batch.tokens, count, network.vocabulary) ||
+        !are_below(batch.targets, count, network.outputs)) {
         TF_SetStatus(call->status, INVALID_ARGUMENT, "a token is not in the vocabulary");
         return;
     }
     void **outputs = data + inputs;
     float *loss = output(call, 0, NULL);
     for (int i = 0; i < S && loss; i++) outputs[i] = output(call, 1 + i, tensors[N + i]);
-    for (int i = 0; i < operation->gradients && loss; i++) outputs[S + i] = output(call, 1 + S + i, tensors[i]);
+    for (int i = 0; i < operation->gradients && loss; i++)
+        outputs[S + i] = output(call, 1 + S + i, tensors[i]);
     if (TF_GetCode(call->status)) return;
 
     size_t bytes = textgen_workspace(&network, &batch, operation->gradients > 0);
-    bool kept = !atomic_flag_test_and_set(&operation->busy); /* else another thread works in the memory */
+    bool kept =
+        !atomic_flag_test_and_set(&operation->busy); /* else another thread works in the memory */
     void *memory = operation->memory;
     if (!kept) {
         memory = allocate(bytes);
@@ -204,9 +209,10 @@ static void compute_call(Operation *operation, Call *call, void **data) {
         operation->bytes = memory ? bytes : 0;
     }
     if (memory)
-        *loss = (float)textgen_loss(&network, &batch, (const float *const *)data, (const float *const *)(data + N),
-                                    (float *const *)outputs,
-                                    operation->gradients ? (float *const *)(outputs + S) : NULL, memory);
+        *loss = (float)textgen_loss(&network, &batch, (const float *const *)data,
+                                    (const float *const *)(data + N), (float *const *)outputs,
+                                    operation->gradients ? (float *const *)(outputs + S) : NULL,
+                                    memory);
     else
         TF_SetStatus(call->status, RESOURCE_EXHAUSTED, "there is not enough memory for a step");
     if (kept)
@@ -267,6 +273,7 @@ __attribute__((constructor)) static void register_operation(void) {
     TF_OpDefinitionBuilderSetShapeInferenceFunction(definition, set_unknown_shape);
     TF_RegisterOpDefinition(definition, status);
     if (!TF_GetCode(status))
-        TF_RegisterKernelBuilder(OPERATION, TF_NewKernelBuilder(OPERATION, "CPU", create, compute, delete), status);
+        TF_RegisterKernelBuilder(
+            OPERATION, TF_NewKernelBuilder(OPERATION, "CPU", create, compute, delete), status);
     TF_DeleteStatus(status);
 }

@@ -98,13 +98,15 @@ INLINE vec larger(vec a, vec b) {
 
 INLINE float sum_of(vec x) {
     float sum = 0;
-    UNROLL for (int lane = 0; lane < LANES; lane++) sum += x[lane];
+    UNROLL
+    for (int lane = 0; lane < LANES; lane++) sum += x[lane];
     return sum;
 }
 
 INLINE float largest_of(vec x) {
     float most = x[0];
-    UNROLL for (int lane = 1; lane < LANES; lane++) most = x[lane] > most ? x[lane] : most;
+    UNROLL
+    for (int lane = 1; lane < LANES; lane++) most = x[lane] > most ? x[lane] : most;
     return most;
 }
 
