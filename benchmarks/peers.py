@@ -5,6 +5,7 @@ All trainers have the same interface: they take the ids of a text, sizes and a p
 """
 
 import contextlib
+import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -27,6 +28,7 @@ class Sizes:
     vocabulary: int
     chunk_length: int = 64
     embedding: int = 64
+    cell: str = "lstm"
 
     def operations(self) -> float:
         """Return the multiplications and additions per token of the matrix products in training.
@@ -34,7 +36,8 @@ class Sizes:
         The backward pass needs twice as many as the forward pass. The first layer's inputs are
         left out, because looking up an embedding needs none.
         """
-        recurrent = 4 * self.units * self.units * (2 * self.layers - 1)
+        gates = 4 if self.cell == "lstm" else 3
+        recurrent = gates * self.units * self.units * (2 * self.layers - 1)
         return 6.0 * (recurrent + self.units * self.vocabulary)
 
 
@@ -63,6 +66,7 @@ class Textgen:
         from textgen.training.streams import Streams
 
         settings = TrainingOptions(
+            cell=sizes.cell,
             layers=sizes.layers,
             units=sizes.units,
             embedding=sizes.embedding,
@@ -91,8 +95,16 @@ class Textgen:
         return time.perf_counter() - start
 
 
+class TextgenByXla(Textgen):
+    """The same without the C kernels."""
+
+    def __init__(self, ids: Ids, sizes: Sizes, precision: str) -> None:
+        os.environ["TEXTGEN_KERNELS"] = "off"
+        super().__init__(ids, sizes, precision)
+
+
 class Torch:
-    """`nn.LSTM` with truncated backpropagation, the state carried, and fused Adam."""
+    """`nn.LSTM` or `nn.GRU` with truncated backpropagation, the state carried, and fused Adam."""
 
     def __init__(self, ids: Ids, sizes: Sizes, precision: str) -> None:
         import torch
@@ -103,9 +115,10 @@ class Torch:
         self._precision = precision
         self._chunks = chunks(ids, sizes)
         self.embedding = torch.nn.Embedding(sizes.vocabulary, sizes.embedding)
-        self.lstm = torch.nn.LSTM(sizes.embedding, sizes.units, sizes.layers)
+        layers = torch.nn.LSTM if sizes.cell == "lstm" else torch.nn.GRU
+        self.layers = layers(sizes.embedding, sizes.units, sizes.layers)
         self.output = torch.nn.Linear(sizes.units, sizes.vocabulary)
-        parts = (self.embedding, self.lstm, self.output)
+        parts = (self.embedding, self.layers, self.output)
         self._parameters = [p for part in parts for p in part.parameters()]
         self._optimizer = torch.optim.Adam(self._parameters, 2e-3, fused=True)
         self._state: Any = None
@@ -115,14 +128,16 @@ class Torch:
         x, y = (torch.from_numpy(part.T.astype(np.int64)) for part in (inputs, targets))
         bfloat16 = self._precision == "bfloat16"
         with torch.autocast("cpu", torch.bfloat16) if bfloat16 else contextlib.nullcontext():
-            hidden, state = self.lstm(self.embedding(x), state)
+            hidden, state = self.layers(self.embedding(x), state)
             logits = self.output(hidden)
         logits = logits.float().reshape(-1, logits.shape[-1])
         return torch.nn.functional.cross_entropy(logits, y.reshape(-1)), state
 
     def train(self, inputs: Ids, targets: Ids) -> float:
         if self._state is not None:
-            self._state = tuple(part.detach() for part in self._state)
+            parts = self._state
+            lstm = isinstance(parts, tuple)
+            self._state = tuple(part.detach() for part in parts) if lstm else parts.detach()
         loss, self._state = self.loss(inputs, targets, self._state)
         self._optimizer.zero_grad()
         loss.backward()
@@ -149,7 +164,7 @@ class Torch:
 
 
 class Keras:
-    """Stateful `keras.layers.LSTM` and `fit`."""
+    """Stateful `keras.layers.LSTM` or `GRU`, and `fit`."""
 
     def __init__(self, ids: Ids, sizes: Sizes, precision: str) -> None:
         import keras
@@ -160,8 +175,9 @@ class Keras:
         self._sizes = sizes
         inputs = keras.Input(batch_shape=(sizes.batch_size, sizes.chunk_length), dtype="int32")
         hidden = keras.layers.Embedding(sizes.vocabulary, sizes.embedding)(inputs)
+        layer_type = keras.layers.LSTM if sizes.cell == "lstm" else keras.layers.GRU
         self._recurrent = [
-            keras.layers.LSTM(sizes.units, return_sequences=True, stateful=True)
+            layer_type(sizes.units, return_sequences=True, stateful=True)
             for _ in range(sizes.layers)
         ]
         for layer in self._recurrent:
@@ -198,6 +214,7 @@ class Keras:
 
 TRAINERS: dict[str, tuple[Callable[..., Any], str]] = {
     "textgen": (Textgen, "auto"),
+    "by XLA": (TextgenByXla, "auto"),
     "torch float32": (Torch, "float32"),
     "torch bfloat16": (Torch, "bfloat16"),
     "keras fit": (Keras, "float32"),

@@ -5,8 +5,10 @@ several rounds; the table shows medians, and ratios of the medians. With --words
 words and the softmax is over a large vocabulary. The peers need the extra `benchmarks`.
 """
 
+import platform
 import sys
 import time
+from pathlib import Path
 from statistics import median
 
 import click
@@ -14,9 +16,13 @@ import numpy as np
 from peers import TRAINERS, Ids, Sizes
 from turns import alternate
 
+from textgen.kernels import kernels
 from textgen.preprocess.reading import read_text
 
-CHARACTERS = [(1, 128, 32), (1, 256, 32), (1, 512, 32), (2, 256, 64), (2, 512, 64)]
+CHARACTERS = [  # cell, layers, units, rows
+    *(("lstm", 1, 128, 32), ("lstm", 1, 256, 32), ("lstm", 1, 512, 32), ("lstm", 1, 1024, 32)),
+    *(("lstm", 2, 256, 64), ("lstm", 2, 512, 64), ("gru", 1, 256, 32), ("gru", 1, 512, 32)),
+]
 _STEP_TOKENS = 1 << 17  # approximate tokens per turn of the smallest network
 
 
@@ -65,6 +71,17 @@ def measure(
     return {name: (work[name] / median(times), peak) for name, (times, peak) in found.items()}
 
 
+def processor() -> str:
+    """Return the processor, and the kernels that can run on it."""
+    names = ", ".join(kernel.name for kernel in kernels()) or "none"
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    model = next((line for line in lines if line.startswith("model name")), platform.machine())
+    return f"{model.rpartition(':')[2].strip()}; kernels: {names}\n"
+
+
 @click.command()
 @click.argument("book")
 @click.option("--rounds", default=7, help="Measured turns of each contender.")
@@ -90,19 +107,20 @@ def main(book: str, rounds: int, words: bool) -> None:
             Sizes(1, 512, 32, vocabulary, chunk_length=64, embedding=128),
         ]
     else:
-        settings = [Sizes(*sizes, vocabulary=len(kinds)) for sizes in CHARACTERS]
-    print(
-        "| layers x units, batch | " + " | ".join(names) + " | to torch | to keras | of ceiling |"
-    )
-    print("|---|" + "--:|" * (len(names) + 3))
+        settings = [Sizes(*sizes, vocabulary=len(kinds), cell=cell) for cell, *sizes in CHARACTERS]
+    print(processor())
+    columns = ["layers x units, batch", *names, "to torch", "to XLA", "to keras", "of ceiling"]
+    print("| " + " | ".join(columns) + " |")
+    print("|---|" + "--:|" * (len(columns) - 1))
     for sizes in settings:
         found = measure(names, ids, sizes, rounds)
         speeds = {name: speed for name, (speed, _) in found.items()}
         torch = max(speeds["torch float32"], speeds["torch bfloat16"])
         cells = [
-            f"{sizes.layers}x{sizes.units}, {sizes.batch_size}",
+            f"{sizes.cell.upper()} {sizes.layers}x{sizes.units}, {sizes.batch_size}",
             *(f"{speeds[name]:,.0f}" for name in names),
             f"{speeds['textgen'] / torch:.2f}",
+            f"{speeds['textgen'] / speeds['by XLA']:.2f}",
             f"{speeds['textgen'] / speeds['keras fit']:.2f}" if "keras fit" in speeds else "-",
             f"{speeds['textgen'] * sizes.operations() / speeds['ceiling']:.2f}",
         ]
