@@ -1,8 +1,10 @@
-"""Share compiled training steps between tests, because compiling takes seconds."""
+"""Training steps: share compiled ones between tests, and note what they return."""
 
+import os
 from typing import Any
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from textgen.options.training import TrainingSettings
@@ -19,8 +21,12 @@ def shared_stepper(
     workers: Workers | None = None,
     counts: NDArray[np.int64] | None = None,
 ) -> Stepper:
-    """Return a stepper with the weights of `network` and a fresh optimizer."""
+    """Return a stepper with the weights of `network` and a fresh optimizer.
+
+    Compiling one takes seconds.
+    """
     key = (
+        os.environ.get("TEXTGEN_KERNELS"),
         network.architecture,
         network.vocabulary_size,
         settings.batch_size,
@@ -38,3 +44,16 @@ def shared_stepper(
     zeros = {name: np.zeros(slot.shape, np.float32) for name, slot in stepper.slots.items()}
     stepper.restore(zeros, 0)
     return stepper
+
+
+def note_losses(patch: pytest.MonkeyPatch) -> list[float]:
+    """Record the loss of every step in this process in the list returned."""
+    train, noted = Stepper.train, list[float]()
+
+    def noting(self: Stepper, *arguments: Any) -> Any:
+        loss, *others = train(self, *arguments)
+        noted.append(loss)
+        return loss, *others
+
+    patch.setattr(Stepper, "train", noting)
+    return noted

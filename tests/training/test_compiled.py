@@ -23,6 +23,12 @@ from textgen.training.streams import Batch
 
 pytestmark = pytest.mark.skipif(not kernels(), reason="there is no C kernel for this machine")
 
+
+@pytest.fixture(autouse=True)
+def _all_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TEXTGEN_KERNELS", raising=False)
+
+
 ALLOWED = {"float32": 1e-5, "bfloat16": 3e-2}
 
 
@@ -124,6 +130,42 @@ def test_loss_gradients_and_states_are_those_of_the_formulas(data: st.DataObject
         alone, after_alone = found.total_loss(tensors, batch, states, masks)
         assert alone == loss
         tf.nest.map_structure(np.testing.assert_array_equal, after_alone, after)
+
+
+@pytest.mark.parametrize("cell", sorted(STATES))
+def test_as_many_layers_as_anyone_asks_for(cell: str) -> None:
+    architecture, rng = Architecture(cell, (2,) * 100, 3, False), np.random.default_rng(0)
+    weights = draw_weights(architecture, 5, rng)
+    ids = rng.integers(0, 5, (2, 3), np.int32)
+    batch = Batch(ids, ids, np.ones(ids.shape, np.bool_), None)
+    states = [(np.zeros((3, 2), np.float32),) * len(STATES[cell])] * 100
+    expected, _, _ = by_formula(architecture, weights, batch, states, None)
+    for kernel in kernels():
+        found = CompiledLoss(kernel.name, compiled.load_operation(kernel), architecture)
+        loss, _ = found.total_loss(weights, batch, states, None)
+        assert float(loss) == pytest.approx(expected, rel=ALLOWED[kernel.precision])
+
+
+@pytest.mark.parametrize("kernel", kernels(), ids=lambda kernel: kernel.name)
+def test_many_rows_and_a_large_vocabulary_are_the_sum_of_fewer_rows(kernel: Kernel) -> None:
+    # The logits of all rows are more than are in memory at once, those of each half are not.
+    architecture, rng = Architecture("lstm", (20,), 6, False), np.random.default_rng(0)
+    size, shape = 10_000, (64, 32)
+    weights = draw_weights(architecture, size, rng)
+    inputs, targets = rng.integers(0, size, (2, *shape), np.int32)
+    # Half of such a number is NaN in bfloat16, should a kernel read beyond the rows it multiplies.
+    states = np.full((2, 32, 20), 0x3F007FC0, np.uint32).view(np.float32)
+    found = CompiledLoss(kernel.name, compiled.load_operation(kernel), architecture)
+
+    def compute(rows: slice) -> list[np.ndarray]:
+        ids = inputs[:, rows], targets[:, rows]
+        batch = Batch(*ids, np.ones(ids[0].shape, np.bool_), None)
+        loss, gradients, _ = found.gradients(weights, batch, [tuple(states[:, rows])], None)
+        return [loss.numpy(), *(gradient.numpy() for gradient in gradients.values())]
+
+    halves = compute(slice(16)), compute(slice(16, 32))
+    for whole, *parts in zip(compute(slice(32)), *halves, strict=True):
+        assert_near(whole, sum(parts), ALLOWED[kernel.precision])
 
 
 def loss_of(operation: Any, ids: np.ndarray) -> Any:
@@ -237,7 +279,8 @@ def test_steps_by_kernel_and_by_xla_are_the_same(
     settings_, names, losses = options.resolve(1000), [], []
     rng = np.random.default_rng(0)
     ids = rng.integers(0, 9, (4, 9, 4), np.int32)
-    for variable in ("off", kernels("float32")[0].name):
+    name = kernels("float32")[0].name
+    for variable in ("off", name):
         monkeypatch.setenv("TEXTGEN_KERNELS", variable)
         network = TrainingNetwork(settings_.architecture, 9, seed=1)
         stepper, states, draws = (
@@ -251,5 +294,5 @@ def test_steps_by_kernel_and_by_xla_are_the_same(
             batch = Batch(chunk[:-1], chunk[1:], np.ones((8, 4), np.bool_), None)
             loss, norm, states = stepper.train(batch, states, 0.01, draws)
             losses[-1] += [loss, norm]
-    assert names == ["XLA", f"the {variable} kernel"]
+    assert names == ["XLA", f"the {name} kernel"]
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-4)

@@ -110,6 +110,22 @@ def test_a_run_that_was_stopped_ends_with_the_same_weights(
         }
 
 
+def test_a_run_is_resumed_without_the_kernel_that_began_it(
+    book: Path, signal_at: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = {"precision": "float32", "dropout": 0.2}
+    undisturbed = trained(book, "undisturbed", **options)
+    signal_at(37)
+    with pytest.raises(KeyboardInterrupt):
+        trained(book, "stopped", **options)
+    signal_at(-1)
+    monkeypatch.setenv("TEXTGEN_KERNELS", "off")
+    textgen.train(out="stopped", resume=True, quiet=True)
+    whole, parts = Run.open(undisturbed).history(), Run.open("stopped").history()
+    for one, other in zip(whole, parts, strict=True):
+        assert one["validation_loss"] == pytest.approx(other["validation_loss"], abs=1e-3)
+
+
 def test_a_run_goes_on_from_what_was_saved_if_it_died_later(
     book: Path, signal_at: Callable[..., None]
 ) -> None:
