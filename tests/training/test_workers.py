@@ -4,23 +4,21 @@ import json
 import os
 import signal
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from helpers import make_book
+from processes import Child, starting, train_noting, wait_for
 from safetensors import safe_open
+from steppers import note_losses
 
 import textgen
 from textgen.errors import TrainingError
 from textgen.runs.folder import Run
-from textgen.training.step import Stepper
 from textgen.training.workers import Workers, this_cluster
 
 OPTIONS = {
@@ -32,72 +30,38 @@ OPTIONS = {
     "precision": "float32",
     "epochs": 2,
 }
-SECONDS = 120  # time limit for steps that usually take a few seconds
 
-# Runs textgen.train and records the loss of every step.
-SCRIPT = """
-import json, signal, sys
-from pathlib import Path
-import textgen
-from textgen.training.step import Stepper
-
-losses, train = [], Stepper.train
-
-def noting(*arguments):
-    loss, *others = train(*arguments)
-    losses.append(loss)
-    return loss, *others
-
-Stepper.train = noting
-signal.signal(signal.SIGTERM, signal.default_int_handler)
-books, note, options = json.loads(sys.argv[1])
-try:
-    textgen.train(*books, **options)
-except textgen.TextgenError as error:
-    sys.exit(str(error))
-Path(note).write_text(json.dumps(losses))
-"""
-
-Start = Callable[..., list[subprocess.Popen[str]]]
+Start = Callable[..., list[Child]]
 
 
 @pytest.fixture
 def start() -> Iterator[Start]:
     """Start a team of workers that do not outlive the test."""
-    processes: list[subprocess.Popen[str]] = []
+    with starting() as start_one:
 
-    def start(count: int, *books: str, **options: object) -> list[subprocess.Popen[str]]:
-        sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-        addresses = [f"127.0.0.1:{s.getsockname()[1]}" for s in sockets]
-        for s in sockets:
-            s.close()
-        team = []
-        for rank in range(count):
-            task = {"type": "worker", "index": rank}
-            config = {"cluster": {"worker": addresses}, "task": task}
+        def start(count: int, *books: str, **options: Any) -> list[Child]:
+            sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+            addresses = [f"127.0.0.1:{s.getsockname()[1]}" for s in sockets]
+            for s in sockets:
+                s.close()
             given = options if "resume" in options else OPTIONS | options
-            arguments = json.dumps([books, f"losses{rank}.json", given])
-            team.append(
-                subprocess.Popen(
-                    [sys.executable, "-c", SCRIPT, arguments],
-                    env=os.environ | ({"TF_CONFIG": json.dumps(config)} if count > 1 else {}),
-                    stderr=subprocess.PIPE,
-                    text=True,
-                )
-            )
-        processes.extend(team)
-        return team
+            team = []
+            for rank in range(count):
+                task = {"type": "worker", "index": rank}
+                config = {"cluster": {"worker": addresses}, "task": task}
+                changes = {"TF_CONFIG": json.dumps(config)}
+                note = f"losses{rank}.json"
+                team.append(start_one(train_noting, note, *books, environment=changes, **given))
+            return team
 
-    yield start
-    for process in processes:
-        with suppress(ProcessLookupError):
-            process.kill()
-        process.communicate()
+        yield start
 
 
-def finish(team: list[subprocess.Popen[str]]) -> list[str]:
+def finish(team: list[Child]) -> list[str]:
     """Wait for all workers; return what each wrote to standard error."""
-    return [process.communicate(timeout=SECONDS)[1] for process in team]
+    for worker in team:
+        worker.wait()
+    return [worker.errors() for worker in team]
 
 
 def losses(rank: int = 0) -> np.ndarray:
@@ -113,13 +77,6 @@ def saved_step() -> int:
         return json.loads(checkpoint.metadata()["progress"])["step"]
 
 
-def wait_for(ready: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + SECONDS
-    while not ready():
-        assert time.monotonic() < deadline, "timed out"
-        time.sleep(0.02)
-
-
 BOOKS = [f"{number}.txt" for number in range(3)]
 
 
@@ -132,19 +89,6 @@ def write_books() -> list[str]:
 @pytest.fixture
 def books() -> list[str]:
     return write_books()
-
-
-def note_losses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Record the loss of every step in this process in the list returned."""
-    train, noted = Stepper.train, list[float]()
-
-    def noting(self: Stepper, *arguments: Any) -> Any:
-        loss, *others = train(self, *arguments)
-        noted.append(loss)
-        return loss, *others
-
-    monkeypatch.setattr(Stepper, "train", noting)
-    return noted
 
 
 @pytest.fixture(scope="module")
@@ -162,8 +106,9 @@ def test_workers_train_as_one_process(
     books: list[str], start: Start, one: tuple[Run, np.ndarray]
 ) -> None:
     run, alone = one
-    team = start(3, *books, out="team", quiet=True)  # with two or three rows each
-    assert not any(finish(team)), [p.returncode for p in team]
+    team = start(3, *books, out="team", quiet=True, tensorboard="logs")  # two or three rows each
+    assert not any(finish(team)), [worker.exit_code for worker in team]
+    assert len(list(Path("logs").rglob("*tfevents*"))) == 1  # the first worker's
     for rank in range(3):
         np.testing.assert_allclose(losses(rank), alone, atol=1e-3)
         np.testing.assert_allclose(losses(rank)[:60], alone[:60], atol=1e-4)
@@ -181,10 +126,10 @@ def test_workers_that_die_stop_the_others_and_the_run_resumes(
         before = saved_step()
         team = start(2, *([] if "resume" in what else books), **what)
         wait_for(lambda before=before: saved_step() > before)
-        team[victim].send_signal(signal.SIGKILL)
+        team[victim].send(signal.SIGKILL)
         other = team[1 - victim]
-        said = other.communicate(timeout=SECONDS)[1].splitlines()
-        assert other.returncode == 1
+        assert other.wait() == 1
+        said = other.errors().splitlines()
         assert "another worker has ended" in said[-1]
         assert "resume=True" in said[-1]
         what["resume"] = True
@@ -197,7 +142,7 @@ def test_workers_that_die_stop_the_others_and_the_run_resumes(
 def test_one_that_is_told_to_end_stops_and_saves_all(books: list[str], start: Start) -> None:
     team = start(2, *books, out="team", epochs=200, save_every=0.01)
     wait_for(lambda: saved_step() > 0)
-    team[1].send_signal(signal.SIGINT)
+    team[1].send(signal.SIGINT)
     said = finish(team)
     assert all("resume with: textgen train --out team --resume" in text for text in said)
     before = Path("team/training.safetensors").stat().st_mtime_ns
@@ -210,25 +155,26 @@ def test_one_that_waits_for_the_first_obeys_as_well(start: Start) -> None:
     first, second = start(2, "book.txt", out="team", quiet=True)
     with Path("book.txt").open("w"):  # blocks until the first worker opens the pipe
         time.sleep(2)
-        second.send_signal(signal.SIGTERM)
-        assert second.wait(timeout=SECONDS) == -signal.SIGTERM
-        assert first.poll() is None
+        second.send(signal.SIGTERM)
+        assert second.wait() == -signal.SIGTERM
+        assert first.exit_code is None
 
 
 def test_one_that_waits_for_others_to_come_ends_when_told(start: Start) -> None:
     Path("book.txt").write_text(make_book(900))
     first, second = start(2, "book.txt", out="team")
-    second.kill()
-    assert "worker 0 of 2" in first.stderr.readline()
+    second.close()
+    wait_for(lambda: "worker 0 of 2" in first.errors())
     time.sleep(1)
-    first.send_signal(signal.SIGINT)
-    assert first.wait(timeout=SECONDS) == -signal.SIGINT
+    first.send(signal.SIGINT)
+    assert first.wait() == -signal.SIGINT
 
 
 def test_a_first_worker_that_cannot_begin_keeps_none_waiting(start: Start) -> None:
     first, second = start(2, "none.txt", out="team")
-    assert "there is no file none.txt" in first.communicate(timeout=SECONDS)[1]
-    assert "another worker has ended" in second.communicate(timeout=SECONDS)[1]
+    said, others = finish([first, second])
+    assert "there is no file none.txt" in said
+    assert "another worker has ended" in others
     assert not Path("team").exists()
 
 
