@@ -85,13 +85,19 @@ def test_sizes_fit_the_text_unless_given() -> None:
 
 
 @pytest.mark.parametrize(
-    ("flags", "precision"),
-    [("avx2 avx512_bf16", "bfloat16"), ("amx_bf16", "bfloat16"), ("avx512f bf16", "float32")],
+    ("maker", "flags", "precision"),
+    [
+        ("AuthenticAMD", "avx2 avx512_bf16", "bfloat16"),
+        ("GenuineIntel", "avx2 avx512_bf16", "float32"),
+        ("GenuineIntel", "avx512_bf16 amx_bf16", "bfloat16"),
+        ("AuthenticAMD", "avx512f bf16", "float32"),
+    ],
 )
-def test_precision_is_what_the_processor_has(
-    flags: str, precision: str, monkeypatch: pytest.MonkeyPatch
+def test_precision_is_the_fastest_of_the_processor(
+    maker: str, flags: str, precision: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Path, "read_text", lambda *_: f"model name : x\nflags : fpu {flags}\n")
+    text = f"vendor_id : {maker}\nmodel name : x\nflags : fpu {flags}\n"
+    monkeypatch.setattr(Path, "read_text", lambda *_: text)
     instructions.cache_clear()
     assert TrainingOptions().resolve(0).precision == precision
     assert TrainingOptions(precision="float32").resolve(0).precision == "float32"

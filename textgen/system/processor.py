@@ -15,7 +15,7 @@ def cores() -> int:
 
 @cache
 def instructions() -> frozenset[str]:
-    """Return the names of the processor's instruction sets, as in Linux's /proc/cpuinfo.
+    """Return the words of Linux's /proc/cpuinfo: the processor's maker, instruction sets and more.
 
     Other systems do not list them. There, only what every processor of the kind has is known.
     """
@@ -28,5 +28,8 @@ def instructions() -> frozenset[str]:
 
 
 def has_bfloat16() -> bool:
-    """Return whether the processor has bfloat16 instructions; False if unknown."""
-    return not instructions().isdisjoint({"avx512_bf16", "amx_bf16"})
+    """Return whether the processor multiplies faster in bfloat16; False if unknown.
+
+    Intel's AVX512-BF16, unlike AMD's, is no faster than float32.
+    """
+    return "amx_bf16" in instructions() or {"avx512_bf16", "AuthenticAMD"} <= instructions()
