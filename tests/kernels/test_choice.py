@@ -7,7 +7,7 @@ import pytest
 
 import textgen.kernels
 from textgen.errors import TrainingError
-from textgen.kernels import Kernel, kernels
+from textgen.kernels import Kernel, are_missing, kernels
 from textgen.runs.folder import Run
 
 AVX2 = "avx2 fma f16c"
@@ -51,6 +51,18 @@ def test_one_that_was_not_built_is_not_chosen(processor) -> None:
     processor.setattr(Kernel, "path", property(lambda self: Path(f"{self.name}.so")))
     Path("avx2.so").touch()
     assert names() == ["avx2"]
+
+
+def test_those_are_missing_that_the_processor_could_run(processor) -> None:
+    processor.has(AVX512)
+    assert not are_missing("float32")
+    processor.setattr(Kernel, "path", property(lambda self: Path(f"{self.name}.so")))
+    assert are_missing("float32")
+    assert not are_missing("bfloat16")  # no compiler helps
+    Path("avx2.so").touch()
+    assert not are_missing("float32")
+    processor.has("")
+    assert not are_missing("float32")
 
 
 def test_the_environment_chooses(processor) -> None:

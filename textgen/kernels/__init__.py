@@ -41,9 +41,10 @@ _KERNELS = (
 )
 
 
-def are_missing() -> bool:
-    """Return whether no kernel was built, because there was no C compiler for one."""
-    return not any(kernel.path.exists() for kernel in _KERNELS)
+def are_missing(precision: str) -> bool:
+    """Return whether a C compiler could have built a kernel for this processor, but none did."""
+    suited = [k for k in _KERNELS if k.precision == precision and k.needs <= instructions()]
+    return bool(suited) and not any(kernel.path.exists() for kernel in suited)
 
 
 def kernels(precision: str | None = None) -> list[Kernel]:

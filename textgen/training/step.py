@@ -104,7 +104,7 @@ class Stepper:
         """Why the steps are slower than they could be, and what helps; None if they are not."""
         if self._on_gpu or self._kernel is not None:
             return None
-        if are_missing():
+        if are_missing(self._precision.name):
             return "the C kernels are missing; with a C compiler, reinstall textgen to train faster"
         if broken := kernels(self._precision.name):
             return f"the {broken[0].name} kernel does not work with this TensorFlow; XLA is slower"
