@@ -16,7 +16,8 @@ _TARGETS = {
         "avx2": ["-mavx2", "-mfma", "-mf16c"],
         "avx512": _AVX512,
         "avx512bf16": _BFLOAT16,
-        "amx": [*_BFLOAT16, "-mamx-tile", "-mamx-bf16"],
+        # Clang before 15 defines __AMXBF16__ instead.
+        "amx": [*_BFLOAT16, "-mamx-tile", "-mamx-bf16", "-D__AMX_BF16__"],
     },
     "arm64": {"neon": []},
     "aarch64": {"neon": []},
@@ -33,7 +34,7 @@ def _extension(name: str, flags: list[str]) -> Extension:
             *["-O3", "-g0", "-std=gnu11", "-Wall", "-Wextra", "-fvisibility=hidden"],
             *["-ffp-contract=fast", *flags],
         ],
-        libraries=["m"],
+        libraries=["m", "dl"],
         py_limited_api=True,  # they do not use Python's interface at all
         optional=True,  # a compiler may lack a target
     )
