@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-# Containers have no user namespaces for Chromium's own sandbox. Without the second flag, each window
-# has two pages for the suggestions of its address bar.
+# Containers have no user namespaces for Chromium's own sandbox. Without the second flag, each
+# window has two pages for the suggestions of its address bar.
 FLAGS = ["--no-sandbox", "--disable-features=WebUIOmniboxPopup,WebUIOmniboxAimPopup"]
 NEEDS = "the page's tests need a browser: apt-get install chromium"
 
