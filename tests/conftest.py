@@ -42,6 +42,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--kills", type=int, default=2, help="how often training is killed")
 
 
+def pytest_collection_modifyitems(items: list[Any]) -> None:
+    """Begin with the tests that start processes: the last tests should be short."""
+    items.sort(key=lambda item: "start" not in item.fixturenames)
+
+
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     if shutil.which("chromium") is None:
         terminalreporter.write_line("the page is not tested: apt-get install chromium")
