@@ -9,6 +9,7 @@ from pathlib import Path
 
 from setuptools import Extension, setup
 
+_SOURCES = Path("textgen/kernels")
 _AVX512 = ["-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mfma", "-mf16c"]
 _BFLOAT16 = [*_AVX512, "-mavx512bf16"]
 _TARGETS = {
@@ -24,12 +25,11 @@ _TARGETS = {
 }
 
 
-def _extension(name: str, flags: list[str]) -> Extension:
+def _extension(name: str, sources: list[str], flags: list[str]) -> Extension:
     return Extension(
         f"textgen.kernels._{name}",
-        ["textgen/kernels/training.c", "textgen/kernels/tensorflow.c"],
-        depends=[*map(str, Path("textgen/kernels").glob("*.h")), "setup.py"],
-        define_macros=[("VARIANT", name.capitalize())],
+        [str(_SOURCES / source) for source in sources],
+        depends=[*map(str, _SOURCES.glob("*.h")), "setup.py"],
         extra_compile_args=[
             *["-O3", "-g0", "-std=gnu11", "-Wall", "-Wextra", "-fvisibility=hidden"],
             *["-ffp-contract=fast", *flags],
@@ -40,6 +40,14 @@ def _extension(name: str, flags: list[str]) -> Extension:
     )
 
 
+def _extensions(target: str, flags: list[str]) -> list[Extension]:
+    named = [*flags, f"-DVARIANT={target.capitalize()}"]
+    training = _extension(target, ["training.c", "tensorflow.c"], named)
+    if set(_BFLOAT16) <= set(flags):  # sampling computes in float32
+        return [training]
+    return [training, _extension(f"{target}_sampling", ["sampling.c"], flags)]
+
+
 # Windows: its compiler lacks the vector extensions of GCC and Clang.
 _targets = {} if platform.system() == "Windows" else _TARGETS.get(platform.machine(), {})
-setup(ext_modules=[_extension(name, flags) for name, flags in _targets.items()])
+setup(ext_modules=[made for target in _targets.items() for made in _extensions(*target)])

@@ -30,7 +30,7 @@ def test_figures_follow_from_the_probability_of_each_token(
         logits, states = network.step(np.array([token]), states)
         p = np.exp(logits[0].astype(np.float64))
         nats -= math.log(p[target] / p.sum())
-    found = evaluate(network, model.tokenizer, [Stretch([text], True)])
+    found = evaluate(model.network, model.tokenizer, [Stretch([text], True)])
     assert found.unknown == 0
     assert found.tokens == len(ids) - 1
     assert found.loss == pytest.approx(nats / found.tokens, rel=1e-5)
@@ -41,7 +41,7 @@ def test_figures_follow_from_the_probability_of_each_token(
     )
     assert model.evaluate(text) == found
     parts = [Stretch([part], False) for part in text.splitlines(keepends=True)]
-    assert evaluate(network, model.tokenizer, parts).loss == pytest.approx(found.loss)
+    assert evaluate(model.network, model.tokenizer, parts).loss == pytest.approx(found.loss)
 
 
 def test_texts_that_cannot_be_evaluated(model: Model) -> None:

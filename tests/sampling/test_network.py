@@ -1,12 +1,16 @@
 """The NumPy network: its state is a value, and its activations can be traced."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
 
+from textgen.kernels import kernels
 from textgen.options.architecture import Architecture
-from textgen.sampling.network import NumpyNetwork
+from textgen.sampling.compiled import CompiledNetwork
+from textgen.sampling.network import NumpyNetwork, TracedNetwork
 
 V, B, T = 11, 3, 7
 ARCHITECTURES = [
@@ -91,13 +95,20 @@ def test_logits_of_a_large_vocabulary() -> None:
         np.testing.assert_allclose(stepped, logits, atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    "make",
+    [NumpyNetwork, *(partial(CompiledNetwork, kernel) for kernel in kernels("float32"))],
+    ids=["numpy", *(kernel.name for kernel in kernels("float32"))],
+)
 @architectures
-def test_a_trace_is_what_keras_cells_compute(architecture: Architecture) -> None:
+def test_a_trace_is_what_keras_cells_compute(
+    architecture: Architecture, make: Callable[..., TracedNetwork]
+) -> None:
     import keras
     import tensorflow as tf
 
     own = weights(architecture)
-    network = NumpyNetwork(architecture, own)
+    network = make(architecture, own)
     _, before = network.forward(IDS, network.zero_state(B))
     traces, after = network.trace(IDS, network.zero_state(B))
     for ours, theirs in zip(arrays(after), arrays(before), strict=True):

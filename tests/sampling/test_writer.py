@@ -64,7 +64,7 @@ def test_a_word_that_is_not_known_stays_as_it_was_typed(models: dict[str, Model]
 def test_undoing_a_long_text_keeps_few_states_and_reads_little_again(
     model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    step, states, steps = model.network.step, list[weakref.ref[Any]](), 0
+    step, states, steps = model.fast_network.step, list[weakref.ref[Any]](), 0
 
     def counted(tokens: np.ndarray, state: Any) -> tuple[np.ndarray, Any]:
         nonlocal steps
@@ -73,7 +73,7 @@ def test_undoing_a_long_text_keeps_few_states_and_reads_little_again(
         states.append(weakref.ref(logits))
         return logits, after
 
-    monkeypatch.setattr(model.network, "step", counted)
+    monkeypatch.setattr(model.fast_network, "step", counted)
     options = {"seed": 1, "repetition_penalty": 1.2, "repeat_last_n": 30}
     writer = model.writer("The ", **options)
     steps = 0

@@ -7,7 +7,6 @@ import numpy as np
 from textgen.analysis.novelty import LONGEST_COMPARABLE, Novelty, find_copies_in_each
 from textgen.errors import RunError
 from textgen.options.sampling import SamplingOptions, Temperatures
-from textgen.sampling.engine import Engine
 from textgen.sampling.sampler import Sampler
 
 LEAST = 20  # characters of a copied passage
@@ -47,7 +46,7 @@ def compare_with_training(sampler: Sampler, text: str) -> Copying:
             "passages are not looked for in it"
         )
     sources = run.documents_by_name(tokenizer.decode)
-    engine, texts = Engine(sampler.network, tokenizer), []
+    engine, texts = sampler.engine(), []
     for temperature in _TRIED:
         options = SamplingOptions(
             temperature=Temperatures((temperature,)), length=_WRITTEN[tokenizer.level]

@@ -17,7 +17,7 @@ from textgen.errors import RunError
 from textgen.options.declare import check_whole
 from textgen.preprocess.tokenizers import Ids, Tokenizer
 from textgen.sampling.filters import Logits, log_softmax
-from textgen.sampling.network import NumpyNetwork
+from textgen.sampling.network import TracedNetwork
 from textgen.sampling.sampler import Sampler
 from textgen.sampling.scores import likeliest_tokens, surprisals
 
@@ -64,7 +64,7 @@ def inspect_texts(
     """
     check_whole("units", units, 1)
     network, tokenizer = sampler.network, sampler.tokenizer
-    if not isinstance(network, NumpyNetwork):
+    if not isinstance(network, TracedNetwork):
         raise RunError("only one network can be inspected; name one run")
     authorship = None if authors is None else authors.judge("".join(texts))
     pieces = [tokenizer.pieces(text) for text in texts]
@@ -146,7 +146,7 @@ class _Predicted:
 
 
 def _read_document(
-    network: NumpyNetwork,
+    network: TracedNetwork,
     tokenizer: Tokenizer,
     ids: Ids,
     predicted: _Predicted,

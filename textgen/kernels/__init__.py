@@ -16,7 +16,10 @@ _CHOICE = "TEXTGEN_KERNELS"
 
 
 class Kernel(NamedTuple):
-    """A library of functions in C for one kind of processor."""
+    """Functions in C for one kind of processor: a library for training, another for sampling.
+
+    TensorFlow can load the first only if nothing else has loaded it before.
+    """
 
     name: str
     precision: str  # of its matrix products
@@ -25,6 +28,10 @@ class Kernel(NamedTuple):
     @property
     def path(self) -> Path:
         return Path(__file__).with_name(f"_{self.name}.abi3.so")
+
+    @property
+    def sampling_path(self) -> Path:
+        return Path(__file__).with_name(f"_{self.name}_sampling.abi3.so")
 
     def can_run(self) -> bool:
         """Return whether the library was built and this processor has its instructions."""

@@ -1,7 +1,7 @@
 """The network for generation, in NumPy, which imports quickly and is fast for single steps."""
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,8 +38,8 @@ class Network(Protocol):
     def step(self, tokens: Ids, state: Any, alone: int = 0) -> tuple[Logits, Any]:
         """Read one token in each row, (B,); return the logits, (B, V), and the state.
 
-        Rounding in a product of many rows may differ from that of one row. The results for the
-        first `alone` rows do not depend on the other rows.
+        The results for the first `alone` rows do not depend on the other rows. Those of the rest
+        may, by rounding: a product of many rows is faster than one for each.
         """
 
     def forward(self, tokens: Ids, state: Any) -> tuple[Any, Any]:
@@ -54,8 +54,16 @@ class LayerTrace(NamedTuple):
 
     hidden: Array  # h
     memory: Array | None  # c; None for a GRU
-    output: Array  # h / `scale`; that of the last layer is what `Network.logits` needs
+    output: Array  # that of the last layer is what `Network.logits` needs
     gates: dict[str, Array]  # by Keras's names: i, f, c, o of an LSTM; z, r, h of a GRU
+
+
+@runtime_checkable
+class TracedNetwork(Network, Protocol):
+    """One network, whose activations can be seen."""
+
+    def trace(self, tokens: Ids, state: Any) -> tuple[list[LayerTrace], Any]:
+        """Read tokens, (T, B); return the activations of each layer, and the state."""
 
 
 class NumpyNetwork:

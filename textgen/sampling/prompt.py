@@ -148,8 +148,8 @@ class Request:
     exact: bool = False
     """Whether the text must not depend on other texts in the batch.
 
-    Rounding in a product of many rows may change the last bit of a logit. The row of an exact
-    request is multiplied separately, which is slower if there are many rows.
+    In NumPy, rounding in a product of many rows may change the last bit of a logit. The row of an
+    exact request is multiplied separately, which is slower if there are many rows.
     """
 
     @property

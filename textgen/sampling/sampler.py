@@ -3,6 +3,7 @@
 import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,11 @@ from textgen.options.sampling import SamplingOptions
 from textgen.preprocess.tokenizers import Ids
 from textgen.runs.files import Arrays
 from textgen.runs.folder import Run
+from textgen.sampling.compiled import make_network
 from textgen.sampling.engine import Engine
 from textgen.sampling.ensemble import Ensemble
 from textgen.sampling.generation import Generation
-from textgen.sampling.network import Network, NumpyNetwork
+from textgen.sampling.network import Network
 from textgen.sampling.novel import Guard
 from textgen.sampling.prompt import Prompt, Request
 from textgen.sampling.scores import ScoredToken
@@ -54,13 +56,23 @@ class Sampler:
                     f"the vocabulary of {run.path} is not that of {self.run.path}; only runs "
                     "with the same vocabulary can be mixed"
                 )
-        networks = [
-            NumpyNetwork(run.settings.architecture, own)
-            for run, own in zip(runs, weights or [run.weights() for run in runs], strict=True)
-        ]
-        shares = _check_shares(runs, shares)
-        self.network: Network = networks[0] if len(runs) == 1 else Ensemble(networks, shares)
+        self._weights = weights or [run.weights() for run in runs]
+        self._shares = _check_shares(runs, shares)
         self._last_guard: Guard | None = None  # a cache: making one takes seconds for long texts
+
+    @cached_property
+    def network(self) -> Network:
+        """The network that evaluates texts."""
+        return self._make_network(half=False)
+
+    @cached_property
+    def fast_network(self) -> Network:
+        """The network that generates; a C kernel rounds its weights. See `make_network`."""
+        return self._make_network(half=True)
+
+    def engine(self) -> Engine:
+        """Return an engine that generates with the network."""
+        return Engine(self.fast_network, self.tokenizer)
 
     def generate(self, prompt: str = "", *, seed: int | None = None, **options: Any) -> str:
         """Return text that follows `prompt`, without the prompt.
@@ -91,9 +103,9 @@ class Sampler:
     ) -> Iterator[Generation]:
         """Yield `count` texts to iterate over, each with its own random numbers.
 
-        Text 3 of 10 is therefore the same as text 3 of 5, except that rounding may differ for
-        more than twelve texts. Up to 64 texts are generated as a batch, in one thread: iterating
-        over one advances the others, too.
+        Text 3 of 10 is therefore the same as text 3 of 5, except that without a C kernel rounding
+        may differ for more than twelve texts. Up to 64 texts are generated as a batch, in one
+        thread: iterating over one advances the others, too.
 
         Args:
             log_probabilities: whether each text keeps the log-probabilities of its tokens.
@@ -107,7 +119,7 @@ class Sampler:
 
         def texts() -> Iterator[Generation]:
             for first in range(0, count, _TEXTS_AT_ONCE):
-                engine = Engine(self.network, self.tokenizer)
+                engine = self.engine()
                 numbers = range(first, min(first + _TEXTS_AT_ONCE, count))
                 yield from [
                     engine.join(request, np.random.default_rng([seed, number]))
@@ -124,7 +136,7 @@ class Sampler:
         """
         request, seed = self._request(prompt, seed, False, options, writing=True)
         rng = np.random.default_rng([seed, 0])
-        return Writer(self.network, self.tokenizer, request, rng, prompt)
+        return Writer(self.fast_network, self.tokenizer, request, rng, prompt)
 
     def request(
         self,
@@ -158,8 +170,15 @@ class Sampler:
         text = str(prompt) if given else self.tokenizer.spell(ids.tolist())
         guard = None if options.novel is None else self._guard(options.novel)
         likeliest = settings.get("likeliest", 0) if score_prompt else None
-        read = Prompt(self.network, self.tokenizer, ids, ahead, text, likeliest)
+        read = Prompt(self.fast_network, self.tokenizer, ids, ahead, text, likeliest)
         return Request(read, options, banned, guard=guard, **settings)
+
+    def _make_network(self, half: bool) -> Network:
+        networks = [
+            make_network(run.settings.architecture, own, half)
+            for run, own in zip(self.runs, self._weights, strict=True)
+        ]
+        return networks[0] if len(networks) == 1 else Ensemble(networks, self._shares)
 
     def _request(
         self,
@@ -202,7 +221,7 @@ class Sampler:
                 raise OptionError(name, "cannot be combined with a beam; leave one out")
         if options.beam is not None and count > options.beam:
             raise OptionError("count", f"must be at most the {options.beam} texts of the beam")
-        engine = Engine(self.network, self.tokenizer)
+        engine = self.engine()
         beam = engine.search(request)
         while not beam.finished:
             engine.step()

@@ -9,7 +9,7 @@ import numpy as np
 from textgen.preprocess.tokenizers import Ids
 from textgen.sampling.prompt import CHECKPOINT_EVERY, Reading
 
-_OVERHEAD = 350  # bytes of the objects around an array
+_OVERHEAD = 240  # bytes of the objects around an array, and again of those around a state
 
 
 class StateCache:
@@ -35,10 +35,10 @@ class StateCache:
                 return
         self._readings[digest] = reading
         if old is None:
-            self.size += _size(reading.state)
+            self.size += _size(reading)
         while self.size > self._limit:
             _, oldest = self._readings.popitem(last=False)
-            self.size -= _size(oldest.state)
+            self.size -= _size(oldest)
 
     def longest(self, digests: list[bytes], exact: bool) -> Reading | None:
         """Return the state after the most blocks of a text; if `exact`, an exact one."""
@@ -62,9 +62,14 @@ def block_digests(start: bytes, tokens: Ids) -> list[bytes]:
     return found
 
 
-def _size(state: Any) -> int:
-    """Return the memory of a state, in bytes. A view keeps the whole array that it is part of."""
+def _size(reading: Reading) -> int:
+    """Return the memory of a state, in bytes."""
+    return _OVERHEAD + _size_of_arrays(reading.state)
+
+
+def _size_of_arrays(state: Any) -> int:
+    """Return the memory of the arrays of a state. A view keeps the whole array it is part of."""
     if isinstance(state, np.ndarray):
         whole = state if state.base is None else state.base
         return whole.nbytes + _OVERHEAD
-    return sum(map(_size, state))
+    return sum(map(_size_of_arrays, state))

@@ -202,7 +202,7 @@ class Scheduler:
         model, request = job.model, choice.request
         engine = self._engines.get(model)
         if engine is None:
-            engine = self._engines[model] = Engine(model.sampler.network, model.sampler.tokenizer)
+            engine = self._engines[model] = model.sampler.engine()
         prompt = request.prompt
         choice.digests = job.digests_of(prompt)
         if not prompt.known.tokens and not prompt.is_scored:
