@@ -227,3 +227,23 @@ def test_no_kernel_is_used_when_they_are_off(monkeypatch: pytest.MonkeyPatch) ->
     weights = weights_of(architecture, 11, np.random.default_rng(0))
     monkeypatch.setenv("TEXTGEN_KERNELS", "off")
     assert isinstance(make_network(architecture, weights), NumpyNetwork)
+
+
+@each_kernel
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+@pytest.mark.parametrize("units", [(7,), (200, 33), (65, 130)])
+def test_two_threads_read_one_row_as_one_does(
+    units: tuple[int, ...], cell: str, kernel: Kernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(0)
+    architecture = Architecture(cell, units, 5, False)
+    network = CompiledNetwork(kernel, architecture, weights_of(architecture, 9, rng))
+    ids = rng.integers(9, size=(100, 1))
+    alone = read(network, ids)
+    monkeypatch.setattr(compiled, "_LARGE", 1)
+    monkeypatch.setattr(compiled, "cores", lambda: 2)
+    for own, expected in zip(read(network, ids), alone, strict=True):
+        for one, other in zip(own, expected, strict=True):
+            np.testing.assert_array_equal(one, other)
+    with pytest.raises(IndexError, match="not in the vocabulary"):
+        network.forward(np.full((3, 1), 9), network.zero_state(1))

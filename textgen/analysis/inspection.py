@@ -16,6 +16,7 @@ from textgen.analysis.units import UnitFindings, UnitSurvey
 from textgen.errors import RunError
 from textgen.options.declare import check_whole
 from textgen.preprocess.tokenizers import Ids, Tokenizer
+from textgen.sampling.compiled import without_blas_threads
 from textgen.sampling.filters import Logits, log_softmax
 from textgen.sampling.network import TracedNetwork
 from textgen.sampling.sampler import Sampler
@@ -78,15 +79,16 @@ def inspect_texts(
     read = ids[is_read]
     survey = UnitSurvey(sampler.run.settings.architecture, features, len(read), units)
     totals, predicted, starts = Totals(tokenizer), _Predicted(len(read), len(tokenizer)), []
-    for text, (own, own_tokens) in zip(texts, pieces, strict=True):
-        starts.append(predicted.done)
-        _add_text(totals, tokenizer, text, own, own_tokens)
-        known = own[own >= 0]
-        bytes_each = utf8_length(text) / (len(known) + 1)  # the end may be predicted, too
-        for losses in _read_document(network, tokenizer, known, predicted, survey):
-            totals.add_losses(losses)
-            if on_read is not None:
-                on_read(len(losses) * bytes_each)
+    with without_blas_threads(network):
+        for text, (own, own_tokens) in zip(texts, pieces, strict=True):
+            starts.append(predicted.done)
+            _add_text(totals, tokenizer, text, own, own_tokens)
+            known = own[own >= 0]
+            bytes_each = utf8_length(text) / (len(known) + 1)  # the end may be predicted, too
+            for losses in _read_document(network, tokenizer, known, predicted, survey):
+                totals.add_losses(losses)
+                if on_read is not None:
+                    on_read(len(losses) * bytes_each)
     evaluation, findings = totals.evaluation(), survey.findings()
     del survey  # its activations take much memory
     memory = worth_of_memory(network, tokenizer, read, starts, predicted.losses)

@@ -10,6 +10,8 @@
 #include "sampling.h"
 #include "vectors.h"
 
+#include <sched.h>
+
 #define ROWS 6 /* of a tile */
 #if LANES == 16 || defined __aarch64__
 #define COLUMNS 4 /* vectors of a panel; 32 registers: 24 sums */
@@ -264,6 +266,23 @@ static void multiply(size_t rows, Factor factor, const float *left, size_t left_
     }
 }
 
+/* Teams */
+
+#define PATIENCE 4000 /* looks at the turn before a thread gives its core to another */
+
+/* Wait until all members of a team have come here. */
+static void meet(Team *team) {
+    if (!team) return;
+    int32_t turn = team->turn;
+    if (++team->arrived == team->members) {
+        team->arrived = 0;
+        team->turn = turn + 1;
+        return;
+    }
+    for (int look = 0; team->turn == turn; look++)
+        if (look > PATIENCE) sched_yield();
+}
+
 /* Layers */
 
 /* What a call reads and writes; the pointers are those of the first row and the first step. */
@@ -275,6 +294,8 @@ typedef struct {
     float *recurrent; /* (B, gates U) */
     float *hidden;    /* (steps B, U): outputs of the layer below, then of this one */
     float *expanded;  /* a panel */
+    Team *team;
+    int32_t member;
 } Reading;
 
 /* Project the inputs of a layer for some steps: the embeddings of tokens, or the outputs below. */
@@ -336,6 +357,21 @@ static void copy_trace(const Packed *packed, const Layer *layer, float *const *t
     if (packed->cell == LSTM) memcpy(own[2] + place * units, h + padded, units * sizeof(float));
 }
 
+/* Multiply the states by a member's part of the recurrent kernel. */
+static void multiply_recurrent(const Layer *layer, const Reading *reading, const float *states,
+                               size_t state_stride, const float *start, size_t start_stride,
+                               float *product) {
+    Factor own = layer->recurrent;
+    size_t width = own.columns, strip = STRIP * WIDTH, strips = (width + strip - 1) / strip;
+    size_t members = reading->team ? reading->team->members : 1, number = reading->member;
+    size_t first = smaller(strips * number / members * strip, width),
+           last = smaller(strips * (number + 1) / members * strip, width);
+    own.data += first * own.depth * size_of(own.half);
+    own.columns = last - first;
+    multiply(reading->rows, own, states, state_stride, start + first, start_stride, product + first,
+             width, reading->expanded);
+}
+
 /* Run a layer over some steps, whose projected inputs are given. */
 static void run_layer(const Packed *packed, const Layer *layer, const Reading *reading,
                       float *states, size_t start, size_t steps) {
@@ -343,13 +379,14 @@ static void run_layer(const Packed *packed, const Layer *layer, const Reading *r
            stride = packed->state_size;
     for (size_t t = 0; t < steps; t++) {
         float *projected = reading->projected + t * rows * width;
+        meet(reading->team); /* the state is that of the last step */
         if (packed->cell == LSTM)
-            multiply(rows, layer->recurrent, states, stride, projected, width, projected, width,
-                     reading->expanded);
+            multiply_recurrent(layer, reading, states, stride, projected, width, projected);
         else
-            multiply(rows, layer->recurrent, states, stride, layer->recurrent_bias, 0,
-                     reading->recurrent, width, reading->expanded);
-        for (size_t r = 0; r < rows; r++) {
+            multiply_recurrent(layer, reading, states, stride, layer->recurrent_bias, 0,
+                               reading->recurrent);
+        meet(reading->team); /* the products are there */
+        for (size_t r = 0; r < rows && !reading->member; r++) {
             float *gates = projected + r * width, *h = states + r * stride;
             if (packed->cell == LSTM)
                 activate(LSTM, U, gates, NULL, h);
@@ -420,23 +457,28 @@ size_t textgen_room(const void *packed, int32_t rows) {
 
 int textgen_read(const void *memory, int32_t steps, int32_t batch, int32_t rows,
                  const int64_t *tokens, const float *before, float *after, float *outputs,
-                 float *const *traces, void *room) {
+                 float *const *traces, void *room, Team *team, int32_t member) {
     const Packed *packed = memory;
     if (!rows) return 1;
-    Reading reading = {
-        .batch = batch, .rows = rows, .tokens = tokens, .outputs = outputs, .traces = traces};
+    Reading reading = {.batch = batch,
+                       .rows = rows,
+                       .tokens = tokens,
+                       .outputs = outputs,
+                       .traces = traces,
+                       .team = team,
+                       .member = member};
     for (int32_t t = 0; t < steps; t++)
         for (int32_t r = 0; r < rows; r++)
             if ((uint64_t)tokens[(size_t)t * batch + r] >= packed->vocabulary) return 0;
     arrange(packed, &reading, room);
-    memcpy(after, before, rows * packed->state_size * sizeof(float));
+    if (!member) memcpy(after, before, rows * packed->state_size * sizeof(float));
     size_t at_once = rows < BLOCK ? BLOCK / rows : 1, last = steps;
     for (size_t start = 0; start < last; start += at_once) {
         size_t count = smaller(at_once, last - start);
         float *states = after;
         for (int l = 0; l < packed->layers; l++) {
             const Layer *layer = &packed->layer[l];
-            project(packed, layer, &reading, start, count);
+            if (!member) project(packed, layer, &reading, start, count);
             run_layer(packed, layer, &reading, states, start, count);
             states += packed->cell == LSTM ? 2 * layer->padded : layer->padded;
         }
@@ -447,7 +489,8 @@ int textgen_read(const void *memory, int32_t steps, int32_t batch, int32_t rows,
 int textgen_step(const void *memory, int32_t rows, const int64_t *tokens, const float *before,
                  float *after, float *logits, void *room) {
     const Packed *packed = memory;
-    if (!textgen_read(packed, 1, rows, rows, tokens, before, after, NULL, NULL, room)) return 0;
+    if (!textgen_read(packed, 1, rows, rows, tokens, before, after, NULL, NULL, room, NULL, 0))
+        return 0;
     const Layer *last = &packed->layer[packed->layers - 1];
     size_t place = packed->state_size - (packed->cell == LSTM ? 2 * last->padded : last->padded);
     Reading reading = {.rows = rows};

@@ -10,6 +10,12 @@
 
 #include "network.h"
 
+/* Threads that work in step. `arrived` and `turn` are zero at first. */
+typedef struct {
+    int32_t members;
+    _Atomic int32_t arrived, turn;
+} Team;
+
 /* Return the bytes of packed weights; they must be aligned to 64.
  *
  * half: whether kernels are rounded to float16, which takes half the time where memory is the
@@ -44,10 +50,12 @@ EXPORT int textgen_step(const void *packed, int32_t rows, const int64_t *tokens,
  * outputs: of the last layer, (T, B, U).
  * traces: of each layer, the gates in Keras's order, (T, B, gates, U), h and, for an LSTM, c, each
  * (T, B, U); or null.
+ * team: null; or where several threads meet, which all call this with the same arguments but for
+ * `member`, a number from 0 on. Each multiplies by a part of the recurrent kernels.
  */
 EXPORT int textgen_read(const void *packed, int32_t steps, int32_t batch, int32_t rows,
                         const int64_t *tokens, const float *before, float *after, float *outputs,
-                        float *const *traces, void *room);
+                        float *const *traces, void *room, Team *team, int32_t member);
 
 /* Compute the logits, (rows, V), from outputs of the last layer, (rows, U). */
 EXPORT void textgen_logits(const void *packed, int32_t rows, const float *outputs, float *logits);

@@ -1,19 +1,21 @@
 """The network for generation, by a C kernel."""
 
 import ctypes
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
 from functools import cache
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from textgen.kernels import Kernel, kernels
 from textgen.options.architecture import STATES, Architecture
 from textgen.preprocess.tokenizers import Ids
 from textgen.runs.files import Arrays
-from textgen.sampling.network import Array, LayerTrace, NumpyNetwork
+from textgen.sampling.network import Array, LayerTrace, Network, NumpyNetwork
 from textgen.system.processor import cores
 
 _ALIGNMENT = 64  # bytes
@@ -22,6 +24,7 @@ _GATE_NAMES = {"lstm": "ifco", "gru": "zrh"}  # Keras's
 _LARGEST_ERRORS = {False: 1e-4, True: 1e-2}  # of a tiny network's logits; True: in float16
 # A thread of its own has at least so many rows and multiplications; it costs about 50 us.
 _ROWS_OF_A_PART, _WORK_OF_A_PART = 12, 1 << 23
+_LARGE = 1 << 19  # weights of a recurrent kernel that two threads read for one row
 _UNKNOWN_ID = "a token is not in the vocabulary"
 
 _Room: TypeAlias = tuple[int, int, NDArray[np.uint8]]  # rows, address, memory
@@ -46,6 +49,9 @@ class CompiledNetwork:
         self._architecture = architecture
         self._size = len(weights["embedding"])  # V
         self._weight_count = sum(weights[name].size for name in weights if "bias" not in name)
+        self._largest = max(
+            weights[name].size for name in weights if name.endswith("recurrent_kernel")
+        )
         names = ["embedding"]
         for layer in range(architecture.layers):
             names += [f"layers.{layer}.{part}" for part in ("kernel", "recurrent_kernel", "bias")]
@@ -172,7 +178,19 @@ class CompiledNetwork:
         """Call `textgen_read`; return whether all tokens are in the vocabulary."""
         room = self._take_room(rows)
         places = ids, before, after, outputs, traces, room[1]
-        done = self._read(self._packed, steps, batch, rows, *places)
+        members = 1
+        if rows == 1 and steps > 1 and cores() > 1 and self._largest >= _LARGE:
+            members = 2  # each reads one half of the weights, for which its cache has room
+        team = _Team(members)
+        meeting = ctypes.addressof(team) if members > 1 else None
+
+        def read(member: int) -> int:
+            return self._read(self._packed, steps, batch, rows, *places, meeting, member)
+
+        others = [_threads().submit(read, member) for member in range(1, members)]
+        done = read(0)
+        for other in others:
+            other.result()
         self._rooms.append(room)
         return bool(done)
 
@@ -211,6 +229,16 @@ def make_network(
     return NumpyNetwork(architecture, weights)
 
 
+@contextmanager
+def without_blas_threads(network: Network) -> Iterator[None]:
+    """Let NumPy multiply in one thread while a C kernel reads a text.
+
+    Between two products, the threads of NumPy's BLAS spin, on a core that the kernel needs.
+    """
+    with threadpool_limits(1, "blas") if isinstance(network, CompiledNetwork) else nullcontext():
+        yield
+
+
 @cache
 def reason_against(kernel: Kernel) -> str | None:
     """Return why a kernel cannot generate, or None if it computes what NumPy does."""
@@ -236,6 +264,16 @@ def _tiny_logits(network: CompiledNetwork | NumpyNetwork, tokens: Ids) -> Array:
     for step in tokens:
         logits, state = network.step(step, state)
     return logits
+
+
+class _Team(ctypes.Structure):
+    """`Team` of kernels/sampling.h."""
+
+    _fields_ = (
+        ("members", ctypes.c_int32),
+        ("arrived", ctypes.c_int32),
+        ("turn", ctypes.c_int32),
+    )
 
 
 class _CNetwork(ctypes.Structure):
@@ -271,7 +309,7 @@ def _load_library(kernel: Kernel) -> ctypes.CDLL:
         ("state_size", size, [place]),
         ("room", size, [place, number]),
         ("step", number, [place, number, *[place] * 5]),
-        ("read", number, [place, number, number, number, *[place] * 6]),
+        ("read", number, [place, number, number, number, *[place] * 7, number]),
         ("logits", None, [place, number, place, place]),
     ):
         function = getattr(library, f"textgen_{name}")
