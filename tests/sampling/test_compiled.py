@@ -240,7 +240,7 @@ def test_two_threads_read_one_row_as_one_does(
     network = CompiledNetwork(kernel, architecture, weights_of(architecture, 9, rng))
     ids = rng.integers(9, size=(100, 1))
     alone = read(network, ids)
-    monkeypatch.setattr(compiled, "_LARGE", 1)
+    monkeypatch.setattr(compiled, "_WEIGHTS_FOR_TWO", 1)
     monkeypatch.setattr(compiled, "cores", lambda: 2)
     for own, expected in zip(read(network, ids), alone, strict=True):
         for one, other in zip(own, expected, strict=True):

@@ -24,7 +24,7 @@ _GATE_NAMES = {"lstm": "ifco", "gru": "zrh"}  # Keras's
 _LARGEST_ERRORS = {False: 1e-4, True: 1e-2}  # of a tiny network's logits; True: in float16
 # A thread of its own has at least so many rows and multiplications; it costs about 50 us.
 _ROWS_OF_A_PART, _WORK_OF_A_PART = 12, 1 << 23
-_LARGE = 1 << 19  # weights of a recurrent kernel that two threads read for one row
+_WEIGHTS_FOR_TWO = 1 << 19  # weights of a recurrent kernel that two threads read for one row
 _UNKNOWN_ID = "a token is not in the vocabulary"
 
 _Room: TypeAlias = tuple[int, int, NDArray[np.uint8]]  # rows, address, memory
@@ -179,7 +179,7 @@ class CompiledNetwork:
         room = self._take_room(rows)
         places = ids, before, after, outputs, traces, room[1]
         members = 1
-        if rows == 1 and steps > 1 and cores() > 1 and self._largest >= _LARGE:
+        if rows == 1 and steps > 1 and cores() > 1 and self._largest >= _WEIGHTS_FOR_TWO:
             members = 2  # each reads one half of the weights, for which its cache has room
         team = _Team(members)
         meeting = ctypes.addressof(team) if members > 1 else None
