@@ -90,7 +90,7 @@ class Textgen:
         start = time.perf_counter()
         for _ in range(count):
             batch = self._streams[self._step % (len(self._streams) - 1)]
-            _, self._states = self._stepper.train(batch, self._states, 2e-3, self._rng)
+            *_, self._states = self._stepper.train(batch, self._states, 2e-3, self._rng)
             self._step += 1
         return time.perf_counter() - start
 
