@@ -181,7 +181,7 @@ class CompiledNetwork:
         members = 1
         if rows == 1 and steps > 1 and cores() > 1 and self._largest >= _WEIGHTS_FOR_TWO:
             members = 2  # each reads one half of the weights, for which its cache has room
-        team = _Team(members)
+        team = _CTeam(members)
         meeting = ctypes.addressof(team) if members > 1 else None
 
         def read(member: int) -> int:
@@ -266,7 +266,7 @@ def _tiny_logits(network: CompiledNetwork | NumpyNetwork, tokens: Ids) -> Array:
     return logits
 
 
-class _Team(ctypes.Structure):
+class _CTeam(ctypes.Structure):
     """`Team` of kernels/sampling.h."""
 
     _fields_ = (
