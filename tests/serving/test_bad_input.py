@@ -6,6 +6,7 @@ A property test tries few bodies; `pytest --hypothesis-profile=many` tries thous
 import base64
 import contextlib
 import http.client
+import io
 import json
 import logging
 import socket
@@ -13,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -345,19 +347,27 @@ def test_messages_do_not_tell_where_files_are(serve: Callable[..., str], tmp_pat
 # Connections
 
 
+class _Stream(io.BufferedReader):
+    """What a socket receives, for several answers; one that is read may hold the next, too."""
+
+    def close(self) -> None:
+        """Stay open for the next answer."""
+
+
 class Connection:
     """A socket to a server, for what HTTP clients do not send."""
 
     def __init__(self, url: str) -> None:
         port = int(url.rsplit(":", 1)[1])
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=10)
+        self._stream = _Stream(socket.SocketIO(self.socket, "r"))
 
     def send(self, data: bytes) -> None:
         self.socket.sendall(data)
 
     def answer(self) -> httpx.Response:
         """Read an answer."""
-        answer = http.client.HTTPResponse(self.socket)
+        answer = http.client.HTTPResponse(SimpleNamespace(makefile=lambda _: self._stream))
         answer.begin()
         return httpx.Response(answer.status, headers=answer.getheaders(), content=answer.read())
 

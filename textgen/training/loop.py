@@ -67,6 +67,7 @@ def _fit(run: Run, workers: Workers, quiet: bool, start: float, log: EventLog | 
                 elif workers.is_first:
                     recorder.save(states)
             if orders.stop:
+                workers.meet()  # so that no worker ends before everything is written
                 signals.obey()
             if orders.evaluate:
                 continue  # early stopping may be due, or a signal may have come
