@@ -32,7 +32,7 @@ def _extension(name: str, sources: list[str], flags: list[str]) -> Extension:
         depends=[*map(str, _SOURCES.glob("*.h")), "setup.py"],
         extra_compile_args=[
             *["-O3", "-g0", "-std=gnu11", "-Wall", "-Wextra", "-fvisibility=hidden"],
-            *["-ffp-contract=fast", *flags],
+            *["-ffp-contract=fast", "-fno-math-errno", *flags],
         ],
         libraries=["m", "dl"],
         py_limited_api=True,  # they do not use Python's interface at all
@@ -42,7 +42,7 @@ def _extension(name: str, sources: list[str], flags: list[str]) -> Extension:
 
 def _extensions(target: str, flags: list[str]) -> list[Extension]:
     named = [*flags, f"-DVARIANT={target.capitalize()}"]
-    training = _extension(target, ["training.c", "tensorflow.c"], named)
+    training = _extension(target, ["training.c", "optimizer.c", "tensorflow.c"], named)
     if set(_BFLOAT16) <= set(flags):  # sampling computes in float32
         return [training]
     return [training, _extension(f"{target}_sampling", ["sampling.c"], flags)]

@@ -29,9 +29,11 @@ settings.register_profile("few", deadline=None)
 settings.register_profile("many", max_examples=4000, deadline=5000)
 settings.load_profile("few")
 
-# Without optimisation, XLA compiles in 60 % of the time. The processes that runs/test_faults.py
+# Without optimisation, XLA compiles in half the time. The processes that runs/test_faults.py
 # starts keep the default.
-os.environ["XLA_FLAGS"] = "--xla_backend_optimization_level=0"
+os.environ["XLA_FLAGS"] = (
+    "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+)
 
 # A background command of a shell ignores these signals, and its children inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -41,8 +41,8 @@ def shared_stepper(
     stepper = _steppers[key]
     stepper._settings = settings  # settings outside `key` are not compiled in
     stepper.network.assign(network.weights())
-    zeros = {name: np.zeros(slot.shape, np.float32) for name, slot in stepper.slots.items()}
-    stepper.restore(zeros, 0)
+    slots = stepper.optimizer.slots.items()
+    stepper.optimizer.restore({name: np.zeros(slot.shape) for name, slot in slots}, 0)
     return stepper
 
 

@@ -69,8 +69,7 @@ def test_a_seed_gives_one_text_alone_and_among_others(
     assert alone == "".join(sample)
     with ThreadPoolExecutor(64) as pool:
         others = [
-            pool.submit(text_of, url, prompt, model=level, max_tokens=100 + 5 * i)
-            for i in range(63)
+            pool.submit(text_of, url, prompt, model=level, max_tokens=60 + 3 * i) for i in range(63)
         ]
         found = pool.submit(text_of, url, prompt, model=level, seed=7)
         assert found.result() == alone

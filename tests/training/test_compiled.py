@@ -1,6 +1,5 @@
 """C kernels compute what automatic differentiation of plain formulas does in float64."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -15,8 +14,8 @@ from textgen.kernels import Kernel, kernels
 from textgen.options.architecture import STATES, Architecture
 from textgen.options.training import TrainingOptions
 from textgen.runs.files import Arrays
-from textgen.training import compiled
-from textgen.training.compiled import CompiledLoss, compiled_loss
+from textgen.training import compiled, optimizer, step
+from textgen.training.compiled import CompiledLoss, Operations, compiled_loss
 from textgen.training.network import TrainingNetwork
 from textgen.training.step import Stepper
 from textgen.training.streams import Batch
@@ -117,7 +116,7 @@ def test_loss_gradients_and_states_are_those_of_the_formulas(data: st.DataObject
     ]
     expected = by_formula(architecture, weights, batch, states, masks)
     for kernel in kernels():
-        found = CompiledLoss(kernel.name, compiled.load_operation(kernel), architecture)
+        found = CompiledLoss(kernel.name, compiled.load_operations(kernel), architecture)
         tensors = {name: tf.constant(array) for name, array in weights.items()}
         allowed = ALLOWED[kernel.precision]
         loss, gradients, after = found.gradients(tensors, batch, states, masks)
@@ -141,7 +140,7 @@ def test_as_many_layers_as_anyone_asks_for(cell: str) -> None:
     states = [(np.zeros((3, 2), np.float32),) * len(STATES[cell])] * 100
     expected, _, _ = by_formula(architecture, weights, batch, states, None)
     for kernel in kernels():
-        found = CompiledLoss(kernel.name, compiled.load_operation(kernel), architecture)
+        found = CompiledLoss(kernel.name, compiled.load_operations(kernel), architecture)
         loss, _ = found.total_loss(weights, batch, states, None)
         assert float(loss) == pytest.approx(expected, rel=ALLOWED[kernel.precision])
 
@@ -155,7 +154,7 @@ def test_many_rows_and_a_large_vocabulary_are_the_sum_of_fewer_rows(kernel: Kern
     inputs, targets = rng.integers(0, size, (2, *shape), np.int32)
     # Half of such a number is NaN in bfloat16, should a kernel read beyond the rows it multiplies.
     states = np.full((2, 32, 20), 0x3F007FC0, np.uint32).view(np.float32)
-    found = CompiledLoss(kernel.name, compiled.load_operation(kernel), architecture)
+    found = CompiledLoss(kernel.name, compiled.load_operations(kernel), architecture)
 
     def compute(rows: slice) -> list[np.ndarray]:
         ids = inputs[:, rows], targets[:, rows]
@@ -168,28 +167,28 @@ def test_many_rows_and_a_large_vocabulary_are_the_sum_of_fewer_rows(kernel: Kern
         assert_near(whole, sum(parts), ALLOWED[kernel.precision])
 
 
-def loss_of(operation: Any, ids: np.ndarray) -> Any:
+def loss_of(operations: Operations, ids: np.ndarray) -> Any:
     architecture = Architecture("lstm", (4,), 3, False)
     weights = draw_weights(architecture, 5, np.random.default_rng(0))
     batch = Batch(ids, ids, np.ones(ids.shape, np.bool_), None)
     states = [(tf.zeros((1, 4)),) * 2]
-    return CompiledLoss("", operation, architecture).total_loss(weights, batch, states, None)
+    return CompiledLoss("", operations, architecture).total_loss(weights, batch, states, None)
 
 
 def test_a_token_outside_the_vocabulary_is_refused() -> None:
-    operation = compiled.load_operation(kernels()[0])
-    loss_of(operation, np.array([[4]], np.int32))
+    operations = compiled.load_operations(kernels()[0])
+    loss_of(operations, np.array([[4]], np.int32))
     for token in (-1, 5):
         with pytest.raises(tf.errors.InvalidArgumentError, match="not in the vocabulary"):
-            loss_of(operation, np.array([[token]], np.int32))
+            loss_of(operations, np.array([[token]], np.int32))
 
 
 @pytest.fixture
 def distrusting(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """Forget which kernels were found to be right, before the test and after it."""
-    compiled.trusted_operation.cache_clear()
+    compiled.trusted_operations.cache_clear()
     yield monkeypatch
-    compiled.trusted_operation.cache_clear()
+    compiled.trusted_operations.cache_clear()
 
 
 SMALL = Architecture("lstm", (4,), 3, False)
@@ -201,22 +200,28 @@ def test_a_kernel_that_is_right_is_used(distrusting: pytest.MonkeyPatch) -> None
         assert compiled_loss(kernel.precision, SMALL).name == kernel.name
 
 
-@pytest.mark.parametrize("wrong", ["loss", "gradient"])
+@pytest.mark.parametrize("wrong", ["loss", "states", "gradients", "update"])
 def test_a_kernel_that_computes_nonsense_is_not_used(
     wrong: str, distrusting: pytest.MonkeyPatch
 ) -> None:
-    load = compiled.load_operation
+    load = compiled.load_operations
 
-    def broken(kernel: Kernel) -> Callable[..., Any]:
-        def operation(**arguments: Any) -> Any:
-            loss, states, gradients = load(kernel)(**arguments)
-            if wrong == "loss":
-                return loss * 1.2, states, gradients
-            return loss, states, [1.5 * gradient for gradient in gradients]
+    def broken(kernel: Kernel) -> Operations:
+        right = load(kernel)
 
-        return operation
+        def loss(**arguments: Any) -> Any:
+            found = dict(zip(("loss", "states", "gradients"), right.loss(**arguments), strict=True))
+            if wrong in found:
+                found[wrong] = tf.nest.map_structure(lambda part: part * 1.5, found[wrong])
+            return tuple(found.values())
 
-    distrusting.setattr(compiled, "load_operation", broken)
+        def update(**arguments: Any) -> Any:
+            weights, *averages = right.update(**arguments)
+            return [weights[0] + 0.01] if wrong == "update" else weights, *averages
+
+        return Operations(loss, update)
+
+    distrusting.setattr(compiled, "load_operations", broken)
     assert compiled_loss(kernels()[0].precision, SMALL) is None
 
 
@@ -243,7 +248,7 @@ def test_a_tensorflow_that_calls_the_operation_otherwise_is_done_without(
     error: Exception, distrusting: pytest.MonkeyPatch
 ) -> None:
     operation = Mock(side_effect=error)
-    distrusting.setattr(compiled, "load_operation", lambda _: operation)
+    distrusting.setattr(compiled, "load_operations", lambda _: Operations(operation, operation))
     assert compiled_loss(kernels()[0].precision, SMALL) is None
     assert operation.called
 
@@ -261,7 +266,7 @@ def test_xla_does_what_no_kernel_does_and_says_so(distrusting: pytest.MonkeyPatc
     assert stepper.advice is None
     distrusting.delenv("TEXTGEN_KERNELS")
     distrusting.setattr(tf, "load_op_library", lambda _: object())
-    compiled.trusted_operation.cache_clear()
+    compiled.trusted_operations.cache_clear()
     stepper = made_stepper()
     assert stepper.hardware.endswith("by XLA")
     assert "does not work with this TensorFlow" in stepper.advice
@@ -296,3 +301,21 @@ def test_steps_by_kernel_and_by_xla_are_the_same(
             losses[-1] += [loss, norm]
     assert names == ["XLA", f"the {name} kernel"]
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-4)
+
+
+def test_more_parts_than_cores_train_as_one_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    options = TrainingOptions(units=(20, 12), embedding=6, batch_size=64, chunk_length=8)
+    settings_, losses = options.resolve(1000), []
+    ids = np.random.default_rng(0).integers(0, 9, (20, 9, 64), np.int32)
+    for parts in (1, 64):
+        for module in (step, optimizer):
+            monkeypatch.setattr(module, "cores", lambda parts=parts: parts)
+        network = TrainingNetwork(settings_.architecture, 9, seed=1)
+        stepper, states = Stepper(network, settings_), network.zero_state(64)
+        assert stepper.hardware.split(" on ")[1].startswith(f"{parts} core")
+        losses.append([])
+        for chunk in ids:
+            batch = Batch(chunk[:-1], chunk[1:], np.ones((8, 64), np.bool_), None)
+            loss, norm, states = stepper.train(batch, states, 0.01, np.random.default_rng(1))
+            losses[-1] += [loss, norm]
+    np.testing.assert_allclose(losses[0], losses[1], rtol=0.03)

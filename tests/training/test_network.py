@@ -192,7 +192,7 @@ def test_keras_layers_do_the_same_as_ours(architecture: Architecture) -> None:
     [
         ("off", "lstm", (32,), 4, 16, 20, False),
         ("", "lstm", (1,), 1, 1, 2, False),
-        ("off", "gru", (40, 33), 3, 5, 400, True),
+        ("off", "gru", (33,), 3, 5, 400, True),
         ("", "gru", (40, 33), 3, 5, 400, True),
         ("", "lstm", (16,), 5, 4, 400, False),
     ],

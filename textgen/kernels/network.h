@@ -55,4 +55,14 @@ EXPORT double textgen_loss(const Network *network, const TextBatch *batch,
 /* Return the bytes that `textgen_loss` works in. */
 EXPORT size_t textgen_workspace(const Network *network, const TextBatch *batch, int gradients);
 
+/* Make a step of AdamW with so many weights, their gradients, and the moving averages of those and
+ * of their squares.
+ *
+ * figures: a factor of the gradients, the step's size, a factor of the weights, what the two
+ * averages forget, and epsilon.
+ */
+EXPORT void textgen_update(size_t count, const float *figures, const float *gradients,
+                           const float *weights, const float *means, const float *squares,
+                           float *weights_after, float *means_after, float *squares_after);
+
 #endif

@@ -49,11 +49,6 @@ typedef float element;
 #define BLOCK     192 /* rows of the left factor that are multiplied by all panels in turn */
 #define AHEAD     256 /* words of a panel that are prefetched before they are used */
 
-static inline size_t round_up(size_t count, size_t unit) {
-    return (count + unit - 1) / unit * unit;
-}
-static inline size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
-
 /* Elements */
 
 INLINE void store_elements(element *to, vec x) {

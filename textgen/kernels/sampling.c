@@ -51,11 +51,6 @@ typedef struct {
     Layer *layer;
 } Packed;
 
-static inline size_t round_up(size_t count, size_t unit) {
-    return (count + unit - 1) / unit * unit;
-}
-static inline size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
-
 /* Numbers of float16 */
 
 /* Round to float16; a number too large becomes the largest. NaN stays NaN.

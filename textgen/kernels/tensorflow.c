@@ -1,6 +1,6 @@
-/* An operation of TensorFlow that computes the loss of a network and its gradients.
+/* Operations of TensorFlow that compute the loss of a network and its gradients, and AdamW's step.
  *
- * It is registered through TensorFlow's C API when `tf.load_op_library` loads this library. The
+ * They are registered through TensorFlow's C API when `tf.load_op_library` loads this library. The
  * functions of the API are looked up in the TensorFlow that runs, so that the package is built
  * without it. If one is missing, there is no operation, and the caller does without.
  */
@@ -20,9 +20,10 @@
 #include <unistd.h>
 #endif
 
-#define QUOTE(name)           #name
-#define OPERATION_OF(variant) "TextgenLoss" QUOTE(variant)
-#define OPERATION             OPERATION_OF(VARIANT) /* the variant is given to the compiler */
+#define QUOTE(name)            #name
+#define NAMED(action, variant) "Textgen" action QUOTE(variant)
+#define LOSS                   NAMED("Loss", VARIANT) /* the variant is given to the compiler */
+#define UPDATE                 NAMED("Update", VARIANT)
 
 enum { FLOAT32 = 1 };                                  /* TF_DataType */
 enum { INVALID_ARGUMENT = 3, RESOURCE_EXHAUSTED = 8 }; /* TF_Code */
@@ -46,6 +47,7 @@ typedef struct TF_ShapeInferenceContext TF_ShapeInferenceContext;
     F(int64_t, TF_Dim, (const TF_Tensor *, int))                                                   \
     F(size_t, TF_TensorByteSize, (const TF_Tensor *))                                              \
     F(void *, TF_TensorData, (const TF_Tensor *))                                                  \
+    F(int, TF_NumInputs, (TF_OpKernelContext *))                                                   \
     F(void, TF_GetInput, (TF_OpKernelContext *, int, TF_Tensor **, TF_Status *))                   \
     F(TF_Tensor *, TF_AllocateOutput,                                                              \
       (TF_OpKernelContext *, int, int, const int64_t *, int, size_t, TF_Status *))                 \
@@ -83,7 +85,7 @@ static bool find_functions(void) {
     return true;
 }
 
-/* An operation: its attributes, and memory that is kept between its calls. */
+/* The operation of the loss: its attributes, and memory that is kept between its calls. */
 typedef struct {
     int32_t cell, transposed, weights, states, masks, resets, gradients;
     atomic_flag busy;
@@ -155,7 +157,7 @@ static bool are_below(const int32_t *numbers, size_t count, int32_t limit) {
     return true;
 }
 
-static void compute_call(Operation *operation, Call *call, void **data) {
+static void compute_loss(Operation *operation, Call *call, void **data) {
     int N = operation->weights, S = operation->states, M = operation->masks,
         inputs = N + S + M + 3 + operation->resets;
     for (int i = 0; i < inputs; i++)
@@ -221,16 +223,47 @@ static void compute_call(Operation *operation, Call *call, void **data) {
         free(memory);
 }
 
-static void compute(void *kernel, TF_OpKernelContext *context) {
+static void compute_update(Call *call, void **data, int inputs) {
+    int weights = (inputs - 1) / 4;
+    for (int i = 0; i < inputs; i++)
+        if (!(data[i] = input(call, i)) && TF_GetCode(call->status)) return;
+    for (int i = 0; i < weights; i++) {
+        float *after[3];
+        for (int part = 0; part < 3; part++) {
+            int number = part * weights + i;
+            if (!(after[part] = output(call, number, call->tensors[i]))) return;
+        }
+        textgen_update(TF_TensorByteSize(call->tensors[i]) / sizeof(float), data[inputs - 1],
+                       data[i], data[weights + i], data[2 * weights + i], data[3 * weights + i],
+                       after[0], after[1], after[2]);
+    }
+}
+
+/* Report an error, if there is one, and free the tensors. */
+static void end_call(Call *call) {
+    if (TF_GetCode(call->status)) TF_OpKernelContext_Failure(call->context, call->status);
+    for (int i = 0; i < call->count; i++) TF_DeleteTensor(call->tensors[i]);
+    TF_DeleteStatus(call->status);
+}
+
+static void run_loss(void *kernel, TF_OpKernelContext *context) {
     Operation *operation = kernel;
     int most = 2 * (operation->weights + operation->states) + operation->masks + 8;
     TF_Tensor *tensors[most];
     void *data[most];
     Call call = {context, TF_NewStatus(), tensors, 0};
-    compute_call(operation, &call, data);
-    if (TF_GetCode(call.status)) TF_OpKernelContext_Failure(context, call.status);
-    for (int i = 0; i < call.count; i++) TF_DeleteTensor(tensors[i]);
-    TF_DeleteStatus(call.status);
+    compute_loss(operation, &call, data);
+    end_call(&call);
+}
+
+static void run_update(void *kernel, TF_OpKernelContext *context) {
+    (void)kernel;
+    int inputs = TF_NumInputs(context);
+    TF_Tensor *tensors[2 * inputs];
+    void *data[inputs];
+    Call call = {context, TF_NewStatus(), tensors, 0};
+    compute_update(&call, data, inputs);
+    end_call(&call);
 }
 
 static void set_unknown_shape(TF_ShapeInferenceContext *context, TF_Status *status) {
@@ -249,31 +282,46 @@ static bool is_permitted(void) {
 #endif
 }
 
-__attribute__((constructor)) static void register_operation(void) {
-    if (!find_functions() || !is_permitted()) return;
+static void register_operation(const char *name, TF_OpDefinitionBuilder *definition,
+                               TF_KernelBuilder *kernel) {
     TF_Status *status = TF_NewStatus();
-    TF_OpDefinitionBuilder *definition = TF_NewOpDefinitionBuilder(OPERATION);
-    TF_OpDefinitionBuilderAddInput(definition, "weights: weight_count * float");
-    TF_OpDefinitionBuilderAddInput(definition, "states: state_count * float");
-    TF_OpDefinitionBuilderAddInput(definition, "masks: mask_count * float");
-    TF_OpDefinitionBuilderAddInput(definition, "tokens: int32");
-    TF_OpDefinitionBuilderAddInput(definition, "targets: int32");
-    TF_OpDefinitionBuilderAddInput(definition, "counts: bool");
-    TF_OpDefinitionBuilderAddInput(definition, "resets: reset_count * bool");
-    TF_OpDefinitionBuilderAddOutput(definition, "loss: float");
-    TF_OpDefinitionBuilderAddOutput(definition, "states_after: state_count * float");
-    TF_OpDefinitionBuilderAddOutput(definition, "gradients: gradient_count * float");
-    TF_OpDefinitionBuilderAddAttr(definition, "cell: int");
-    TF_OpDefinitionBuilderAddAttr(definition, "transposed: int");
-    TF_OpDefinitionBuilderAddAttr(definition, "weight_count: int >= 6");
-    TF_OpDefinitionBuilderAddAttr(definition, "state_count: int >= 1");
-    TF_OpDefinitionBuilderAddAttr(definition, "mask_count: int >= 0");
-    TF_OpDefinitionBuilderAddAttr(definition, "reset_count: int >= 0");
-    TF_OpDefinitionBuilderAddAttr(definition, "gradient_count: int >= 0");
     TF_OpDefinitionBuilderSetShapeInferenceFunction(definition, set_unknown_shape);
     TF_RegisterOpDefinition(definition, status);
-    if (!TF_GetCode(status))
-        TF_RegisterKernelBuilder(
-            OPERATION, TF_NewKernelBuilder(OPERATION, "CPU", create, compute, delete), status);
+    if (!TF_GetCode(status)) TF_RegisterKernelBuilder(name, kernel, status);
     TF_DeleteStatus(status);
+}
+
+__attribute__((constructor)) static void register_operations(void) {
+    if (!find_functions() || !is_permitted()) return;
+    TF_OpDefinitionBuilder *loss = TF_NewOpDefinitionBuilder(LOSS);
+    TF_OpDefinitionBuilderAddInput(loss, "weights: weight_count * float");
+    TF_OpDefinitionBuilderAddInput(loss, "states: state_count * float");
+    TF_OpDefinitionBuilderAddInput(loss, "masks: mask_count * float");
+    TF_OpDefinitionBuilderAddInput(loss, "tokens: int32");
+    TF_OpDefinitionBuilderAddInput(loss, "targets: int32");
+    TF_OpDefinitionBuilderAddInput(loss, "counts: bool");
+    TF_OpDefinitionBuilderAddInput(loss, "resets: reset_count * bool");
+    TF_OpDefinitionBuilderAddOutput(loss, "loss: float");
+    TF_OpDefinitionBuilderAddOutput(loss, "states_after: state_count * float");
+    TF_OpDefinitionBuilderAddOutput(loss, "gradients: gradient_count * float");
+    TF_OpDefinitionBuilderAddAttr(loss, "cell: int");
+    TF_OpDefinitionBuilderAddAttr(loss, "transposed: int");
+    TF_OpDefinitionBuilderAddAttr(loss, "weight_count: int >= 6");
+    TF_OpDefinitionBuilderAddAttr(loss, "state_count: int >= 1");
+    TF_OpDefinitionBuilderAddAttr(loss, "mask_count: int >= 0");
+    TF_OpDefinitionBuilderAddAttr(loss, "reset_count: int >= 0");
+    TF_OpDefinitionBuilderAddAttr(loss, "gradient_count: int >= 0");
+    register_operation(LOSS, loss, TF_NewKernelBuilder(LOSS, "CPU", create, run_loss, delete));
+
+    TF_OpDefinitionBuilder *update = TF_NewOpDefinitionBuilder(UPDATE);
+    TF_OpDefinitionBuilderAddInput(update, "gradients: count * float");
+    TF_OpDefinitionBuilderAddInput(update, "weights: count * float");
+    TF_OpDefinitionBuilderAddInput(update, "means: count * float");
+    TF_OpDefinitionBuilderAddInput(update, "squares: count * float");
+    TF_OpDefinitionBuilderAddInput(update, "figures: float");
+    TF_OpDefinitionBuilderAddOutput(update, "weights_after: count * float");
+    TF_OpDefinitionBuilderAddOutput(update, "means_after: count * float");
+    TF_OpDefinitionBuilderAddOutput(update, "squares_after: count * float");
+    TF_OpDefinitionBuilderAddAttr(update, "count: int >= 1");
+    register_operation(UPDATE, update, TF_NewKernelBuilder(UPDATE, "CPU", NULL, run_update, NULL));
 }

@@ -36,6 +36,11 @@ typedef float vec __attribute__((vector_size(4 * LANES)));
 typedef int32_t ints __attribute__((vector_size(4 * LANES)));
 typedef float unaligned_vec __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 
+static inline size_t round_up(size_t count, size_t unit) {
+    return (count + unit - 1) / unit * unit;
+}
+static inline size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
+
 INLINE vec load(const float *from) { return *(const unaligned_vec *)from; }
 INLINE void store(float *to, vec x) { *(unaligned_vec *)to = x; }
 INLINE vec all(float x) { return x - (vec){0}; }

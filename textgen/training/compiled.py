@@ -1,10 +1,10 @@
-"""The loss of a network and its gradients by a C kernel, as an operation of TensorFlow."""
+"""The operations of a C kernel in TensorFlow: the loss of a network and its gradients, AdamW."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from textgen.kernels import Kernel, kernels
 from textgen.options.architecture import STATES, Architecture
 from textgen.runs.files import Arrays
 from textgen.sampling.filters import log_softmax
-from textgen.sampling.network import NumpyNetwork
+from textgen.sampling.network import Array, NumpyNetwork
 from textgen.training.backend import tf
 from textgen.training.network import States, Weights
 from textgen.training.products import Tensor
@@ -21,12 +21,19 @@ from textgen.training.streams import Batch
 _LARGEST_ERROR = {"float32": 0.01, "bfloat16": 0.05}  # relative
 
 
+class Operations(NamedTuple):
+    """The operations of a kernel; `kernels/tensorflow.c` names their inputs and outputs."""
+
+    loss: Any
+    update: Any
+
+
 @dataclass(frozen=True)
 class CompiledLoss:
     """Computes what `Stepper` needs of some rows of a batch, in one operation."""
 
     name: str  # of the kernel
-    operation: Any
+    operations: Operations
     architecture: Architecture
 
     def gradients(
@@ -65,7 +72,7 @@ class CompiledLoss:
         inputs = [weights[name] for name in self._layer_weights()]
         inputs += [kernel, weights["output.bias"]]
         parts = tf.nest.flatten(states)
-        loss, after, gradients = self.operation(
+        loss, after, gradients = self.operations.loss(
             weights=inputs,
             states=parts,
             masks=[] if masks is None else list(masks),
@@ -87,32 +94,53 @@ class CompiledLoss:
 def compiled_loss(precision: str, architecture: Architecture) -> CompiledLoss | None:
     """Return the best kernel that multiplies in a precision, or None if there is none."""
     for kernel in kernels(precision):
-        operation = trusted_operation(kernel)
-        if operation is not None:
-            return CompiledLoss(kernel.name, operation, architecture)
+        operations = trusted_operations(kernel)
+        if operations is not None:
+            return CompiledLoss(kernel.name, operations, architecture)
     return None
 
 
 @cache
-def trusted_operation(kernel: Kernel) -> Any:
-    """Return the operation of a kernel, or None if it cannot be loaded or computes nonsense."""
+def trusted_operations(kernel: Kernel) -> Operations | None:
+    """Return the operations of a kernel, or None if they cannot be loaded or compute nonsense."""
     try:
-        operation = load_operation(kernel)
-        right = all(_is_right(operation, cell, kernel) for cell in STATES)
+        operations = load_operations(kernel)
+        right = all(_loss_is_right(operations, cell, kernel) for cell in STATES)
+        right = right and _update_is_right(operations.update)
     except Exception:  # nobody knows how another release of TensorFlow fails
         return None
-    return operation if right else None
+    return operations if right else None
 
 
-def load_operation(kernel: Kernel) -> Any:
-    """Return the operation of a kernel.
+def load_operations(kernel: Kernel) -> Operations:
+    """Return the operations of a kernel.
 
     Raises OpError or AttributeError if the library or TensorFlow lacks what the other needs.
     """
-    return getattr(tf.load_op_library(str(kernel.path)), f"textgen_loss_{kernel.name}")
+    library = tf.load_op_library(str(kernel.path))
+    return Operations(*(getattr(library, f"textgen_{o}_{kernel.name}") for o in Operations._fields))
 
 
-def _is_right(operation: Any, cell: str, kernel: Kernel) -> bool:
+def _update_is_right(operation: Any) -> bool:
+    """Compare an update of a few weights with that by NumPy."""
+    rng = np.random.default_rng(0)
+    gradient, weight, mean, square = rng.random((4, 19), np.float32)
+    figures = scale, rate, kept, forgotten, forgotten_squares, epsilon = 0.5, 0.1, 0.9, 0.2, 0.3, 1
+    mean_after = mean + (gradient * scale - mean) * forgotten
+    square_after = square + ((gradient * scale) ** 2 - square) * forgotten_squares
+    weight_after = weight * kept - rate * mean_after / (np.sqrt(square_after) + epsilon)
+    found = operation(
+        gradients=[gradient],
+        weights=[weight],
+        means=[mean],
+        squares=[square],
+        figures=np.array(figures, np.float32),
+    )
+    right = weight_after, mean_after, square_after
+    return all(np.allclose(part, own, 1e-5) for (part,), own in zip(found, right, strict=True))
+
+
+def _loss_is_right(operations: Operations, cell: str, kernel: Kernel) -> bool:
     """Compare the loss of a tiny network, and its slope, with those by NumPy."""
     size, rows, steps = 5, 2, 3
     architecture = Architecture(cell, (3, 2), 4, False)
@@ -130,22 +158,30 @@ def _is_right(operation: Any, cell: str, kernel: Kernel) -> bool:
 
     def expected(shift: float) -> float:
         moved = {name: weights[name] + np.float32(shift) * direction[name] for name in weights}
-        return _summed_loss(architecture, moved, tokens, targets)
+        return _summed_loss(architecture, moved, tokens, targets)[0]
 
-    loss = CompiledLoss(kernel.name, operation, architecture)
+    loss = CompiledLoss(kernel.name, operations, architecture)
     tensors = {name: tf.constant(array) for name, array in weights.items()}
-    total, gradients, _ = loss.gradients(tensors, batch, states, None)
+    total, gradients, after = loss.gradients(tensors, batch, states, None)
     slope = sum(float(np.sum(gradients[name] * direction[name])) for name in weights)
-    right, step = expected(0.0), 1e-2
+    right, right_after = _summed_loss(architecture, weights, tokens, targets)
+    step = 1e-2
     right_slope = (expected(step) - expected(-step)) / (2 * step)
     allowed = _LARGEST_ERROR[kernel.precision]
-    return math.isclose(total, right, rel_tol=allowed) and math.isclose(
-        slope, right_slope, rel_tol=allowed
+    return (
+        math.isclose(total, right, rel_tol=allowed)
+        and math.isclose(slope, right_slope, rel_tol=allowed)
+        and np.allclose(np.hstack(sum(after, ())), right_after, atol=allowed)
     )
 
 
-def _summed_loss(architecture: Architecture, weights: Arrays, tokens: Any, targets: Any) -> float:
+def _summed_loss(
+    architecture: Architecture, weights: Arrays, tokens: Any, targets: Any
+) -> tuple[float, Array]:
+    """Return the loss and, side by side, the parts of the state after the last step."""
     network = NumpyNetwork(architecture, weights)
-    hidden, _ = network.forward(tokens, network.zero_state(tokens.shape[1]))
-    logs = log_softmax(network.logits(hidden).astype(np.float64))
-    return -float(np.take_along_axis(logs, targets[..., None], -1).sum())
+    layers, _ = network.trace(tokens, network.zero_state(tokens.shape[1]))
+    logs = log_softmax(network.logits(layers[-1].output).astype(np.float64))
+    loss = -float(np.take_along_axis(logs, targets[..., None], -1).sum())
+    parts = [part[-1] for layer in layers for part in layer[:2] if part is not None]
+    return loss, np.hstack(parts)

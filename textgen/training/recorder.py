@@ -179,7 +179,7 @@ class Recorder:
         self._progress.seconds = self._trainer.seconds()
         if at_end and self._settings.minutes:  # the time reserved for the last evaluation is over
             self._progress.seconds = max(self._progress.seconds, 60 * self._settings.minutes)
-        optimizer = self._trainer.stepper.optimizer_state()
+        optimizer = self._trainer.stepper.optimizer.arrays()
         self._run.save_training_state(TrainingState(weights, optimizer, states, self._progress))
         self.saved = time.monotonic()
 

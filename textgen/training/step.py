@@ -9,10 +9,9 @@ from numpy.typing import NDArray
 
 from textgen.kernels import are_missing, kernels
 from textgen.options.training import TrainingSettings
-from textgen.runs.files import Arrays
 from textgen.system.processor import cores
 from textgen.system.terminal import counted
-from textgen.training.backend import keras, tf
+from textgen.training.backend import tf
 from textgen.training.candidates import (
     LARGEST_FULL_SOFTMAX,
     Candidates,
@@ -23,6 +22,7 @@ from textgen.training.candidates import (
 from textgen.training.compiled import CompiledLoss, compiled_loss
 from textgen.training.loss import cross_entropy
 from textgen.training.network import States, TrainingNetwork, Weights
+from textgen.training.optimizer import AdamW
 from textgen.training.products import Tensor
 from textgen.training.streams import Batch, Streams
 from textgen.training.workers import Workers
@@ -36,8 +36,8 @@ class Stepper:
     """A network and its optimizer, AdamW. Each kind of step is one call of a compiled graph.
 
     The rows of a batch are independent. They are split into parts, about one for each core. The
-    parts run in parallel, each as one XLA program. The weight update is split among the cores in
-    the same way.
+    parts run in parallel, each by a C kernel or as one XLA program. The weight update is split
+    among the cores in the same way.
 
     All batches are padded to the same number of steps, so that each graph is compiled once. The
     padding does not count, and the state after it is never used.
@@ -68,11 +68,6 @@ class Stepper:
         gpus = [device.name for device in tf.config.list_logical_devices("GPU")]
         self._devices = (gpus or [None]) if self._on_gpu else [None] * cores()
         self._precision = tf.float32 if self._on_gpu else tf.as_dtype(settings.precision)
-        self._shares = _shares(network.variables, cores())
-        decay = settings.weight_decay
-        self._optimizers = [keras.optimizers.AdamW(weight_decay=decay) for _ in self._shares]
-        for optimizer, names in zip(self._optimizers, self._shares, strict=True):
-            optimizer.build([network.variables[name] for name in names])
         compiled = partial(_graph, jit_compile=not self._on_gpu)  # XLA cannot call cuDNN
         self._train = _Graphs(self._train_on)
         self._evaluate = _Graphs(self._evaluate_on)
@@ -84,11 +79,8 @@ class Stepper:
             self._gradients = self._kernel.gradients
         if evaluation is not None:
             self._total_loss = evaluation.total_loss
-        self._mean = compiled(_mean)
-        self._updates = [
-            compiled(partial(self._update_by, optimizer, names))
-            for optimizer, names in zip(self._optimizers, self._shares, strict=True)
-        ]
+        update = None if self._kernel is None else self._kernel.operations.update
+        self.optimizer = AdamW(network.variables, settings.weight_decay, update, not self._on_gpu)
 
     @property
     def hardware(self) -> str:
@@ -109,22 +101,6 @@ class Stepper:
         if broken := kernels(self._precision.name):
             return f"the {broken[0].name} kernel does not work with this TensorFlow; XLA is slower"
         return None
-
-    @property
-    def slots(self) -> dict[str, keras.Variable]:
-        """The optimizer's moving averages by name."""
-        variables = [v for optimizer in self._optimizers for v in optimizer.variables]
-        return {v.name: v for v in variables if len(v.shape)}
-
-    def optimizer_state(self) -> Arrays:
-        return {name: slot.value.numpy().copy() for name, slot in self.slots.items()}
-
-    def restore(self, optimizer: Arrays, step: int) -> None:
-        """Restore what `optimizer_state` returned after `step` updates."""
-        for name, slot in self.slots.items():
-            slot.assign(optimizer[name])
-        for part in self._optimizers:
-            part.iterations.assign(step)
 
     def train(
         self, batch: Batch, states: States, learning_rate: float, rng: np.random.Generator
@@ -147,9 +123,9 @@ class Stepper:
             batch = batch._replace(targets=targets)
         batch = batch.of_rows(self.rows)
         # An array avoids a memory leak: TensorFlow never frees a tensor made of a Python number.
-        rate = tf.constant(np.array(learning_rate, np.float32))
-        figures, states = self._train(batch, states, rate, masks, candidates)
-        loss, norm = figures.numpy().tolist()
+        figures = tf.constant(self.optimizer.next_figures(learning_rate))
+        result, states = self._train(batch, states, figures, masks, candidates)
+        loss, norm = result.numpy().tolist()
         return loss, norm, states
 
     def loss(self, streams: Streams) -> float:
@@ -202,7 +178,7 @@ class Stepper:
         self,
         batch: Batch,
         states: States,
-        learning_rate: Tensor,
+        figures: Tensor,
         masks: Sequence[Tensor] | None,
         candidates: Candidates | None,
     ) -> tuple[Tensor, States]:
@@ -210,21 +186,16 @@ class Stepper:
         if candidates is not None:
             weights = narrowed(weights, candidates, tied)
         parts = self._on_each(self._gradients, weights, batch, states, masks)
-        totals, results, states_after = zip(*parts, strict=True)
+        losses, results, states_after = zip(*parts, strict=True)
         sums = self._workers.sum_parts(
             {name: [result[name] for result in results] for name in results[0]}
-            | {"loss": list(totals), "count": [tf.reduce_sum(tf.cast(batch.counts, tf.float32))]}
+            | {"loss": list(losses), "count": [tf.reduce_sum(tf.cast(batch.counts, tf.float32))]}
         )
         total, (count,) = tf.add_n(sums.pop("loss")), sums.pop("count")
         gradients = sums if candidates is None else widened(sums, candidates, tied)
-        means, squares = zip(
-            *(self._mean([gradients[name] for name in names], count) for names in self._shares),
-            strict=True,
-        )
-        norm = tf.sqrt(tf.add_n(squares))
-        scale = tf.minimum(1.0, _CLIP / norm)
-        for update, gradient in zip(self._updates, means, strict=True):
-            update(gradient, scale, learning_rate)
+        totals = {name: tf.add_n(parts) for name, parts in gradients.items()}
+        norm = tf.linalg.global_norm(list(totals.values())) / count
+        self.optimizer.update(totals, tf.minimum(1.0, _CLIP / norm) / count, figures)
         return tf.stack([total / count, norm]), _joined(states_after)
 
     def _evaluate_on(self, batch: Batch, states: States) -> tuple[Tensor, States]:
@@ -296,20 +267,6 @@ class Stepper:
                 results.append(compute(weights, *part, rows_of_masks))
         return results
 
-    def _update_by(
-        self,
-        optimizer: keras.optimizers.Optimizer,
-        names: Sequence[str],
-        gradients: Sequence[Tensor],
-        scale: Tensor,
-        learning_rate: Tensor,
-    ) -> None:
-        optimizer.learning_rate.assign(learning_rate)
-        optimizer.apply(
-            [gradient * scale for gradient in gradients],
-            [self.network.variables[name] for name in names],
-        )
-
 
 # AutoGraph takes seconds and would find nothing to convert.
 _graph = partial(tf.function, autograph=False)
@@ -335,20 +292,3 @@ class _Graphs:
 
 def _joined(parts: Sequence[States]) -> States:
     return tf.nest.map_structure(lambda *rows: tf.concat(rows, 0), *parts)
-
-
-def _shares(variables: dict[str, keras.Variable], count: int) -> list[list[str]]:
-    """Distribute the names of the weights over at most `count` shares of about equal size."""
-    shares: list[list[str]] = [[] for _ in range(count)]
-    sizes = [0] * count
-    for name in sorted(variables, key=lambda name: -int(np.prod(variables[name].shape))):
-        least = sizes.index(min(sizes))
-        shares[least].append(name)
-        sizes[least] += int(np.prod(variables[name].shape))
-    return [share for share in shares if share]
-
-
-def _mean(gradients: Sequence[Sequence[Tensor]], count: Tensor) -> tuple[list[Tensor], Tensor]:
-    """Return the gradients summed over parts and divided by `count`, and their squared norm."""
-    means = [tf.add_n(parts) / count for parts in gradients]
-    return means, tf.add_n([tf.reduce_sum(mean * mean) for mean in means])

@@ -52,7 +52,7 @@ class Trainer:
         frequencies = np.log(counts + 1.0)
         bias = {"output.bias": frequencies - frequencies.mean()}
         self._network.assign(bias | run.initial_weights())
-        shapes = {name: tuple(slot.shape) for name, slot in self.stepper.slots.items()}
+        shapes = {name: tuple(slot.shape) for name, slot in self.stepper.optimizer.slots.items()}
         if saved := run.training_state(shapes):
             self._restore(saved)
         self.steps = 0  # of this process
@@ -151,7 +151,7 @@ class Trainer:
 
     def _restore(self, saved: TrainingState) -> None:
         self._network.assign(saved.weights)
-        self.stepper.restore(saved.optimizer, saved.progress.step)
+        self.stepper.optimizer.restore(saved.optimizer, saved.progress.step)
         own = {name: part[self.stepper.rows] for name, part in saved.state.items()}
         self._states = self._network.states_from(own)
         self.progress = saved.progress

@@ -1,0 +1,135 @@
+"""AdamW: Adam with a weight decay that is separate from the gradients."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from textgen.runs.files import Arrays
+from textgen.system.processor import cores
+from textgen.training.backend import keras, tf
+from textgen.training.products import Tensor
+
+_MEAN, _SQUARE = 0.9, 0.999  # what the moving averages keep in a step
+_EPSILON = 1e-7
+
+
+class AdamW:
+    """The optimizer of Loshchilov and Hutter (2019), with the moving averages that it keeps.
+
+    The weights are split into shares of about equal size, which are updated in parallel.
+    """
+
+    def __init__(
+        self, variables: Mapping[str, keras.Variable], decay: float, operation: Any, by_xla: bool
+    ) -> None:
+        """Begin with averages of zero.
+
+        Args:
+            variables: the weights by name.
+            decay: the share of each weight that is subtracted in a step of learning rate 1.
+            operation: of a C kernel; None for TensorFlow's own operations.
+            by_xla: whether XLA compiles these.
+        """
+        self._variables = {name: variable.value for name, variable in variables.items()}
+        self._means, self._squares = (
+            {name: tf.Variable(tf.zeros_like(v)) for name, v in self._variables.items()}
+            for _ in range(2)
+        )
+        self._decay = decay
+        self._step = 0
+        self._shares = _shares(self._variables, cores())
+        self._update: Callable[..., Any] = partial(_updated_by, operation)
+        if operation is None:
+            self._update = tf.function(_updated, autograph=False, jit_compile=by_xla)
+
+    @property
+    def slots(self) -> dict[str, tf.Variable]:
+        """The moving averages by name."""
+        kinds = {"momentum": self._means, "velocity": self._squares}
+        return {
+            f"{name}_{kind}": averages[name]
+            for name in self._variables
+            for kind, averages in kinds.items()
+        }
+
+    def arrays(self) -> Arrays:
+        return {name: slot.numpy().copy() for name, slot in self.slots.items()}
+
+    def restore(self, arrays: Arrays, step: int) -> None:
+        """Restore what `arrays` returned after `step` updates."""
+        for name, slot in self.slots.items():
+            slot.assign(arrays[name])
+        self._step = step
+
+    def next_figures(self, learning_rate: float) -> NDArray[np.float32]:
+        """Return the numbers that the next update needs.
+
+        They are the size of the step, corrected for averages that began with zero; what is kept
+        of a weight; what the averages forget; and epsilon.
+        """
+        self._step += 1
+        correction = math.sqrt(1 - _SQUARE**self._step) / (1 - _MEAN**self._step)
+        kept = 1 - learning_rate * self._decay
+        figures = learning_rate * correction, kept, 1 - _MEAN, 1 - _SQUARE, _EPSILON
+        return np.array(figures, np.float32)
+
+    def update(self, gradients: Mapping[str, Tensor], scale: Tensor, figures: Tensor) -> None:
+        """Update the weights by their gradients, times `scale`, inside a graph."""
+        figures = tf.concat([[scale], figures], 0)
+        for names in self._shares:
+            kinds = self._variables, self._means, self._squares
+            before = [[tf.convert_to_tensor(kind[name]) for name in names] for kind in kinds]
+            after = self._update([gradients[name] for name in names], *before, figures)
+            for kind, values in zip(kinds, after, strict=True):
+                for name, value in zip(names, values, strict=True):
+                    kind[name].assign(value)
+
+
+def _updated(
+    gradients: Sequence[Tensor],
+    weights: Sequence[Tensor],
+    means: Sequence[Tensor],
+    squares: Sequence[Tensor],
+    figures: Tensor,
+) -> list[list[Tensor]]:
+    """Return the weights and the averages after a step."""
+    scale, rate, kept, forgotten, forgotten_squares, epsilon = tf.unstack(figures)
+    gradients = [gradient * scale for gradient in gradients]
+    means = [m + (g - m) * forgotten for m, g in zip(means, gradients, strict=True)]
+    squares = [s + (g * g - s) * forgotten_squares for s, g in zip(squares, gradients, strict=True)]
+    moved = zip(weights, means, squares, strict=True)
+    return [[w * kept - rate * m / (tf.sqrt(s) + epsilon) for w, m, s in moved], means, squares]
+
+
+def _updated_by(
+    operation: Any,
+    gradients: Sequence[Tensor],
+    weights: Sequence[Tensor],
+    means: Sequence[Tensor],
+    squares: Sequence[Tensor],
+    figures: Tensor,
+) -> list[list[Tensor]]:
+    """Return the same by the operation of a C kernel."""
+    after = operation(
+        gradients=gradients, weights=weights, means=means, squares=squares, figures=figures
+    )
+    parts = [list(part) for part in after]
+    for part in parts:
+        for output, weight in zip(part, weights, strict=True):
+            output.set_shape(weight.shape)
+    return parts
+
+
+def _shares(variables: Mapping[str, tf.Variable], count: int) -> list[list[str]]:
+    """Distribute the names of the weights over at most `count` shares of about equal size."""
+    shares: list[list[str]] = [[] for _ in range(count)]
+    sizes = [0] * count
+    for name in sorted(variables, key=lambda name: -int(np.prod(variables[name].shape))):
+        least = sizes.index(min(sizes))
+        shares[least].append(name)
+        sizes[least] += int(np.prod(variables[name].shape))
+    return [share for share in shares if share]
