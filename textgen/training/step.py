@@ -28,8 +28,11 @@ from textgen.training.streams import Batch, Streams
 from textgen.training.workers import Workers
 
 _CLIP = 5.0  # the largest global norm of the gradients
-_LARGE_KERNEL = 768  # units
-_ROWS_OF_LARGE_KERNEL = 32  # at least, in a part of a batch
+# A C kernel takes nearly as long for one row as for two.
+_ROWS_OF_A_PART = 2
+# XLA rearranges the kernel for every product. With a large kernel this is too slow for a part of
+# few rows.
+_LARGE_KERNEL, _ROWS_OF_LARGE_KERNEL = 768, 32  # units, rows
 
 
 class Stepper:
@@ -242,12 +245,11 @@ class Stepper:
     ) -> list[Any]:
         """Split the rows of a batch into equal parts; compute each on its own core or GPU."""
         rows = batch.inputs.shape[1]
-        # XLA rearranges the kernel for every product. With a large kernel this is too slow for a
-        # part of few rows.
-        large = self._kernel is None and max(self.network.architecture.units) >= _LARGE_KERNEL
         most = len(self._devices)
-        if not self._on_gpu:
-            most = min(most, rows // (_ROWS_OF_LARGE_KERNEL if large else 1))
+        if self._kernel is not None:
+            most = min(most, rows // _ROWS_OF_A_PART)
+        elif not self._on_gpu and max(self.network.architecture.units) >= _LARGE_KERNEL:
+            most = min(most, rows // _ROWS_OF_LARGE_KERNEL)
         count = next(n for n in range(max(most, 1), 0, -1) if rows % n == 0)
 
         def cut(x: Any, axis: int) -> Sequence[Any]:
