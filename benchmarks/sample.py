@@ -28,10 +28,13 @@ SIZES = [(1, 128), (1, 256), (1, 512), (2, 256), (2, 512), (2, 1024)]
 
 
 class Textgen:
-    """Generation as `textgen sample` runs it, by a C kernel if there is one, or by NumPy."""
+    """Generation as `textgen sample` runs it, by a C kernel if there is one, or by NumPy.
+
+    `how` is the type of the C kernel's weights, float16 or float32, or else "NumPy".
+    """
 
     def __init__(
-        self, layers: int, units: int, streams: int, compiled: bool, exact: bool = False
+        self, layers: int, units: int, streams: int, how: str, exact: bool = False
     ) -> None:
         from textgen.options.architecture import Architecture
         from textgen.options.sampling import SamplingOptions
@@ -48,8 +51,8 @@ class Textgen:
             for name, shape in architecture.weight_shapes(VOCABULARY).items()
         }
         network: Network = NumpyNetwork(architecture, weights)
-        if compiled:
-            network = make_network(architecture, weights, half=True)
+        if how != "NumPy":
+            network = make_network(architecture, weights, half=how == "float16")
         tokenizer = CharacterTokenizer("".join(map(chr, range(VOCABULARY))))
         self._engine = Engine(network, tokenizer)
         prompt = Prompt(network, tokenizer, np.array([0]))
@@ -188,10 +191,11 @@ class TensorFlow(Keras):
 def speeds(layers: int, units: int, streams: int, rounds: int, peers: bool) -> dict[str, float]:
     """Return tokens per second of each contender."""
     sizes = (layers, units, streams)
-    makers: dict[str, Maker] = {"textgen": (Textgen, (*sizes, True))}
-    makers["NumPy"] = (Textgen, (*sizes, False))
+    makers: dict[str, Maker] = {"textgen": (Textgen, (*sizes, "float16"))}
+    makers["float32"] = (Textgen, (*sizes, "float32"))
+    makers["NumPy"] = (Textgen, (*sizes, "NumPy"))
     if streams > 1:
-        makers["NumPy, exact"] = (Textgen, (*sizes, False, True))
+        makers["NumPy, exact"] = (Textgen, (*sizes, "NumPy", True))
     makers["floor"] = (Floor, sizes)
     if peers:
         makers |= {
@@ -211,6 +215,7 @@ def ratios(found: dict[str, float]) -> dict[str, str]:
     ours = found["textgen"]
     compared = {"to NumPy": f"{ours / found['NumPy']:.2f}"}
     compared["to floor"] = f"{ours / found['floor']:.2f}"
+    compared["float32 to floor"] = f"{found['float32'] / found['floor']:.2f}"
     if "tf.function" in found:
         torch = max(found["torch, 1 thread"], found["torch, 2 threads"])
         compared["to torch"] = f"{ours / torch:.1f}"

@@ -26,6 +26,7 @@ def alternate(
         pipes[name], end = context.Pipe()
         processes.append(context.Process(target=_work, args=(*maker, end), daemon=True))
         processes[-1].start()
+        end.close()  # so that `recv` fails if the process ends
     found: dict[str, tuple[list[float], float]] = {name: ([], 0.0) for name in makers}
     for turn in range(rounds + 1):
         for name, pipe in pipes.items():
