@@ -29,7 +29,7 @@ from textgen.training.workers import Workers
 
 _CLIP = 5.0  # the largest global norm of the gradients
 # A C kernel takes nearly as long for one row as for two.
-_ROWS_OF_A_PART = 2
+_FEWEST_ROWS = 2
 # XLA rearranges the kernel for every product. With a large kernel this is too slow for a part of
 # few rows.
 _LARGE_KERNEL, _ROWS_OF_LARGE_KERNEL = 768, 32  # units, rows
@@ -247,7 +247,7 @@ class Stepper:
         rows = batch.inputs.shape[1]
         most = len(self._devices)
         if self._kernel is not None:
-            most = min(most, rows // _ROWS_OF_A_PART)
+            most = min(most, rows // _FEWEST_ROWS)
         elif not self._on_gpu and max(self.network.architecture.units) >= _LARGE_KERNEL:
             most = min(most, rows // _ROWS_OF_LARGE_KERNEL)
         count = next(n for n in range(max(most, 1), 0, -1) if rows % n == 0)
