@@ -42,6 +42,7 @@ def test_an_old_run_is_resumed(old: Path) -> None:
     assert after.history()[-1]["epoch"] == 31
     assert json.loads((old / "config.json").read_text("utf-8"))["format"] == FORMAT
     assert after.settings.architecture.units == (6, 6)
+    assert (after.settings.schedule, after.settings.optimizer) == ("cosine", "adamw")
 
 
 def test_several_books_of_format_1_have_no_end_and_are_not_resumed() -> None:

@@ -220,11 +220,14 @@ def test_the_best_weights_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     best = min(entry["validation_loss"] for entry in history)
     assert history[-1]["validation_loss"] > best + 0.1
     assert model.evaluate(book.read_text()[1350:]).loss == pytest.approx(best, abs=1e-4)
-    stopped = textgen.train(book, out="patient", epochs=40, patience=3, **options)
-    early = stopped.run.history()
-    losses = [entry["validation_loss"] for entry in early]
-    assert len(early) < len(history)
-    assert len(losses) - 1 - losses.index(min(losses)) == 3
+    for schedule, first in (("cosine", 0), ("linear", 24)):  # epochs before evaluations count
+        early = textgen.train(
+            book, out=schedule, epochs=40, patience=3, schedule=schedule, **options
+        ).run.history()
+        losses = [entry["validation_loss"] for entry in early]
+        after = early[losses.index(min(losses)) + 1 :]
+        assert sum(entry["epoch"] >= first for entry in after) == 3
+        assert early[-1]["epoch"] < 40
 
 
 def test_minutes_are_kept(book: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -241,15 +244,16 @@ def test_minutes_are_kept(book: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert 11 < longer[-1]["seconds"] < 12.1
 
 
-def test_learning_rates_warm_up_and_fall_to_zero() -> None:
-    schedule = Schedule(
-        TrainingOptions(epochs=10, learning_rate=0.01).resolve(0), steps_per_epoch=100
-    )
+@pytest.mark.parametrize(("kind", "middle", "later"), [("cosine", 5, 1.464), ("linear", 10, 6.25)])
+def test_learning_rates_warm_up_and_fall_to_zero(kind: str, middle: float, later: float) -> None:
+    options = TrainingOptions(epochs=10, learning_rate=10, schedule=kind)
+    schedule = Schedule(options.resolve(0), steps_per_epoch=100)
     rates = [schedule.learning_rate(s, schedule.done(s, 0, 0)) for s in range(1001)]
-    assert rates[0] == pytest.approx(0.01 / 50)
-    assert rates[24] == pytest.approx(0.01 / 2, rel=0.01)
-    assert max(rates) == pytest.approx(0.01, rel=0.02)
-    assert rates[500] == pytest.approx(0.005)
+    assert rates[0] == pytest.approx(10 / 50)
+    assert rates[24] == pytest.approx(10 / 2, rel=0.01)
+    assert max(rates) == pytest.approx(10, rel=0.02)
+    assert rates[500] == pytest.approx(middle)
+    assert rates[750] == pytest.approx(later, rel=1e-3)
     assert rates[1000] == 0
     assert rates[60:] == sorted(rates[60:], reverse=True)
 

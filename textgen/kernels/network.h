@@ -59,7 +59,7 @@ EXPORT size_t textgen_workspace(const Network *network, const TextBatch *batch, 
  * of their squares.
  *
  * figures: a factor of the gradients, the step's size, a factor of the weights, what the two
- * averages forget, and epsilon.
+ * averages forget, epsilon, and whether the step is cautious: 1 or 0.
  */
 EXPORT void textgen_update(size_t count, const float *figures, const float *gradients,
                            const float *weights, const float *means, const float *squares,

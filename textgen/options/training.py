@@ -121,12 +121,23 @@ class TrainingOptions(ReadingOptions):
         None, "Minutes to train for, instead of --epochs.", above=0, on_resume=True
     )
     learning_rate: float = option(0.008, "Peak learning rate of Adam.", above=0, at_most=10)
+    schedule: str = option(
+        "cosine",
+        "Decay of the learning rate: a cosine, or linear over the last 40 % of the training.",
+        choices=("cosine", "linear"),
+    )
+    optimizer: str = option(
+        "adamw",
+        "AdamW as it comes, or with cautious steps and a short memory of squares.",
+        choices=("adamw", "cautious"),
+    )
     weight_decay: float = option(
         0.1, "Weight decay, multiplied by the learning rate.", at_least=0, below=1
     )
     patience: int | None = option(
         None,
-        "Early stopping: stop after this many evaluations without improvement.",
+        "Early stopping: stop after this many evaluations without improvement, once the learning "
+        "rate falls.",
         at_least=1,
         on_resume=True,
     )
@@ -200,6 +211,8 @@ class TrainingOptions(ReadingOptions):
             epochs=epochs,
             minutes=self.minutes,
             learning_rate=self.learning_rate,
+            schedule=self.schedule,
+            optimizer=self.optimizer,
             weight_decay=self.weight_decay,
             patience=self.patience,
             seed=self.seed,
@@ -239,6 +252,8 @@ class TrainingSettings:
     epochs: float | None
     minutes: float | None
     learning_rate: float
+    schedule: str
+    optimizer: str
     weight_decay: float
     patience: int | None
     seed: int

@@ -122,22 +122,27 @@ def load_operations(kernel: Kernel) -> Operations:
 
 
 def _update_is_right(operation: Any) -> bool:
-    """Compare an update of a few weights with that by NumPy."""
-    rng = np.random.default_rng(0)
-    gradient, weight, mean, square = rng.random((4, 19), np.float32)
-    figures = scale, rate, kept, forgotten, forgotten_squares, epsilon = 0.5, 0.1, 0.9, 0.2, 0.3, 1
+    """Compare an update of a few weights, plain and cautious, with that by NumPy."""
+    gradient, weight, mean, square = np.random.default_rng(0).normal(size=(4, 19))
+    square **= 2
+    scale, rate, kept, forgotten, forgotten_squares, epsilon = 0.5, 0.1, 0.9, 0.2, 0.3, 1.0
     mean_after = mean + (gradient * scale - mean) * forgotten
     square_after = square + ((gradient * scale) ** 2 - square) * forgotten_squares
-    weight_after = weight * kept - rate * mean_after / (np.sqrt(square_after) + epsilon)
-    found = operation(
-        gradients=[gradient],
-        weights=[weight],
-        means=[mean],
-        squares=[square],
-        figures=np.array(figures, np.float32),
-    )
-    right = weight_after, mean_after, square_after
-    return all(np.allclose(part, own, 1e-5) for (part,), own in zip(found, right, strict=True))
+    agrees = mean_after * gradient > 0
+    for cautious, moved in ((0.0, np.ones(19)), (1.0, agrees / agrees.mean())):
+        step = rate * moved * mean_after / (np.sqrt(square_after) + epsilon)
+        figures = scale, rate, kept, forgotten, forgotten_squares, epsilon, cautious
+        found = operation(
+            gradients=[gradient.astype(np.float32)],
+            weights=[weight.astype(np.float32)],
+            means=[mean.astype(np.float32)],
+            squares=[square.astype(np.float32)],
+            figures=np.array(figures, np.float32),
+        )
+        right = weight * kept - step, mean_after, square_after
+        if not all(np.allclose(x, y, 1e-4, 1e-5) for (x,), y in zip(found, right, strict=True)):
+            return False
+    return True
 
 
 def _loss_is_right(operations: Operations, cell: str, kernel: Kernel) -> bool:

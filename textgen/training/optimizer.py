@@ -1,4 +1,4 @@
-"""AdamW: Adam with a weight decay that is separate from the gradients."""
+"""AdamW: Adam with a weight decay that is separate from the gradients, and cautious steps."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -13,23 +13,34 @@ from textgen.system.processor import cores
 from textgen.training.backend import keras, tf
 from textgen.training.products import Tensor
 
-_MEAN, _SQUARE = 0.9, 0.999  # what the moving averages keep in a step
+# What the moving averages of the gradients and of their squares keep in a step.
+_KEPT = {"adamw": (0.9, 0.999), "cautious": (0.9, 0.95)}
 _EPSILON = 1e-7
+_SMALLEST_SHARE = 1e-3  # of the weights that agree
 
 
 class AdamW:
     """The optimizer of Loshchilov and Hutter (2019), with the moving averages that it keeps.
 
+    A cautious step (Liang et al. 2024) leaves out the weights whose average gradient has another
+    sign than the gradient of this step, and is larger for the others in turn.
+
     The weights are split into shares of about equal size, which are updated in parallel.
     """
 
     def __init__(
-        self, variables: Mapping[str, keras.Variable], decay: float, operation: Any, by_xla: bool
+        self,
+        variables: Mapping[str, keras.Variable],
+        kind: str,
+        decay: float,
+        operation: Any,
+        by_xla: bool,
     ) -> None:
         """Begin with averages of zero.
 
         Args:
             variables: the weights by name.
+            kind: "adamw" or "cautious".
             decay: the share of each weight that is subtracted in a step of learning rate 1.
             operation: of a C kernel; None for TensorFlow's own operations.
             by_xla: whether XLA compiles these.
@@ -40,6 +51,8 @@ class AdamW:
             for _ in range(2)
         )
         self._decay = decay
+        self._cautious = kind == "cautious"
+        self._kept = _KEPT[kind]
         self._step = 0
         self._shares = _shares(self._variables, cores())
         self._update: Callable[..., Any] = partial(_updated_by, operation)
@@ -69,12 +82,13 @@ class AdamW:
         """Return the numbers that the next update needs.
 
         They are the size of the step, corrected for averages that began with zero; what is kept
-        of a weight; what the averages forget; and epsilon.
+        of a weight; what the averages forget; epsilon; and whether the step is cautious.
         """
         self._step += 1
-        correction = math.sqrt(1 - _SQUARE**self._step) / (1 - _MEAN**self._step)
-        kept = 1 - learning_rate * self._decay
-        figures = learning_rate * correction, kept, 1 - _MEAN, 1 - _SQUARE, _EPSILON
+        mean, square = self._kept
+        correction = math.sqrt(1 - square**self._step) / (1 - mean**self._step)
+        step, kept = learning_rate * correction, 1 - learning_rate * self._decay
+        figures = step, kept, 1 - mean, 1 - square, _EPSILON, self._cautious
         return np.array(figures, np.float32)
 
     def update(self, gradients: Mapping[str, Tensor], scale: Tensor, figures: Tensor) -> None:
@@ -97,12 +111,17 @@ def _updated(
     figures: Tensor,
 ) -> list[list[Tensor]]:
     """Return the weights and the averages after a step."""
-    scale, rate, kept, forgotten, forgotten_squares, epsilon = tf.unstack(figures)
+    scale, rate, kept, forgotten, forgotten_squares, epsilon, cautious = tf.unstack(figures)
     gradients = [gradient * scale for gradient in gradients]
     means = [m + (g - m) * forgotten for m, g in zip(means, gradients, strict=True)]
     squares = [s + (g * g - s) * forgotten_squares for s, g in zip(squares, gradients, strict=True)]
-    moved = zip(weights, means, squares, strict=True)
-    return [[w * kept - rate * m / (tf.sqrt(s) + epsilon) for w, m, s in moved], means, squares]
+    after = []
+    for weight, mean, square, gradient in zip(weights, means, squares, gradients, strict=True):
+        agreeing = tf.maximum(tf.cast(mean * gradient > 0, tf.float32), 1 - cautious)
+        share = tf.maximum(tf.reduce_mean(agreeing), _SMALLEST_SHARE)
+        step = rate / share * agreeing * mean / (tf.sqrt(square) + epsilon)
+        after.append(weight * kept - step)
+    return [after, means, squares]
 
 
 def _updated_by(

@@ -104,7 +104,18 @@ class Plan:
         )
 
     def _has_lost_patience(self) -> bool:
-        losses = validation_losses(self._recorder.history)
+        """Return whether the loss has not improved for long, while the learning rate fell.
+
+        Before that, a network may look no better for long, and is much better at the end.
+        """
+        history = self._recorder.history
+        losses = validation_losses(history)
         if self._settings.patience is None or not losses:
             return False
-        return len(losses) - 1 - losses.index(min(losses)) >= self._settings.patience
+        after = history[losses.index(min(losses)) + 1 :]
+        decaying = [
+            entry
+            for entry in after
+            if self._schedule.decays(self._schedule.done(entry["step"], entry["seconds"], 0.0))
+        ]
+        return len(decaying) >= self._settings.patience

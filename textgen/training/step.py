@@ -83,7 +83,13 @@ class Stepper:
         if evaluation is not None:
             self._total_loss = evaluation.total_loss
         update = None if self._kernel is None else self._kernel.operations.update
-        self.optimizer = AdamW(network.variables, settings.weight_decay, update, not self._on_gpu)
+        self.optimizer = AdamW(
+            network.variables,
+            settings.optimizer,
+            settings.weight_decay,
+            update,
+            by_xla=not self._on_gpu,
+        )
 
     @property
     def hardware(self) -> str:
