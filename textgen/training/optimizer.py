@@ -124,23 +124,14 @@ def _updated(
     return [after, means, squares]
 
 
-def _updated_by(
-    operation: Any,
-    gradients: Sequence[Tensor],
-    weights: Sequence[Tensor],
-    means: Sequence[Tensor],
-    squares: Sequence[Tensor],
-    figures: Tensor,
-) -> list[list[Tensor]]:
+def _updated_by(operation: Any, *inputs: Any) -> list[list[Tensor]]:
     """Return the same by the operation of a C kernel."""
-    after = operation(
-        gradients=gradients, weights=weights, means=means, squares=squares, figures=figures
-    )
-    parts = [list(part) for part in after]
-    for part in parts:
-        for output, weight in zip(part, weights, strict=True):
-            output.set_shape(weight.shape)
-    return parts
+    names = "gradients", "weights", "means", "squares", "figures"
+    after = [list(part) for part in operation(**dict(zip(names, inputs, strict=True)))]
+    for part in after:
+        for output, gradient in zip(part, inputs[0], strict=True):
+            output.set_shape(gradient.shape)
+    return after
 
 
 def _shares(variables: Mapping[str, tf.Variable], count: int) -> list[list[str]]:
