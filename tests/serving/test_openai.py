@@ -171,7 +171,8 @@ def test_a_text_is_scored(complete: Callable[..., Any], model: Model) -> None:
     first, *others = choice.logprobs.token_logprobs
     assert first is choice.logprobs.top_logprobs[0] is None
     evaluation = model.evaluate(text)
-    assert -sum(others) / len(others) == pytest.approx(evaluation.loss, abs=1e-5)
+    # The server rounds the weights to float16.
+    assert -sum(others) / len(others) == pytest.approx(evaluation.loss, abs=1e-4)
 
 
 def test_a_scored_text_may_go_on(complete: Callable[..., Any], model: Model) -> None:
