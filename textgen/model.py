@@ -6,7 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from textgen.analysis.evaluation import Evaluation, evaluate, utf8_length
+from textgen.analysis.evaluation import (
+    Evaluation,
+    evaluate,
+    evaluate_corpus,
+    steps_at_once,
+    utf8_length,
+)
 from textgen.analysis.novelty import Novelty, find_copies
 from textgen.errors import RunError
 from textgen.options.declare import check_whole
@@ -59,6 +65,23 @@ class Model(Sampler):
         size = Path(path).stat().st_size if Path(path).is_file() else None
         with byte_bar("reading", size, quiet) as bar:
             return evaluate(self.network, self.tokenizer, stretches, strict, bar.update)
+
+    def evaluate_test(self, quiet: bool = True) -> Evaluation:
+        """Evaluate the test part of the run's corpus, which the option `test` holds out.
+
+        Each document is read from a zero state. Without `quiet`, a bar shows the progress if
+        standard error is a terminal. Raises RunError if the run has no test part or no corpus, or
+        if the model is an ensemble, whose runs may have seen it.
+        """
+        if len(self.runs) > 1:
+            raise RunError("the test part is that of one run; name one")
+        run = self.run
+        if run.test_means is None:
+            raise RunError(f"{run.path} has no test part; name a text, or train it with --test 0.1")
+        *_, part = run.corpus().split(run.settings.reading)
+        steps = steps_at_once(self.tokenizer)
+        with byte_bar("reading", len(part), quiet) as bar:
+            return evaluate_corpus(self.network, part, run.test_means, steps, bar.update)
 
     def novelty(self, text: str, least: int = 20, most: int = 10) -> Novelty:
         """Return how much of `text` is copied from the training text.

@@ -209,7 +209,7 @@ def test_own_bits_are_those_of_the_validation_parts(chains: list[str]) -> None:
     found = textgen.authors(*chains).judge(TEXTS[0])
     for name, chain, bits in zip(chains, CHAINS, found.own_bits_per_character, strict=True):
         run = Run.open(name)
-        validation = run.corpus().split(0.1)[1].ids
+        validation = run.corpus().split(run.settings.reading)[1].ids
         assert len(validation) == 2000
         text = run.tokenizer.decode(validation)
         assert bits == pytest.approx(chain.loss(text) / math.log(2) / 2000, abs=0.002)
@@ -300,7 +300,7 @@ def with_damaged_weights() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (without_corpus, "austen has no corpus/ to calibrate with; copy it from where"),
+        (without_corpus, "austen has no corpus/; copy it from where"),
         (without_validation, "austen has no validation part to calibrate with; train it"),
         (with_little_text, "validation part of austen has only 28 characters, too few"),
         (with_damaged_weights, "austen/model.safetensors is damaged"),

@@ -1,6 +1,7 @@
 """Loss, perplexity and bits per character, compared with an independent computation."""
 
 import math
+import shutil
 from itertools import pairwise
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from helpers import fabricate
 import textgen
 from textgen.analysis.evaluation import evaluate
 from textgen.analysis.inspection import inspect_texts
-from textgen.errors import BookError, VocabularyError
+from textgen.errors import BookError, RunError, VocabularyError
 from textgen.model import Model
 from textgen.preprocess.documents import Stretch
 from textgen.sampling.network import NumpyNetwork
@@ -93,11 +94,51 @@ def test_fewer_words_do_not_make_a_better_model(tmp_path: Path) -> None:
         model = textgen.load(run.path)
         found = model.evaluate(" ".join(order[5400:]))  # the validation part
         bits.append(found.bits_per_character)
-        nats = found.loss + run.spelling_per_token
-        expected = nats / math.log(2) / run.characters_per_token
+        nats = found.loss + run.means.spelling_per_token
+        expected = nats / math.log(2) / run.means.characters_per_token
         assert found.bits_per_character == pytest.approx(expected, rel=0.002)
-        assert found.unknown == pytest.approx(run.unknown_per_token, abs=0.002)
+        assert found.unknown == pytest.approx(run.means.unknown_per_token, abs=0.002)
     assert bits == sorted(bits)
+
+
+@pytest.mark.parametrize("level", ["char", "byte"])
+def test_the_test_part_is_evaluated_as_a_text(level: str, tmp_path: Path) -> None:
+    book = tmp_path / "book.txt"
+    book.write_text("The café saw the goose. " * 50, "utf-8")
+    run = fabricate("run", book, level=level, test=0.2)
+    text = run.tokenizer.decode(run.corpus().split(run.settings.reading)[2].ids)
+    found, expected = textgen.load("run").evaluate_test(), textgen.load("run").evaluate(text)
+    assert found.loss == pytest.approx(expected.loss)
+    assert (found.tokens, found.unknown) == (expected.tokens, 0)
+    assert found.characters == pytest.approx(expected.characters, abs=1)
+    assert found.bits_per_character == pytest.approx(expected.bits_per_character, rel=0.002)
+
+
+def test_each_document_of_the_test_part_is_read_from_a_zero_state(tmp_path: Path) -> None:
+    book = tmp_path / "book.txt"
+    book.write_text("|".join(["The lamp.", "A goose!", "Storms saw the ferry."] * 30), "utf-8")
+    run = fabricate("run", book, delimiter="|", test=0.1)
+    model, (*_, part) = textgen.load("run"), run.corpus().split(run.settings.reading)
+    nats, states = 0.0, model.network.zero_state(1)
+    for place, (token, target) in enumerate(pairwise(part.ids)):
+        if place in part.documents:
+            states = model.network.zero_state(1)
+        logits, states = model.network.step(np.array([token]), states)
+        p = np.exp(logits[0].astype(np.float64))
+        nats -= math.log(p[target] / p.sum())
+    assert len(part.documents) > 3
+    assert model.evaluate_test().loss == pytest.approx(nats / (len(part) - 1), rel=1e-5)
+
+
+def test_runs_whose_test_part_cannot_be_evaluated(model: Model, book: Path) -> None:
+    with pytest.raises(RunError, match="has no test part; name a text, or train it with test"):
+        model.evaluate_test()
+    runs = [fabricate(name, book, test=0.2).path for name in ("one", "two")]
+    with pytest.raises(RunError, match="that of one run"):
+        textgen.load(*runs).evaluate_test()
+    shutil.rmtree("one/corpus")
+    with pytest.raises(RunError, match="one has no corpus/; copy it from where the run was"):
+        textgen.load("one").evaluate_test()
 
 
 def test_texts_that_begin_with_what_has_no_token_of_its_own(models: dict[str, Model]) -> None:

@@ -41,7 +41,7 @@ def one_line(result: Result, code: int) -> str:
 
 
 def test_train_sample_evaluate_info(book: Path, command: Command) -> None:
-    result = command("train", book, *FLAGS, "--epochs=1", "--json")
+    result = command("train", book, *FLAGS, "--test=0.1", "--epochs=1", "--json")
     assert result.exit_code == 0
     trained = json.loads(result.stdout)
     assert set(trained) == {
@@ -77,6 +77,10 @@ def test_train_sample_evaluate_info(book: Path, command: Command) -> None:
     assert "'Ж' is not in the vocabulary" in one_line(result, 1)
     assert evaluated["tokens"] == len(book.read_text("utf-8")) - 1
     assert f"{evaluated['loss']:.6g}" in command("evaluate", "checkpoints/book", book).stdout
+
+    tested = json.loads(command("evaluate", "checkpoints/book", "--test", "--json").stdout)
+    assert tested.keys() == evaluated.keys()
+    assert tested["tokens"] == pytest.approx(len(book.read_text("utf-8")) / 10, abs=2)
 
     described = json.loads(command("info", "checkpoints/book", "--json").stdout)
     assert described["options"]["units"] == [16]
@@ -215,6 +219,11 @@ def test_a_book_from_standard_input(book: Path, command: Command) -> None:
         ("sample damaged", 1, "damaged/model.safetensors is damaged"),
         ("evaluate run none.txt", 1, "there is no file none.txt"),
         ("evaluate run empty.txt", 1, "nothing to predict"),
+        ("evaluate run", 2, "Missing argument 'TEXT'; or give --test"),
+        ("evaluate run book.txt --test", 2, "give nothing else but --json"),
+        ("evaluate run --test --strict", 2, "give nothing else but --json"),
+        ("evaluate run --test", 1, "run has no test part; name a text"),
+        ("train book.txt --test 0.95", 2, "--validation leave nothing to train on"),
         ("evaluate none book.txt", 1, "none is not a run"),
         ("info none", 1, "none is not a run"),
     ],

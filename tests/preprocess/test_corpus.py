@@ -9,13 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from textgen.errors import BookError
+from textgen.options.reading import ReadingOptions
 from textgen.options.training import TrainingOptions
 from textgen.preprocess import corpus, reading
-from textgen.preprocess.corpus import Corpus
+from textgen.preprocess.corpus import Corpus, Means
 from textgen.preprocess.documents import Boundary, Stretch
 from textgen.preprocess.tokenizers import Tokenizer, WordTokenizer
 from textgen.preprocess.vocabulary import regroup, split_tokens
 from textgen.preprocess.words import word_splitter
+from textgen.runs.folder import Run
 from textgen.runs.lifecycle import create
 
 SHORT = {"batch_size": 2, "chunk_length": 2}
@@ -27,7 +29,7 @@ def prepared(*texts: str, **options: object) -> tuple[Tokenizer, Corpus, float]:
         books.append(Path(f"{number}.txt"))
         books[-1].write_text(text, "utf-8")
     run = create("run", books, TrainingOptions(**SHORT | options), force=True)
-    return run.tokenizer, run.corpus(), run.characters_per_token
+    return run.tokenizer, run.corpus(), run.means.characters_per_token
 
 
 @pytest.mark.parametrize("level", ["char", "word", "byte"])
@@ -40,6 +42,32 @@ def test_ids_are_those_of_the_text(level: str, block: int, monkeypatch: pytest.M
     np.testing.assert_array_equal(found.ids, tokenizer.encode(text))
     assert tokenizer.decode(found.ids) == text
     assert characters == pytest.approx(len(text) / len(found))
+
+
+@given(st.integers(0, 5000), st.floats(0, 0.49), st.floats(0, 0.49))
+def test_the_parts_of_a_corpus_follow_each_other(
+    tokens: int, validation: float, test: float
+) -> None:
+    ids, starts = np.arange(tokens), np.arange(0, max(tokens, 1), 7)
+    parts = Corpus(ids, starts).split(ReadingOptions(validation=validation, test=test))
+    np.testing.assert_array_equal(np.concatenate([part.ids for part in parts]), ids)
+    for part, share in zip(parts, (1 - validation - test, validation, test), strict=True):
+        assert len(part) == pytest.approx(share * tokens, abs=1.01)
+        assert part.documents[0] == 0
+        assert {0, *(np.flatnonzero(part.ids % 7 == 0))} == set(part.documents.tolist())
+
+
+def test_words_and_means_of_the_test_part() -> None:
+    Path("book.txt").write_text("aa bbbb aa bbbb aa bbbb aa cccccccc dddddddd eeeeee", "utf-8")
+    options = TrainingOptions(**SHORT, level="word", min_count=1, validation=0.2, test=0.2)
+    run = create("run", ["book.txt"], options)
+    assert set(run.tokenizer.vocabulary or ()) == {"aa", " aa", " bbbb"}
+    spelling = run.tokenizer.spelling.cost
+    assert run.means == Means(6, 0.5, pytest.approx(spelling(" cccccccc") / 2))
+    both = spelling(" dddddddd") + spelling(" eeeeee")
+    assert run.test_means == Means(8, 1, pytest.approx(both / 2))
+    opened = Run.open("run")
+    assert (opened.means, opened.test_means) == (run.means, run.test_means)
 
 
 TEXTS = st.text(st.sampled_from("ab' ’\n.,-é\u0301"), max_size=9)
@@ -139,7 +167,7 @@ def test_several_books_are_several_documents() -> None:
         *("abcabc" * 3, "cba" * 5, "bbb" * 7),
         "",
     ]
-    training, validation = found.split(0.25)
+    training, validation = found.split(ReadingOptions(validation=0.25))[:2]
     assert len(training) == int(0.75 * 58) == 43
     assert training.documents.tolist() == [0, 19, 35]
     assert validation.documents.tolist() == [0]
@@ -167,6 +195,8 @@ def test_blank_books_are_books(level: str) -> None:
 
 
 def test_validation_needs_something_to_predict() -> None:
+    with pytest.raises(BookError, match="holds out 1 of 29 tokens, too few to test on"):
+        prepared("a" * 29, batch_size=1, test=0.03)
     with pytest.raises(BookError, match="too few to validate on"):
         prepared("abcdefgh" * 9, validation=0.01)
 

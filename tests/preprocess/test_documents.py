@@ -185,7 +185,7 @@ def test_documents_become_ids_with_ends_between(
     for text, ids in zip(texts, np.split(corpus.ids[:-1], corpus.documents[1:]), strict=True):
         assert ids[0] == tokenizer.end
         np.testing.assert_array_equal(ids[1:], tokenizer.encode(text))
-    assert found.characters_per_token == pytest.approx(sum(map(len, texts)) / found.tokens)
+    assert found.means.characters_per_token == pytest.approx(sum(map(len, texts)) / found.tokens)
     again = tokenizer_from_json(json.dumps(tokenizer.to_json()))
     assert (again.end, len(again)) == (tokenizer.end, len(tokenizer))
     assert again.decode(corpus.ids) == "".join(texts)

@@ -107,7 +107,8 @@ def test_runs_of_several_levels_are_compared_by_the_character(make: Callable[...
     of_chars, of_words = (points(losses.get_lines()[line]) for line in (0, 3))
     assert of_chars[1] == (2, pytest.approx(2.0 / math.log(2)))
     words = runs[1]
-    bits = (2.0 + words.spelling_per_token) / math.log(2) / words.characters_per_token
+    bits = (2.0 + words.means.spelling_per_token) / math.log(2)
+    bits /= words.means.characters_per_token
     assert of_words[1] == (2, pytest.approx(bits))
     assert draw_curves(runs[1:]).axes[0].get_ylabel() == "loss (nats per token)"
 

@@ -28,7 +28,7 @@ def test_a_run_without_its_corpus_writes_but_compares_nothing(model: Model) -> N
     handed = textgen.load("handed")
     assert handed.generate(seed=1, length=9) == model.generate(seed=1, length=9)
     for compare in (lambda: handed.generate(novel=9), lambda: handed.novelty("The lamp")):
-        with pytest.raises(RunError, match="handed has no corpus/ to compare with; copy it"):
+        with pytest.raises(RunError, match="handed has no corpus/; copy it"):
             compare()
 
 

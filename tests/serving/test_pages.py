@@ -426,7 +426,7 @@ def test_passages_that_cannot_be_looked_for(
     shutil.rmtree(run.path / "corpus")
     answer = httpx.post(f"{url}/v1/passages", json={"text": "The lamp"})
     assert error_of(answer) == (404, "model", "corpus_unavailable")
-    assert answer.json()["error"]["message"].startswith("shared has no corpus/ to compare with")
+    assert answer.json()["error"]["message"].startswith("shared has no corpus/; copy it from")
 
 
 def test_passages_of_a_long_book_are_found_within_a_second(

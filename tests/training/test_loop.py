@@ -160,11 +160,23 @@ def test_evaluating_leaves_training_as_it_was(book: Path, monkeypatch: pytest.Mo
         np.testing.assert_array_equal(weight, once[name])
 
 
+def test_training_never_looks_at_the_test_part(tmp_path: Path) -> None:
+    text = make_book(600)
+    cut = round(0.8 * len(text))
+    books = [tmp_path / "one.txt", tmp_path / "other.txt"]
+    books[0].write_text(text, "utf-8")
+    books[1].write_text(text[:cut] + text[cut:][::-1], "utf-8")  # the same characters
+    one, other = (trained(book, book.stem, test=0.2, epochs=1) for book in books)
+    assert weights_of(one) == weights_of(other)
+    losses = [textgen.load(run).evaluate_test().loss for run in (one, other)]
+    assert losses[0] < losses[1]
+
+
 def test_a_new_network_predicts_tokens_by_their_frequency(model: Model) -> None:
     run = model.run
     shutil.copytree(run.path, "fresh")
     Path("fresh/training.safetensors").unlink()
-    ids = run.corpus().split(run.settings.reading.validation)[0].ids
+    ids = run.corpus().split(run.settings.reading)[0].ids
     counts = np.bincount(ids, minlength=len(run.tokenizer)) + 1
     bias = Trainer(Run.open("fresh"), Workers(), 0.0).weights()["output.bias"]
     np.testing.assert_allclose(np.exp(bias) / np.exp(bias).sum(), counts / counts.sum(), rtol=1e-4)

@@ -40,7 +40,7 @@ def compare_with_training(sampler: Sampler, text: str) -> Copying:
     Raises RunError if the run has no training text, or one that is too long to compare with.
     """
     run, tokenizer = sampler.run, sampler.tokenizer
-    if run.tokens * run.characters_per_token > LONGEST_COMPARABLE:
+    if run.tokens * run.means.characters_per_token > LONGEST_COMPARABLE:
         raise RunError(
             f"the training text of {run.path} has more than {LONGEST_COMPARABLE:,} characters; "
             "passages are not looked for in it"

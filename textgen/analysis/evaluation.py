@@ -1,14 +1,16 @@
 """How well a model predicts a text: loss, perplexity and bits per character."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from textgen.errors import BookError, VocabularyError
+from textgen.preprocess.corpus import Corpus, Means
 from textgen.preprocess.documents import Stretch
 from textgen.preprocess.tokenizers import Ids, Tokenizer
 from textgen.preprocess.vocabulary import regroup
@@ -65,6 +67,42 @@ def evaluate(
     return reader.evaluation()
 
 
+def evaluate_corpus(
+    network: Network,
+    corpus: Corpus,
+    means: Means,
+    steps: int,
+    on_read: Callable[[float], object] | None = None,
+) -> Evaluation:
+    """Evaluate a network on a part of a corpus, each document from a zero state.
+
+    Args:
+        means: of this part.
+        steps: how many tokens to read at once.
+        on_read: called with how many more tokens the network has read.
+
+    Raises BookError if there is nothing to predict.
+    """
+    tokens, loss = len(corpus) - 1, 0.0
+    if tokens < 1:
+        raise BookError(f"a text of {counted(len(corpus), 'token')} leaves nothing to predict")
+    # A document that has an end begins with it, and ends where the next one begins.
+    for start, stop in pairwise([*corpus.documents.tolist(), tokens]):
+        ids = corpus.ids[start : stop + 1].astype(np.int64)
+        for losses, _ in _predictions(network, ids, network.zero_state(1), steps):
+            loss += float(losses.sum())
+            if on_read is not None:
+                on_read(len(losses))
+    return Evaluation(
+        loss=loss / tokens,
+        perplexity=_perplexity(loss / tokens),
+        bits_per_character=means.bits_per_character(loss / tokens),
+        tokens=tokens,
+        characters=round(tokens * means.characters_per_token),
+        unknown=means.unknown_per_token,
+    )
+
+
 class Totals:
     """What the figures of an evaluation are computed from, added up text by text."""
 
@@ -101,7 +139,7 @@ class Totals:
         loss = self._loss / tokens
         return Evaluation(
             loss=loss,
-            perplexity=math.exp(min(loss, 700.0)),  # e ** 710 is too large for a float
+            perplexity=_perplexity(loss),
             bits_per_character=(self._loss + self._spelling) / math.log(2) / characters,
             tokens=tokens,
             characters=characters,
@@ -165,14 +203,26 @@ class _Reader:
         """
         ids = np.concatenate([self._last, ids])
         steps = steps_at_once(self._tokenizer)
-        for start in range(0, len(ids) - 1, steps):
-            targets = ids[start + 1 : start + 1 + steps]
-            inputs = ids[start : start + len(targets)]
-            hidden, self._state = self._network.forward(inputs[:, None], self._state)
-            self._totals.add_losses(surprisals(self._network.logits(hidden)[:, 0], targets))
+        for losses, state in _predictions(self._network, ids, self._state, steps):
+            self._state = state
+            self._totals.add_losses(losses)
             if self._on_read is not None:
-                self._on_read(len(targets) * bytes_each)
+                self._on_read(len(losses) * bytes_each)
         self._last = ids[-1:]
+
+
+def _predictions(
+    network: Network, ids: Ids, state: Any, steps: int
+) -> Iterator[tuple[NDArray[np.float64], Any]]:
+    """Predict all tokens but the first; yield the losses of up to `steps`, and the state there."""
+    for start in range(0, len(ids) - 1, steps):
+        targets = ids[start + 1 : start + 1 + steps]
+        hidden, state = network.forward(ids[start : start + len(targets), None], state)
+        yield surprisals(network.logits(hidden)[:, 0], targets), state
+
+
+def _perplexity(loss: float) -> float:
+    return math.exp(min(loss, 700.0))  # e ** 710 is too large for a float
 
 
 def steps_at_once(tokenizer: Tokenizer, rows: int = 1) -> int:
@@ -183,13 +233,3 @@ def steps_at_once(tokenizer: Tokenizer, rows: int = 1) -> int:
 def utf8_length(text: str) -> int:
     """Return how many bytes a text has in UTF-8."""
     return len(text.encode("utf-8", "surrogatepass"))
-
-
-def bits_per_character(
-    loss: float, characters_per_token: float, spelling_per_token: float = 0.0
-) -> float:
-    """Convert nats per token to bits per character.
-
-    `spelling_per_token` is what it costs to spell unknown tokens, in nats for each token.
-    """
-    return (loss + spelling_per_token) / math.log(2) / characters_per_token

@@ -6,8 +6,8 @@ from typing import NamedTuple
 import numpy as np
 
 from textgen.errors import RunError
-from textgen.preprocess.corpus import training_length
-from textgen.runs.folder import CORPUS, Run
+from textgen.preprocess.corpus import borders
+from textgen.runs.folder import Run
 from textgen.sampling.generation import SENTENCE_END
 from textgen.system.terminal import counted
 
@@ -65,24 +65,20 @@ def validation_extracts(run: Run, most: int, shortest: int) -> list[Extract]:
 
     Raises RunError if the run has no validation part, or one of fewer than `shortest` characters.
     """
-    path, share = run.path, run.settings.reading.validation
-    if not (path / CORPUS).exists():
-        raise RunError(
-            f"{path} has no {CORPUS}/ to calibrate with; copy it from where the run was trained"
-        )
-    if not share:
+    path, reading = run.path, run.settings.reading
+    if not reading.validation:
         raise RunError(
             f"{path} has no validation part to calibrate with; train it without --validation 0"
         )
-    corpus, scale = run.corpus(), run.characters_per_token
-    border = training_length(len(corpus), share)
+    corpus, scale = run.corpus(), run.means.characters_per_token
+    begin, end = borders(len(corpus), reading)
     length, before = round(_OF_VALIDATION / scale), round(_CONTEXT_LENGTH / scale)  # in tokens
     most = max(_FEWEST_OF_RUN, min(_MOST_OF_RUN, most))
-    count = max(1, min(most, (len(corpus) - border) // length))
-    starts = np.linspace(border, max(border, len(corpus) - length), count).astype(np.int64)
+    count = max(1, min(most, (end - begin) // length))
+    starts = np.linspace(begin, max(begin, end - length), count).astype(np.int64)
 
     def text_of(start: int, stop: int) -> str:
-        part = corpus.part(start, min(stop, len(corpus)))
+        part = corpus.part(start, min(stop, end))
         documents = np.split(part.ids, part.documents[1:])
         return "\n\n".join(map(run.tokenizer.decode, documents))
 

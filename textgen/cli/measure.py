@@ -22,20 +22,34 @@ from textgen.system.terminal import show
 
 @main.command()
 @click.argument("run", type=RUN)
-@click.argument("text", type=FILE)
+@click.argument("text", type=FILE, required=False)
+@click.option("--test", is_flag=True, help="Evaluate the test part that RUN held out.")
 @click.option("--encoding", help="Encoding of the text.  [default: UTF-8, or by byte-order mark]")
 @click.option("--keep-gutenberg", is_flag=True, help="Keep Project Gutenberg's header and license.")
 @click.option("--strict", is_flag=True, help="Refuse tokens that are not in the vocabulary.")
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
 def evaluate(
-    run: str, text: str, encoding: str | None, keep_gutenberg: bool, strict: bool, as_json: bool
+    run: str,
+    text: str | None,
+    test: bool,
+    encoding: str | None,
+    keep_gutenberg: bool,
+    strict: bool,
+    as_json: bool,
 ) -> None:
-    """Print how well RUN predicts TEXT, a file or "-".
+    """Print how well RUN predicts TEXT, a file or "-", or the test part of its own books.
 
     TEXT is split into documents as RUN's books were.
     """
+    if test and (text or encoding or keep_gutenberg or strict):
+        raise click.UsageError("--test evaluates RUN's own text; give nothing else but --json")
+    if not test and text is None:
+        raise click.UsageError("Missing argument 'TEXT'; or give --test.")
     model = textgen.load(run)
-    result = asdict(model.evaluate_file(text, encoding, keep_gutenberg, strict, quiet=False))
+    if text is None:
+        result = asdict(model.evaluate_test(quiet=False))
+    else:
+        result = asdict(model.evaluate_file(text, encoding, keep_gutenberg, strict, quiet=False))
     if as_json:
         print_json(result)
     else:

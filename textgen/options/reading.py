@@ -14,6 +14,13 @@ class ReadingOptions(Options):
     validation: float = option(
         0.1, "Share of the text held out for validation, taken from its end.", at_least=0, below=1
     )
+    test: float = option(
+        0.0,
+        "Share of the text held out for a test, taken from its end after the validation part; see "
+        "textgen evaluate --test.",
+        at_least=0,
+        below=1,
+    )
     encoding: str | None = option(
         None, "Encoding of the books, if it is not UTF-8 and there is no byte-order mark."
     )
@@ -30,6 +37,8 @@ class ReadingOptions(Options):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.validation + self.test >= 1:
+            raise OptionError("test", "and --validation leave nothing to train on; lower one")
         given = [name for name in ("delimiter", "csv", "jsonl") if getattr(self, name) is not None]
         if len(given) > 1:
             raise OptionError(given[1], f"cannot be given together with --{given[0]}; choose one")

@@ -225,7 +225,7 @@ class TrainingOptions(ReadingOptions):
         """Return a batch size and chunk length that give a short text enough updates."""
         batch_size = self.batch_size or self._defaults.batch_size
         chunk_length = self.chunk_length or self._defaults.chunk_length
-        training = (1 - self.validation) * tokens
+        training = (1 - self.validation - self.test) * tokens
         if self.batch_size is None:
             while batch_size > 1 and training < _UPDATES * batch_size * chunk_length:
                 batch_size //= 2

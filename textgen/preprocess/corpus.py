@@ -1,6 +1,7 @@
 """A corpus on disk: the ids of one or several documents, and where each begins."""
 
 import hashlib
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,10 +10,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from textgen.options.reading import ReadingOptions
 from textgen.preprocess.tokenizers import Ids
 
 _IDS_AT_ONCE = 1 << 22  # tokens
 IDS, DOCUMENTS = CORPUS_FILES = "ids.npy", "documents.npy"
+
+
+@dataclass(frozen=True)
+class Means:
+    """Means of a part of a corpus, which relate its tokens to the characters they stand for."""
+
+    characters_per_token: float
+    unknown_per_token: float  # share of the tokens that are not in the vocabulary
+    spelling_per_token: float  # nats that it costs to spell them
+
+    def bits_per_character(self, loss: float) -> float:
+        """Convert nats per token to bits per character, the spelling of unknown tokens included."""
+        return (loss + self.spelling_per_token) / math.log(2) / self.characters_per_token
 
 
 @dataclass(frozen=True)
@@ -39,13 +54,10 @@ class Corpus:
             counts += np.bincount(self.ids[start : start + _IDS_AT_ONCE], minlength=size)
         return counts
 
-    def split(self, validation: float) -> tuple["Corpus", "Corpus"]:
-        """Return the training part, and the part at the end that is held out for validation.
-
-        `validation` is the share of the ids to hold out.
-        """
-        border = training_length(len(self), validation)
-        return self.part(0, border), self.part(border, len(self))
+    def split(self, options: ReadingOptions) -> tuple["Corpus", "Corpus", "Corpus"]:
+        """Return the parts for training, validation and the test."""
+        validation, test = borders(len(self), options)
+        return self.part(0, validation), self.part(validation, test), self.part(test, len(self))
 
     def part(self, start: int, stop: int) -> "Corpus":
         """Return a part as a corpus; a document that `start` cuts begins at `start`."""
@@ -54,9 +66,12 @@ class Corpus:
         return Corpus(self.ids[start:stop], np.append(0, inside))
 
 
-def training_length(tokens: int, validation: float) -> int:
-    """Return the number of tokens in the training part of a corpus."""
-    return int((1 - validation) * tokens)
+def borders(tokens: int, options: ReadingOptions) -> tuple[int, int]:
+    """Return where the validation part and the test part of a corpus begin."""
+    return (
+        int((1 - options.validation - options.test) * tokens),
+        int((1 - options.test) * tokens),
+    )
 
 
 def load_corpus(folder: Path, tokens: int, vocabulary_size: int) -> Corpus:

@@ -42,13 +42,11 @@ class Numbering:
         for _ in range(self._blocks):
             yield np.load(self._file), np.load(self._file)
 
-    def counts_from(self, start: int) -> Counts:
-        """Return how often each token occurs at or after the position `start`."""
-        counts = np.zeros_like(self.counts)
-        position = 0
-        for table, places in self.blocks():
-            if position + len(places) > start:
-                inside = places[max(start - position, 0) :]
-                counts[table] += np.bincount(inside, minlength=len(table))
+    def counts_between(self, start: int, stop: int) -> Counts:
+        """Return how often each token occurs from the position `start` up to `stop`."""
+        counts, position = np.zeros_like(self.counts), 0
+        for table, places in self.blocks() if start < stop else ():
+            inside = places[max(start - position, 0) : max(stop - position, 0)]
+            counts[table] += np.bincount(inside, minlength=len(table))
             position += len(places)
         return counts

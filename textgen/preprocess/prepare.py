@@ -16,8 +16,9 @@ from textgen.preprocess.corpus import (
     DOCUMENTS,
     IDS,
     ArrayWriter,
+    Means,
+    borders,
     load_corpus,
-    training_length,
 )
 from textgen.preprocess.documents import Boundary, are_documents, dialect_of, read_stretches
 from textgen.preprocess.numbering import Numbering
@@ -51,10 +52,8 @@ class Prepared:
     books: list[str]
     documents: list[int]  # in each book
     tokens: int
-    # The next three are means of the validation part, or of the whole text if there is none.
-    characters_per_token: float
-    unknown_per_token: float  # share of the tokens that are not in the vocabulary
-    spelling_per_token: float  # nats that it costs to spell them
+    means: Means  # of the validation part, or of the whole text if there is none
+    test_means: Means | None  # of the test part, if there is one
     corpus_digest: str | None  # see `Corpus.digest`; runs of format 1 may have none
     corpus_key: str | None  # see `corpus_key_of`
 
@@ -82,28 +81,34 @@ def prepare_corpus(
         with ArrayWriter(folder / DOCUMENTS) as starts:
             per_book = _number(books, options, documents, numbering, starts, quiet)
         tokens, total = list(numbering.numbers), len(numbering)
-        validation_counts = numbering.counts_from(training_length(total, options.validation))
-        tokenizer, table = _choose(
-            numbering, numbering.counts - validation_counts, options, documents, known
-        )
+        validation_begins, test_begins = borders(total, options)
+        validation = numbering.counts_between(validation_begins, test_begins)
+        test = numbering.counts_between(test_begins, total)
+        training = numbering.counts - validation - test
+        tokenizer, table = _choose(numbering, training, options, documents, known)
         with ArrayWriter(folder / IDS, table.dtype) as ids:
             for numbers, places in numbering.blocks():
                 ids.extend(table[numbers][places])
     lengths = character_counts(tokens, options.level)
-    judged = validation_counts if lengths @ validation_counts else numbering.counts
-    unknown, spelling = 0, 0.0
-    if tokenizer.unknown is not None:
-        for place in np.flatnonzero((table == tokenizer.unknown) & (judged > 0)):
-            unknown += int(judged[place])
-            spelling += judged[place] * tokenizer.spelling.cost(str(tokens[place]))
+
+    def means(counts: Counts) -> Means:
+        unknown, spelling = 0, 0.0
+        if tokenizer.unknown is not None:
+            for place in np.flatnonzero((table == tokenizer.unknown) & (counts > 0)):
+                unknown += int(counts[place])
+                spelling += counts[place] * tokenizer.spelling.cost(str(tokens[place]))
+        total = counts.sum()
+        return Means(
+            float(lengths @ counts / total), float(unknown / total), float(spelling / total)
+        )
+
     return Prepared(
         tokenizer=tokenizer,
         books=list(map(display_name, books)),
         documents=per_book,
         tokens=total,
-        characters_per_token=float(lengths @ judged / judged.sum()),
-        unknown_per_token=float(unknown / judged.sum()),
-        spelling_per_token=float(spelling / judged.sum()),
+        means=means(validation if lengths @ validation else numbering.counts),
+        test_means=means(test) if lengths @ test else None,
         corpus_digest=load_corpus(folder, total, len(tokenizer)).digest(),
         corpus_key=key,
     )

@@ -12,7 +12,6 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter, MaxNLocator, ScalarFormatter
 
-from textgen.analysis.evaluation import bits_per_character
 from textgen.errors import OptionError, OutputError, RunError
 from textgen.runs.folder import Run, distinct_names
 from textgen.runs.history import Evaluations, best
@@ -66,7 +65,7 @@ def draw_curves(runs: Sequence[Run], against: str = "epochs") -> LossCurves:
     kept = []
     for run, history, colour in zip(runs, histories, _colours(len(runs)), strict=True):
         places = [float(entry[_KEYS[against]]) / divisor for entry in history]
-        loss = _loss_of(run) if len(levels) > 1 else float
+        loss = run.means.bits_per_character if len(levels) > 1 else float
         kept.append(_draw_losses(panels[0], places, history, loss, colour))
         if has_rates:
             _draw_points(panels[1], places, history, "learning_rate", float, colour)
@@ -116,11 +115,6 @@ def _history(run: Run, against: str) -> Evaluations:
             "out --against"
         )
     return placed
-
-
-def _loss_of(run: Run) -> Callable[[float], float]:
-    """Return a function that converts nats per token of a run to bits per character."""
-    return lambda loss: bits_per_character(loss, run.characters_per_token, run.spelling_per_token)
 
 
 def _draw_points(

@@ -18,7 +18,7 @@ from textgen.kernels import kernels
 from textgen.options.architecture import Shapes
 from textgen.options.escapes import unescape
 from textgen.options.training import TrainingOptions, TrainingSettings
-from textgen.preprocess.corpus import Corpus, load_corpus
+from textgen.preprocess.corpus import Corpus, Means, load_corpus
 from textgen.preprocess.prepare import Prepared
 from textgen.preprocess.tokenizers import Ids, tokenizer_from_json
 from textgen.runs.files import Arrays, read_arrays, reading, write_arrays, write_at, write_file
@@ -76,9 +76,8 @@ class Run(Prepared):
             "books": self.books,
             "documents": self.documents,
             "tokens": self.tokens,
-            "characters_per_token": self.characters_per_token,
-            "unknown_per_token": self.unknown_per_token,
-            "spelling_per_token": self.spelling_per_token,
+            **asdict(self.means),
+            "test": self.test_means and asdict(self.test_means),
             "corpus_digest": self.corpus_digest,
             "corpus_key": self.corpus_key,
             "options": self.settings.to_json(),
@@ -126,7 +125,9 @@ class Run(Prepared):
         write_arrays(self.path / INITIAL, weights, self._metadata)
 
     def corpus(self) -> Corpus:
-        """Return the ids that the run is trained on; raise RunError if they are damaged."""
+        """Return the ids of the books; raise RunError if they are missing or damaged."""
+        if not (self.path / CORPUS).exists():  # as in a run that was shared without it
+            raise RunError(f"{self.path} has no {CORPUS}/; copy it from where the run was trained")
         with reading(self.path / CORPUS):
             found = load_corpus(self.path / CORPUS, self.tokens, len(self.tokenizer))
             if len(found.documents) != (count := sum(self.documents)):
@@ -143,13 +144,8 @@ class Run(Prepared):
     def documents_by_name(self, decode: Callable[[Ids], str]) -> list[tuple[str, str]]:
         """Return the name and the text of each document of the corpus.
 
-        Raises RunError if there is no corpus, as in a run that was shared without it.
+        Raises RunError if it is missing or damaged.
         """
-        if not (self.path / CORPUS).exists():
-            raise RunError(
-                f"{self.path} has no {CORPUS}/ to compare with; copy it from where the run was "
-                "trained"
-            )
         corpus = self.corpus()
         names = [
             book if count == 1 else f"{book}, document {number}"
@@ -223,7 +219,7 @@ class Run(Prepared):
             "documents": sum(self.documents),
             "tokens": self.tokens,
             "vocabulary": len(self.tokenizer),
-            "unknown": self.unknown_per_token,
+            "unknown": self.means.unknown_per_token,
             "weights": self.weight_count,
             "kernel": next((each.name for each in kernels(self.settings.precision)), "XLA"),
             "options": self.settings.to_json(),
@@ -275,25 +271,33 @@ def _parse_config(config: dict[str, Any]) -> tuple[TrainingSettings, dict[str, A
     documents = config.get("documents", [1] * len(books))
     if not all(type(n) is int and n > 0 for n in documents) or len(documents) != len(books):
         raise ValueError("documents does not have a positive number for each book")
-    tokens, characters = int(config["tokens"]), float(config["characters_per_token"])
-    # Runs of formats 1 and 2 do not have these two.
-    share = float(config.get("unknown_per_token", 0.0))
-    spelling = float(config.get("spelling_per_token", 0.0))
+    tokens, test = int(config["tokens"]), config.get("test")
     options = config["options"]
     if config["format"] < 3 and (delimiter := options.get("delimiter")) is not None:
         options = options | {"delimiter": unescape(delimiter)}
     settings = TrainingSettings.from_json(options, tokens)
-    if tokens < 0 or not 0 < characters < math.inf:
-        raise ValueError("tokens or characters_per_token is out of range")
-    if not 0 <= share <= 1 or not 0 <= spelling < math.inf:
-        raise ValueError("unknown_per_token or spelling_per_token is out of range")
+    if tokens < 0:
+        raise ValueError("tokens is out of range")
     return settings, {
         "books": books,
         "documents": documents,
         "tokens": tokens,
-        "characters_per_token": characters,
-        "unknown_per_token": share,
-        "spelling_per_token": spelling,
+        "means": _parse_means(config),
+        "test_means": test and _parse_means(test),
         "corpus_digest": config.get("corpus_digest"),
         "corpus_key": config.get("corpus_key"),
     }
+
+
+def _parse_means(values: dict[str, Any]) -> Means:
+    # Runs of formats 1 and 2 have only the first.
+    means = Means(
+        float(values["characters_per_token"]),
+        float(values.get("unknown_per_token", 0.0)),
+        float(values.get("spelling_per_token", 0.0)),
+    )
+    if not 0 < means.characters_per_token < math.inf:
+        raise ValueError("characters_per_token is out of range")
+    if not 0 <= means.unknown_per_token <= 1 or not 0 <= means.spelling_per_token < math.inf:
+        raise ValueError("unknown_per_token or spelling_per_token is out of range")
+    return means

@@ -10,7 +10,7 @@ from typing import Any
 from textgen.errors import BookError, OptionError, RunError
 from textgen.options.reading import ReadingOptions
 from textgen.options.training import TrainingOptions, TrainingSettings
-from textgen.preprocess.corpus import CORPUS_FILES, training_length
+from textgen.preprocess.corpus import CORPUS_FILES, borders
 from textgen.preprocess.prepare import Prepared, corpus_key_of, prepare_corpus
 from textgen.preprocess.reading import display_name
 from textgen.preprocess.tokenizers import Tokenizer
@@ -195,9 +195,8 @@ def _naming(books: Sequence[str | Path]) -> Iterator[None]:
 
 
 def _check_length(tokens: int, settings: TrainingSettings) -> None:
-    """Raise BookError if a text is too short to train or to validate on."""
-    validation = settings.reading.validation
-    training = training_length(tokens, validation)
+    """Raise BookError if a text is too short to train, to validate or to test on."""
+    training, test_begins = borders(tokens, settings.reading)
     streams, steps = settings.batch_size, settings.chunk_length
     if training <= streams * steps:
         raise BookError(
@@ -211,9 +210,13 @@ def _check_length(tokens: int, settings: TrainingSettings) -> None:
                 else "give a longer text"
             )
         )
-    if validation and tokens - training <= 1:
-        raise BookError(
-            f"--validation {validation} holds out {tokens - training} of "
-            f"{counted(tokens, 'token')}, too few to validate on; raise it, or give 0 "
-            "to train on all"
-        )
+    for name, length, purpose in (
+        ("validation", test_begins - training, "validate"),
+        ("test", tokens - test_begins, "test"),
+    ):
+        share = getattr(settings.reading, name)
+        if share and length <= 1:
+            raise BookError(
+                f"--{name} {share} holds out {length} of {counted(tokens, 'token')}, too few to "
+                f"{purpose} on; raise it, or give 0 to train on all"
+            )

@@ -24,7 +24,7 @@ def copied_passages(path: Path, text: str, least: int) -> dict[str, Any]:
     text is too long.
     """
     run = Run.open(path)
-    if run.tokens * run.characters_per_token > LONGEST_COMPARABLE:
+    if run.tokens * run.means.characters_per_token > LONGEST_COMPARABLE:
         raise RequestError(
             400,
             f"the training text of {path.name} has more than {LONGEST_COMPARABLE:,} characters; "

@@ -5,7 +5,6 @@ import textwrap
 import time
 from typing import Any
 
-from textgen.analysis.evaluation import bits_per_character
 from textgen.options.training import TrainingSettings
 from textgen.preprocess.corpus import Corpus
 from textgen.runs.files import Arrays
@@ -53,6 +52,7 @@ class Recorder:
         """
         start = time.monotonic()
         trainer, weights = self._trainer, self._trainer.weights()
+        to_bits = self._run.means.bits_per_character
         loss = trainer.stepper.loss(self.validation) if self.validation else None
         is_best = loss is None or loss < min(validation_losses(self.history), default=math.inf)
         self.history.append(
@@ -62,7 +62,7 @@ class Recorder:
                 "seconds": round(trainer.seconds(), 2),
                 "loss": trainer.mean_loss,
                 "validation_loss": loss,
-                "bits_per_character": None if loss is None else self._bits(loss),
+                "bits_per_character": None if loss is None else to_bits(loss),
                 "tokens_per_second": trainer.tokens_per_second,
                 "learning_rate": self._progress.learning_rate,
                 "gradient_norm": trainer.mean_gradient_norm,
@@ -102,7 +102,7 @@ class Recorder:
         documents = ""
         if run.tokenizer.end is not None:
             documents = f" in {counted(trainer.documents, 'document')}"
-        unknown = f", {share:.1%} unknown" if (share := run.unknown_per_token) else ""
+        unknown = f", {share:.1%} unknown" if (share := run.means.unknown_per_token) else ""
         vocabulary = f"{len(run.tokenizer):,} distinct{unknown}"
         advice = f"\n{trainer.stepper.advice}" if trainer.stepper.advice else ""
         return (
@@ -164,7 +164,8 @@ class Recorder:
         """Return the validation loss of an evaluation as text, if it has one."""
         if (loss := entry["validation_loss"]) is None:
             return []
-        return [f"validation {loss:.3f} ({self._bits(loss):.3f} bits/character)"]
+        bits = self._run.means.bits_per_character(loss)
+        return [f"validation {loss:.3f} ({bits:.3f} bits/character)"]
 
     def _preview(self, weights: Arrays) -> str:
         """Return a text generated with these weights, or a few documents."""
@@ -182,10 +183,6 @@ class Recorder:
         optimizer = self._trainer.stepper.optimizer.arrays()
         self._run.save_training_state(TrainingState(weights, optimizer, states, self._progress))
         self.saved = time.monotonic()
-
-    def _bits(self, loss: float) -> float:
-        run = self._run
-        return bits_per_character(loss, run.characters_per_token, run.spelling_per_token)
 
 
 def _validation_streams(validation: Corpus, settings: TrainingSettings) -> Streams:

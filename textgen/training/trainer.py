@@ -39,7 +39,7 @@ class Trainer:
         self._run = run
         self._workers = workers
         self._settings = settings = run.settings
-        self.corpus, self.validation = run.corpus().split(settings.reading.validation)
+        self.corpus, self.validation, _ = run.corpus().split(settings.reading)
         self._streams = self._streams_of(0)
         counts = self.corpus.counts(len(run.tokenizer))
         network = TrainingNetwork(settings.architecture, len(run.tokenizer), settings.seed)
