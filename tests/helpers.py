@@ -26,6 +26,11 @@ def snapshot(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in files}
 
 
+def notes_of(stderr: str) -> list[str]:
+    """Return the lines of standard error, without the one where no C compiler built kernels."""
+    return [line for line in stderr.splitlines() if "the C kernels are missing" not in line]
+
+
 def weights_of(run: str | Path) -> bytes:
     """Return the bytes of the best weights."""
     return (Path(run) / "model.safetensors").read_bytes()

@@ -15,7 +15,7 @@ from pathlib import Path
 import click
 import pytest
 from click.testing import Result
-from helpers import SMALL
+from helpers import SMALL, notes_of
 
 import textgen
 from textgen.cli import main
@@ -379,7 +379,7 @@ def test_training_is_silent_where_asked(book: Path, command: Command) -> None:
 def test_notes_say_what_is_done(book: Path, command: Command) -> None:
     result = command("train", book, *FLAGS, "--epochs=0.1")
     assert result.stdout == ""
-    first, figures, *preview, summary, last = result.stderr.splitlines()
+    first, figures, *preview, summary, last = notes_of(result.stderr)
     assert first.startswith("checkpoints/book: training on")
     assert figures.startswith("epoch 0.1")
     assert all(line.isspace() or not line or line.startswith("    ") for line in preview)

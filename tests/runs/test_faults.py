@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import Result
-from helpers import SMALL, make_book, snapshot, weights_of
+from helpers import SMALL, make_book, notes_of, snapshot, weights_of
 from processes import SECONDS, Start, run_textgen, starting, wait_for
 from safetensors.numpy import load_file
 
@@ -328,7 +328,7 @@ def test_a_process_prints_notes_only_and_saves_before_sigterm_ends_it(
         finally:
             process.kill()
     assert in_training(Path("run"))[1].progress.step > 0
-    first, forecast, last = Path("errors").read_text().splitlines()
+    first, forecast, last = notes_of(Path("errors").read_text())
     assert first.startswith("run: training on")
     assert forecast.startswith("about ")
     assert " for 100000 epochs at " in forecast

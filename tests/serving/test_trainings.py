@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
@@ -539,6 +540,27 @@ def test_a_process_that_holds_the_pipe_does_not_hold_the_queue(
         await asyncio.sleep(0.6)  # until the pipe is closed
 
     closing(test)
+
+
+def test_no_alarm_outlives_a_training_that_was_interrupted(tmp_path: Path) -> None:
+    (tmp_path / "textgen").mkdir()
+    (tmp_path / "textgen/__init__.py").touch()
+    (tmp_path / "textgen/__main__.py").write_text("""
+import os, signal, sys
+
+class Last:  # is deleted when Python has restored the default handlers of signals
+    def __del__(self, write=os.write, timer=signal.getitimer, real=signal.ITIMER_REAL):
+        write(1, str(timer(real)[0]).encode())
+
+sys.last = Last()
+try:
+    signal.raise_signal(signal.SIGINT)
+except KeyboardInterrupt:
+    sys.exit(130)
+""")
+    command = [*process.COMMAND, os.pathsep.join([str(tmp_path), *sys.path]), "0", ""]
+    result = subprocess.run(command, stdout=subprocess.PIPE, check=False)
+    assert (result.returncode, result.stdout) == (130, b"0.0")
 
 
 @fake

@@ -20,7 +20,7 @@ from textgen.system.terminal import one_line
 # The process runs this. Its arguments are the server's import path, the niceness, the number of
 # cores or "", and those of `textgen`. NumPy and TensorFlow count the cores when they are imported.
 _PROGRAM = """
-import os, sys
+import atexit, os, sys
 sys.path[:] = sys.argv.pop(1).split(os.pathsep)
 import runpy, signal
 from contextlib import suppress
@@ -30,6 +30,7 @@ def interrupt(*_):
     signal.alarm(3)  # once more, if it is lost: Python ignores what the callbacks of imports raise
     raise KeyboardInterrupt
 
+atexit.register(signal.alarm, 0)  # Python restores the default handlers before it ends
 signal.signal(signal.SIGINT, interrupt)
 signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGINT))
 niceness, cores = sys.argv.pop(1), sys.argv.pop(1)
