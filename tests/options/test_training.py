@@ -16,8 +16,10 @@ from textgen.system.processor import instructions
 def test_defaults_that_depend_on_the_level() -> None:
     characters = TrainingOptions().resolve(100_000)
     words = TrainingOptions(level="word", minutes=1).resolve(100_000)
-    assert (characters.batch_size, characters.chunk_length, characters.epochs) == (32, 64, 20)
+    assert (characters.batch_size, characters.chunk_length, characters.epochs) == (32, 64, 12)
     assert (words.batch_size, words.chunk_length, words.epochs) == (16, 32, None)
+    assert (characters.optimizer, characters.schedule) == ("cautious", "linear")
+    assert (words.optimizer, words.schedule) == ("adamw", "cosine")
 
 
 @given(st.integers(10, 10**9), st.sampled_from(["char", "word"]), st.sampled_from([0.0, 0.1, 0.5]))
@@ -38,10 +40,28 @@ def test_sizes_of_a_batch_that_are_given_stay() -> None:
     assert (settings.batch_size, settings.chunk_length) == (1, 100)
 
 
-def test_a_long_text_is_not_read_20_times() -> None:
+def test_a_long_text_is_not_read_12_times() -> None:
     epochs = [TrainingOptions().resolve(10**n).epochs for n in (5, 6, 7, 8, 9)]
-    assert epochs == [20, 20, 16, pytest.approx(1.6), 1]
+    assert epochs == [12, 12, pytest.approx(9.6), 1, 1]
     assert TrainingOptions(epochs=3).resolve(10**9).epochs == 3
+
+
+def test_short_texts_are_learned_at_a_higher_rate() -> None:
+    def rate(tokens: int, **options: Any) -> float:
+        return TrainingOptions(**options).resolve(tokens).learning_rate
+
+    assert rate(1_000) == rate(400_000) == rate(1_000_000, size="small") == 0.016
+    assert rate(400_001) == rate(10**9) == rate(1_000, level="word") == 0.008
+    assert rate(1_000, learning_rate=0.1) == 0.1
+
+
+def test_older_runs_keep_their_optimizer_and_schedule() -> None:
+    settings = TrainingOptions().resolve(1000)
+    stored = settings.to_json()
+    assert TrainingSettings.from_json(stored, 1000) == settings
+    del stored["optimizer"], stored["schedule"]
+    older = TrainingSettings.from_json(stored, 1000)
+    assert (older.optimizer, older.schedule) == ("adamw", "cosine")
 
 
 def test_words_are_tied_where_their_embedding_fits() -> None:
@@ -67,7 +87,10 @@ def test_sizes_fit_the_text_unless_given() -> None:
         (units,) = made.architecture.units
         return made.size, units, made.dropout
 
-    assert sizes(100_000) == ("small", 256, 0.5)
+    assert sizes(49_999) == sizes(1_000, minutes=60) == ("small", 256, 0.7)
+    assert sizes(50_000) == ("small", 256, 0.5)
+    assert sizes(1_000, level="word") == ("small", 256, 0.2)
+    assert sizes(1_000, dropout=0.1) == ("small", 256, 0.1)
     assert sizes(1_000_000) == ("medium", 512, 0.3)
     assert sizes(100_000_000) == ("large", 1024, 0.2)
     assert sizes(1_000_000, level="word") == ("small", 256, 0.2)

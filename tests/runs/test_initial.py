@@ -65,6 +65,14 @@ def test_training_goes_on_from_what_the_other_run_knew(book: Path, model: Model)
 
 
 @pytest.mark.usefixtures("untrained")
+def test_fine_tuning_has_a_lower_learning_rate_unless_given(book: Path, model: Model) -> None:
+    for options, rate in (({}, 0.004), ({"learning_rate": 0.02}, 0.02)):
+        found = textgen.train(
+            book, out="tuned", from_run=model.path, epochs=0.05, quiet=True, force=True, **options
+        )
+        assert found.run.settings.learning_rate == rate
+
+
 def test_a_book_that_is_fine_tuned_on_may_be_one_of_many_documents(model: Model) -> None:
     Path("lines.txt").write_text("\n".join(["The lamp.", "The goose saw it."] * 60))
     made = textgen.train(

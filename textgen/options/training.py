@@ -3,7 +3,7 @@
 import math
 from dataclasses import asdict, dataclass, fields
 from numbers import Integral
-from typing import Any
+from typing import Any, NamedTuple
 
 from textgen.errors import OptionError
 from textgen.options.architecture import GATES, Architecture
@@ -11,31 +11,48 @@ from textgen.options.declare import option
 from textgen.options.reading import ReadingOptions
 from textgen.system.processor import has_bfloat16
 
-_SIZES = {"small": 256, "medium": 512, "large": 1024}  # units
 _LARGEST_DIMENSION = 65_536
 _EMBEDDING = 64  # unless tied
-_EPOCHS = 20.0  # of a text that is not long
+_EPOCHS = 12.0  # of a text that is not long
 _UPDATES = 40  # in an epoch of a short text, at least; see docs/training.md
 _SHORTEST_CHUNK = 8
+_SHORT_DROPOUT = 0.7
 _OFTEN_READ_DROPOUT = 0.5
+_BEFORE = {"schedule": "cosine", "optimizer": "adamw"}  # options that older runs lack
 
 
-@dataclass(frozen=True)
-class _Defaults:
+class _Size(NamedTuple):
+    """The best settings for texts up to a length."""
+
+    tokens: float  # of the longest text
+    units: int
+    dropout: float
+    learning_rate: float
+
+
+class _Defaults(NamedTuple):
     """The best settings for one kind of token; docs/training.md has the measurements."""
 
-    up_to: dict[str, float]  # tokens of the longest text for each size
-    dropout: dict[str, float]  # for each size
+    sizes: dict[str, _Size]
+    short: int  # tokens; a text with fewer needs the most dropout
     tokens_a_minute: int  # a text with fewer for each minute of training needs more dropout
+    schedule: str
+    optimizer: str
     batch_size: int
     chunk_length: int
     tie: bool
 
 
 _CHARACTERS = _Defaults(
-    up_to={"small": 400_000, "medium": 8_000_000, "large": math.inf},
-    dropout={"small": 0.5, "medium": 0.3, "large": 0.2},
+    sizes={
+        "small": _Size(400_000, 256, 0.5, 0.016),
+        "medium": _Size(8_000_000, 512, 0.3, 0.008),
+        "large": _Size(math.inf, 1024, 0.2, 0.008),
+    },
+    short=50_000,
     tokens_a_minute=100_000,
+    schedule="linear",
+    optimizer="cautious",
     batch_size=32,
     chunk_length=64,
     tie=False,
@@ -43,9 +60,15 @@ _CHARACTERS = _Defaults(
 # With words most of the work is the softmax. It costs as much per token in small batches as in
 # large ones, so small batches give more updates for the same time.
 _WORDS = _Defaults(
-    up_to={"small": 2_000_000, "medium": 20_000_000, "large": math.inf},
-    dropout={"small": 0.2, "medium": 0.2, "large": 0.2},
+    sizes={
+        "small": _Size(2_000_000, 256, 0.2, 0.008),
+        "medium": _Size(20_000_000, 512, 0.2, 0.008),
+        "large": _Size(math.inf, 1024, 0.2, 0.008),
+    },
+    short=0,
     tokens_a_minute=25_000,
+    schedule="cosine",
+    optimizer="adamw",
     batch_size=16,
     chunk_length=32,
     tie=True,
@@ -73,8 +96,8 @@ class TrainingOptions(ReadingOptions):
 
     size: str | None = option(
         None,
-        "Preset of --units and --dropout; by default it depends on the length of the text.",
-        choices=tuple(_SIZES),
+        "Preset of --units, --dropout and --learning-rate (by the length of the text).",
+        choices=tuple(_CHARACTERS.sizes),
     )
     units: tuple[int, ...] | None = option(
         None,
@@ -113,23 +136,30 @@ class TrainingOptions(ReadingOptions):
     )
     epochs: float | None = option(
         None,
-        "Passes over the text (20, less for long texts, unless --minutes is given).",
+        "Passes over the text (12, less for long texts, unless --minutes is given).",
         above=0,
         on_resume=True,
     )
     minutes: float | None = option(
         None, "Minutes to train for, instead of --epochs.", above=0, on_resume=True
     )
-    learning_rate: float = option(0.008, "Peak learning rate of Adam.", above=0, at_most=10)
-    schedule: str = option(
-        "cosine",
-        "Decay of the learning rate: a cosine, or linear over the last 40 % of the training.",
-        choices=("cosine", "linear"),
+    learning_rate: float | None = option(
+        None,
+        "Peak learning rate of Adam (0.008, or 0.016 for short texts of characters).",
+        above=0,
+        at_most=10,
     )
-    optimizer: str = option(
-        "adamw",
-        "AdamW as it comes, or with cautious steps and a short memory of squares.",
-        choices=("adamw", "cautious"),
+    schedule: str | None = option(
+        None,
+        "Decay of the learning rate: linear over the last 40 % of the training, or a cosine (the "
+        "default for words).",
+        choices=("linear", "cosine"),
+    )
+    optimizer: str | None = option(
+        None,
+        "AdamW with cautious steps and a short memory of squares, or as it comes (the default for "
+        "words).",
+        choices=("cautious", "adamw"),
     )
     weight_decay: float = option(
         0.1, "Weight decay, multiplied by the learning rate.", at_least=0, below=1
@@ -181,11 +211,11 @@ class TrainingOptions(ReadingOptions):
         defaults = self._defaults
         size, dropout = self.size, self.dropout
         if size is None:
-            size = next(size for size, most in defaults.up_to.items() if tokens <= most)
-            # Prevent overfitting to a text that is read many times.
-            often = self.minutes is not None and tokens < defaults.tokens_a_minute * self.minutes
-            dropout = _OFTEN_READ_DROPOUT if often and dropout is None else dropout
-        units = self.units or (_SIZES[size],)
+            size = next(name for name, each in defaults.sizes.items() if tokens <= each.tokens)
+            if dropout is None:
+                dropout = self._more_dropout(tokens)
+        preset = defaults.sizes[size]
+        units = self.units or (preset.units,)
         if len(units) == 1:
             units *= self.layers or 1
         tie = self.tie
@@ -197,7 +227,8 @@ class TrainingOptions(ReadingOptions):
         batch_size, chunk_length = self._fitting_batch(tokens)
         epochs = self.epochs
         if epochs is None and self.minutes is None:
-            epochs = _EPOCHS * max(1 / _EPOCHS, min(1.0, defaults.up_to["medium"] / max(tokens, 1)))
+            share = min(1.0, defaults.sizes["medium"].tokens / max(tokens, 1))
+            epochs = max(1.0, _EPOCHS * share)
         precision = self.precision
         if precision == "auto":
             precision = "bfloat16" if has_bfloat16() else "float32"
@@ -205,14 +236,14 @@ class TrainingOptions(ReadingOptions):
             reading=self.reading,
             architecture=Architecture(self.cell, units, embedding, tie),
             size=size,
-            dropout=defaults.dropout[size] if dropout is None else dropout,
+            dropout=preset.dropout if dropout is None else dropout,
             batch_size=batch_size,
             chunk_length=chunk_length,
             epochs=epochs,
             minutes=self.minutes,
-            learning_rate=self.learning_rate,
-            schedule=self.schedule,
-            optimizer=self.optimizer,
+            learning_rate=self.learning_rate or preset.learning_rate,
+            schedule=self.schedule or defaults.schedule,
+            optimizer=self.optimizer or defaults.optimizer,
             weight_decay=self.weight_decay,
             patience=self.patience,
             seed=self.seed,
@@ -220,6 +251,13 @@ class TrainingOptions(ReadingOptions):
             save_every=self.save_every,
             stateless=self.stateless,
         )
+
+    def _more_dropout(self, tokens: int) -> float | None:
+        """Return the dropout that prevents overfitting to a text that is short or often read."""
+        if tokens < self._defaults.short:
+            return _SHORT_DROPOUT
+        often = self.minutes is not None and tokens < self._defaults.tokens_a_minute * self.minutes
+        return _OFTEN_READ_DROPOUT if often else None
 
     def _fitting_batch(self, tokens: int) -> tuple[int, int]:
         """Return a batch size and chunk length that give a short text enough updates."""
@@ -270,10 +308,10 @@ class TrainingSettings:
     def from_json(cls, options: dict[str, Any], tokens: int) -> "TrainingSettings":
         """Return the settings stored by `to_json`, for a text of `tokens` tokens.
 
-        Options that an older run lacks are resolved for this text. Raises OptionError for a
-        value outside its limits, TypeError for an unknown option.
+        Options that an older run lacks are as they were then, or resolved for this text. Raises
+        OptionError for a value outside its limits, TypeError for an unknown option.
         """
-        return TrainingOptions(**options).resolve(tokens)
+        return TrainingOptions(**_BEFORE | options).resolve(tokens)
 
     def conflict(self, options: dict[str, Any]) -> tuple[str, str] | None:
         """Return the name and old value of the first of `options` that resuming cannot change."""

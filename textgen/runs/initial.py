@@ -16,6 +16,7 @@ from textgen.runs.folder import Run
 
 _LARGEST_COMPONENT = 1e4  # above any number in a trained vector
 _LARGEST_VECTOR = 65_536
+_FINE_TUNING_RATE = 0.004  # see docs/training.md
 _INHERITED = ("level", "cell", "units", "layers", "embedding", "tie")
 
 
@@ -63,7 +64,8 @@ class RunWeights:
             name, value = conflict
             raise OptionError(name, f"is {value} in {self._run.path}; leave it out")
         settings = self._run.settings.to_json()
-        return {name: settings[name] for name in _INHERITED if name in settings} | options
+        inherited = {name: settings[name] for name in _INHERITED if name in settings}
+        return {"learning_rate": _FINE_TUNING_RATE} | inherited | options
 
     def weights(self, tokenizer: Tokenizer, seed: int) -> Arrays:
         places = {token: i for i, token in enumerate(_tokens(self._run.tokenizer))}
