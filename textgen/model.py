@@ -6,13 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from textgen.analysis.evaluation import (
-    Evaluation,
-    evaluate,
-    evaluate_corpus,
-    steps_at_once,
-    utf8_length,
-)
+from textgen.analysis.evaluation import Evaluation, evaluate, evaluate_corpus, utf8_length
 from textgen.analysis.novelty import Novelty, find_copies
 from textgen.errors import RunError
 from textgen.options.declare import check_whole
@@ -79,9 +73,8 @@ class Model(Sampler):
         if run.test_means is None:
             raise RunError(f"{run.path} has no test part; name a text, or train it with --test 0.1")
         *_, part = run.corpus().split(run.settings.reading)
-        steps = steps_at_once(self.tokenizer)
         with byte_bar("reading", len(part), quiet) as bar:
-            return evaluate_corpus(self.network, part, run.test_means, steps, bar.update)
+            return evaluate_corpus(self.network, self.tokenizer, part, run.test_means, bar.update)
 
     def novelty(self, text: str, least: int = 20, most: int = 10) -> Novelty:
         """Return how much of `text` is copied from the training text.

@@ -69,16 +69,15 @@ def evaluate(
 
 def evaluate_corpus(
     network: Network,
+    tokenizer: Tokenizer,
     corpus: Corpus,
     means: Means,
-    steps: int,
     on_read: Callable[[float], object] | None = None,
 ) -> Evaluation:
     """Evaluate a network on a part of a corpus, each document from a zero state.
 
     Args:
         means: of this part.
-        steps: how many tokens to read at once.
         on_read: called with how many more tokens the network has read.
 
     Raises BookError if there is nothing to predict.
@@ -88,8 +87,8 @@ def evaluate_corpus(
         raise BookError(f"a text of {counted(len(corpus), 'token')} leaves nothing to predict")
     # A document that has an end begins with it, and ends where the next one begins.
     for start, stop in pairwise([*corpus.documents.tolist(), tokens]):
-        ids = corpus.ids[start : stop + 1].astype(np.int64)
-        for losses, _ in _predictions(network, ids, network.zero_state(1), steps):
+        ids, state = corpus.ids[start : stop + 1], network.zero_state(1)
+        for losses, _ in _predictions(network, ids, state, steps_at_once(tokenizer)):
             loss += float(losses.sum())
             if on_read is not None:
                 on_read(len(losses))
@@ -216,9 +215,9 @@ def _predictions(
 ) -> Iterator[tuple[NDArray[np.float64], Any]]:
     """Predict all tokens but the first; yield the losses of up to `steps`, and the state there."""
     for start in range(0, len(ids) - 1, steps):
-        targets = ids[start + 1 : start + 1 + steps]
-        hidden, state = network.forward(ids[start : start + len(targets), None], state)
-        yield surprisals(network.logits(hidden)[:, 0], targets), state
+        piece = ids[start : start + 1 + steps].astype(np.int64)
+        hidden, state = network.forward(piece[:-1, None], state)
+        yield surprisals(network.logits(hidden)[:, 0], piece[1:]), state
 
 
 def _perplexity(loss: float) -> float:

@@ -283,13 +283,14 @@ def _parse_config(config: dict[str, Any]) -> tuple[TrainingSettings, dict[str, A
         "documents": documents,
         "tokens": tokens,
         "means": _parse_means(config),
-        "test_means": test and _parse_means(test),
+        "test_means": None if test is None else _parse_means(test),
         "corpus_digest": config.get("corpus_digest"),
         "corpus_key": config.get("corpus_key"),
     }
 
 
 def _parse_means(values: dict[str, Any]) -> Means:
+    """Return the means stored in the settings; raise ValueError or KeyError if they are invalid."""
     # Runs of formats 1 and 2 have only the first.
     means = Means(
         float(values["characters_per_token"]),
