@@ -1,0 +1,1 @@
+"""Exports: a trained network as a file that other programs run."""
