@@ -45,7 +45,7 @@ class Ceiling:
     SIZE = 2048
 
     def __init__(self, precision: str) -> None:
-        import tensorflow as tf
+        from textgen.training.backend import tf
 
         factor = tf.random.stateless_normal((self.SIZE, self.SIZE), (0, 0))
         self._factors = [tf.cast(factor, precision)]
