@@ -61,11 +61,11 @@ _CHARACTERS = _Defaults(
 # large ones, so small batches give more updates for the same time.
 _WORDS = _Defaults(
     sizes={
-        "small": _Size(2_000_000, 256, 0.2, 0.008),
+        "small": _Size(2_000_000, 256, 0.5, 0.008),
         "medium": _Size(20_000_000, 512, 0.2, 0.008),
         "large": _Size(math.inf, 1024, 0.2, 0.008),
     },
-    short=0,
+    short=50_000,
     tokens_a_minute=25_000,
     schedule="cosine",
     optimizer="adamw",
