@@ -120,7 +120,7 @@ class TrainingOptions(ReadingOptions):
     )
     cell: str = option(
         "lstm",
-        "Kind of recurrent layer; cifg is an LSTM without an input gate.",
+        "Kind of recurrent layer; cifg is an LSTM with coupled input and forget gates.",
         choices=tuple(GATES),
     )
     dropout: float | None = option(

@@ -79,7 +79,8 @@ class NumpyNetwork:
 
     def __init__(self, architecture: Architecture, weights: Arrays) -> None:
         self._units = architecture.units
-        layer_type = {"lstm": _LSTM, "gru": _GRU, "cifg": _CIFG}[architecture.cell]
+        kinds: dict[str, type[_LSTM | _GRU]] = {"lstm": _LSTM, "gru": _GRU, "cifg": _CIFG}
+        layer_type = kinds[architecture.cell]
         self._layers: list[_LSTM | _GRU] = []
         scale = np.float32(1)  # of the inputs of a layer, folded into its kernel
         for i in range(architecture.layers):

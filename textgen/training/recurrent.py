@@ -7,8 +7,8 @@ is passed in and returned, and gradients flow through it, so the caller decides 
 
 T steps, B rows, U units. Formulas: LSTM with forget gate after Gers, Schmidhuber and Cummins
 (2000); CIFG, the coupled LSTM, after Greff et al. (2015); GRU after Cho et al. (2014), with the
-reset gate applied after the product, as in cuDNN.
-The order of the gates and the layout of the weights are Keras's.
+reset gate applied after the product, as in cuDNN. The order of the gates and the layout of the
+weights are Keras's.
 """
 
 from collections.abc import Callable, Sequence
@@ -88,7 +88,7 @@ def lstm(
                     dc * i * (1 - g * g),
                     dh * tanh_c * o * (1 - o),
                 ]
-                if count == 3:
+                if count == 3:  # what moves f moves i the other way
                     dz[:2] = [dz[1] - dz[0]]
                 dh = _products(dz, transposed, precision)
                 return _kept((dh, dc * f), kept), (tf.concat(dz, axis=-1),)
