@@ -174,7 +174,7 @@ def test_one_stop_needs_no_list(model: Model) -> None:
 def test_training_options_outside_their_limits(book: Path) -> None:
     for options, message in (
         ({"units": 0}, "units must be at least 1"),
-        ({"cell": "rnn"}, "cell must be one of lstm, gru"),
+        ({"cell": "rnn"}, "cell must be one of lstm, gru, cifg"),
         ({"dropout": 1.0}, "dropout must be below 1"),
         ({"units": 10**30}, "units must be at most 65536"),
         ({"layers": 10**9}, "layers must be at most"),

@@ -85,6 +85,7 @@ def test_the_alphabet_goes_on_from_any_letter(tmp_path: Path) -> None:
         (37, {"precision": "bfloat16", "tie": True, "embedding": None}),
         (0, {"precision": "float32", "cell": "gru", "units": "24,12", "layers": None}),
         (37, {"precision": "bfloat16", "cell": "gru", "units": "24,12", "layers": None}),
+        (37, {"precision": "float32", "cell": "cifg", "units": "24,12", "layers": None}),
     ],
 )
 def test_a_run_that_was_stopped_ends_with_the_same_weights(

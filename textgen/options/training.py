@@ -118,7 +118,11 @@ class TrainingOptions(ReadingOptions):
     tie: bool | None = option(
         None, "Use the embedding in the output layer, too (the default for words)."
     )
-    cell: str = option("lstm", "Kind of recurrent layer.", choices=tuple(GATES))
+    cell: str = option(
+        "lstm",
+        "Kind of recurrent layer; cifg is an LSTM with coupled input and forget gates.",
+        choices=tuple(GATES),
+    )
     dropout: float | None = option(
         None, "Share of each layer's outputs dropped in training.", at_least=0, below=1
     )
