@@ -22,6 +22,7 @@ from textgen.sampling.network import NumpyNetwork
 NETWORKS: list[dict[str, Any]] = [
     {"cell": "lstm"},
     {"cell": "gru"},
+    {"cell": "cifg", "units": (9, 5)},
     {"cell": "lstm", "units": (9, 5), "level": "word"},
     {"cell": "gru", "units": (9, 5), "level": "byte"},
     {"cell": "lstm", "units": (7, 6), "tie": True, "embedding": 6},
@@ -48,7 +49,7 @@ def expected_chunks(run: Run) -> list[tuple[Any, Any]]:
 
 
 def state_names(architecture: Architecture) -> list[str]:
-    parts = "hc" if architecture.cell == "lstm" else "h"
+    parts = "h" if architecture.cell == "gru" else "hc"
     return [f"{part}{n}" for n in range(architecture.layers) for part in parts]
 
 
@@ -93,7 +94,7 @@ def test_pytorch_runs_it(network_run: Run) -> None:
     path = textgen.load(network_run.path).export("torch", "book.safetensors")
     arrays = {name: torch.from_numpy(array) for name, array in load_file(path).items()}
     architecture = network_run.settings.architecture
-    kind = torch.nn.LSTM if architecture.cell == "lstm" else torch.nn.GRU
+    kind = torch.nn.GRU if architecture.cell == "gru" else torch.nn.LSTM
     model = torch.nn.Module()
     model.embedding = torch.nn.Embedding(*arrays["embedding.weight"].shape)
     sizes = zip(architecture.inputs, architecture.units, strict=True)
@@ -109,7 +110,7 @@ def test_pytorch_runs_it(network_run: Run) -> None:
         np.testing.assert_allclose(found, logits, 1e-4, 1e-4)
     with safe_open(path, "numpy") as file:
         metadata = file.metadata()
-    assert metadata["cell"] == architecture.cell
+    assert metadata["cell"] == kind.__name__.lower()
     assert json.loads(metadata["tokenizer"]) == network_run.tokenizer.to_json()
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from textgen.errors import OutputError
-from textgen.options.architecture import STATES
+from textgen.options.architecture import STATES, as_lstm
 from textgen.runs.folder import Run
 from textgen.sampling.compiled import make_network
 from textgen.sampling.network import Array, Network
@@ -38,20 +38,23 @@ class RecurrentWeights(NamedTuple):
 class PortableNetwork:
     """Embedding -> LSTM or GRU layers -> logits; V tokens, E numbers of an embedding.
 
+    A CIFG becomes the LSTM that computes the same.
+
     The state is a list: h of each layer, and after each h the c of an LSTM, all (B, U).
     """
 
     def __init__(self, run: Run) -> None:
         """Read the best weights; raise RunError if there are none or they are damaged."""
         weights, architecture = run.weights(), run.settings.architecture
-        self.cell = architecture.cell
+        self.cell = "gru" if architecture.cell == "gru" else "lstm"
         self.embedding = weights["embedding"]  # (V, E)
-        self.layers = [
-            RecurrentWeights(
-                *(weights[f"layers.{n}.{part}"] for part in ("kernel", "recurrent_kernel", "bias"))
-            )
-            for n in range(architecture.layers)
-        ]
+        self.layers = []
+        for n in range(architecture.layers):
+            names = "kernel", "recurrent_kernel", "bias"
+            parts = [weights[f"layers.{n}.{name}"] for name in names]
+            if architecture.cell == "cifg":
+                parts = [as_lstm(part, np.concatenate) for part in parts]
+            self.layers.append(RecurrentWeights(*parts))
         tied = architecture.tie
         self.output_kernel = self.embedding.T if tied else weights["output.kernel"]  # (U, V)
         self.output_bias = weights["output.bias"]  # (V,)
