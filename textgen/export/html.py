@@ -24,7 +24,7 @@ from textgen.sampling.filters import draw, log_softmax
 from textgen.sampling.network import Network, NumpyNetwork
 from textgen.sampling.sampler import Sampler
 
-_FOLDER = Path(__file__).with_name("page")
+_PAGE_PARTS = Path(__file__).with_name("page")
 # The worker is a script of its own, whose parts share one scope.
 _WORKER = (
     "words.js",
@@ -39,7 +39,7 @@ _WORKER = (
 )
 _LARGEST_LOSS = {16: 0.001, 8: 0.01}  # nats per token that rounding to so many bits may cost
 _CHECKED_TOKENS = 256
-_UNITS = {"char": "character", "word": "word", "byte": "byte"}  # of each level
+_NOUNS = {"char": "character", "word": "word", "byte": "byte"}  # of each level
 
 
 def render(run: Run, bits: int = 16, title: str | None = None, licence: str | None = None) -> bytes:
@@ -63,7 +63,7 @@ def render(run: Run, bits: int = 16, title: str | None = None, licence: str | No
     data = {
         "title": name if title is None else title,
         "licence": licence,
-        "unit": _UNITS[run.tokenizer.level],
+        "unit": _NOUNS[run.tokenizer.level],
         "figures": _figures(run, name, bits),
         "architecture": {
             "cell": architecture.cell,
@@ -131,7 +131,7 @@ def _tokenizer_data(tokenizer: Tokenizer) -> dict[str, Any]:
 
 def _figures(run: Run, name: str, bits: int) -> list[tuple[str, str]]:
     """Return what the page tells about the network: names and values."""
-    outcome, unit = run.outcome(), _UNITS[run.tokenizer.level]
+    outcome, unit = run.outcome(), _NOUNS[run.tokenizer.level]
     loss, epochs = outcome["validation_loss"], outcome["epochs"]
     figures = [
         ("Run", name),
@@ -148,26 +148,26 @@ def _figures(run: Run, name: str, bits: int) -> list[tuple[str, str]]:
 
 def _document(data: dict[str, Any], weights: bytes) -> str:
     """Return the page. Its content security policy allows its own scripts alone."""
-    style, script = _part("style.css"), _part("page.js")
+    style, script = _page_file("style.css"), _page_file("page.js")
     policy = (
         f"default-src 'none'; script-src '{hash_source(script)}' 'wasm-unsafe-eval'; "
         f"worker-src blob:; style-src '{hash_source(style)}'; img-src data:; base-uri 'none'; "
         "form-action 'none'"
     )
-    return Template(_part("index.html")).substitute(
+    return Template(_page_file("index.html")).substitute(
         policy=policy,
         title=text_in_html(data["title"]),
         style=style,
         data=json_in_html(data),
-        kernel=base64.b64encode((_FOLDER / "kernel.wasm").read_bytes()).decode(),
+        kernel=base64.b64encode((_PAGE_PARTS / "kernel.wasm").read_bytes()).decode(),
         weights=base64.b64encode(weights).decode(),
-        worker="\n".join(map(_part, _WORKER)),
+        worker="\n".join(map(_page_file, _WORKER)),
         script=script,
     )
 
 
-def _part(name: str) -> str:
-    return (_FOLDER / name).read_text("utf-8")
+def _page_file(name: str) -> str:
+    return (_PAGE_PARTS / name).read_text("utf-8")
 
 
 def _loss_by_rounding(network: Network, page: bytes, architecture: Architecture) -> float:

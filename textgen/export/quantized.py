@@ -6,19 +6,20 @@ from textgen.options.architecture import Shapes
 from textgen.runs.files import Arrays
 from textgen.sampling.network import Array
 
-_LARGEST = 127  # of int8
+_LARGEST_INT8 = 127  # of int8
 
 
 def quantize(weights: Arrays, bits: int) -> bytes:
     """Return weights in little-endian bytes, one array after the other.
 
     16 bits are float16. 8 bits are int8, after a scale in float32 for each column of a matrix, or
-    for each token of the embedding; biases are float16.
+    for each token of the embedding; biases are float16. A number beyond float16 becomes infinite.
     """
-    return b"".join(
-        array.astype("<f2").tobytes() if _is_half(name, bits) else _scaled(array, _axis(name))
-        for name, array in weights.items()
-    )
+    with np.errstate(over="ignore"):
+        return b"".join(
+            array.astype("<f2").tobytes() if _is_half(name, bits) else _scaled(array, _axis(name))
+            for name, array in weights.items()
+        )
 
 
 def dequantize(data: bytes, shapes: Shapes, bits: int) -> Arrays:
@@ -50,6 +51,6 @@ def _axis(name: str) -> int:
 
 
 def _scaled(matrix: Array, axis: int) -> bytes:
-    scales = np.abs(matrix).max(axis=axis, keepdims=True) / np.float32(_LARGEST)
+    scales = np.abs(matrix).max(axis=axis, keepdims=True) / np.float32(_LARGEST_INT8)
     numbers = np.rint(matrix / np.where(scales, scales, np.float32(1)))
     return scales.astype("<f4").tobytes() + numbers.astype(np.int8).tobytes()
