@@ -121,6 +121,15 @@ def test_networks(call: Call, tmp_path: Path, case: str) -> None:
             assert measured[name] == getattr(evaluation, name)
 
 
+def test_javascript_takes_over_where_the_kernel_cannot_run(call: Call, tmp_path: Path) -> None:
+    page = render(make_run(tmp_path / "run"))
+    given = {"data": part(page, "data"), "weights": part(page, "weights"), "kernel": "AGFzbQ=="}
+    name = call(
+        "(load({ ...given, data: JSON.parse(given.data) }), model.network.constructor.name)", given
+    )
+    assert name == "PlainNetwork"
+
+
 def test_8_bits_lose_little(tmp_path: Path, call: Call) -> None:
     run = make_run(tmp_path / "run", units=(24,), tie=False)
     text = make_book(seed=1)[:2000]

@@ -25,7 +25,8 @@ from textgen.sampling.network import Network, NumpyNetwork
 from textgen.sampling.sampler import Sampler
 
 _PAGE_PARTS = Path(__file__).with_name("page")
-# The worker is a script of its own, whose parts share one scope.
+# Two scripts; the parts of each share one scope.
+_PAGE = ("jobs.js", "page.js")
 _WORKER = (
     "words.js",
     "spelling.js",
@@ -148,7 +149,7 @@ def _figures(run: Run, name: str, bits: int) -> list[tuple[str, str]]:
 
 def _document(data: dict[str, Any], weights: bytes) -> str:
     """Return the page. Its content security policy allows its own scripts alone."""
-    style, script = _page_file("style.css"), _page_file("page.js")
+    style, script = _page_file("style.css"), "\n".join(map(_page_file, _PAGE))
     policy = (
         f"default-src 'none'; script-src '{hash_source(script)}' 'wasm-unsafe-eval'; "
         f"worker-src blob:; style-src '{hash_source(style)}'; img-src data:; base-uri 'none'; "

@@ -97,8 +97,9 @@ class PlainNetwork {
       const [kernel, recurrentKernel, bias] = arrays.slice(1 + 3 * i);
       return new LAYERS[cell](size, whole(kernel), whole(recurrentKernel), bias);
     });
-    this.bias = arrays.at(-1);
-    this.output = tie ? transposed(arrays[0], vocabulary, embedding) : whole(arrays.at(-2));
+    const [output, bias] = arrays.slice(-2);
+    this.bias = bias;
+    this.output = tie ? transposed(arrays[0], vocabulary, embedding) : whole(output);
     this.input = new Float32Array(padded(embedding));
     this.logits = new Float32Array(vocabulary);
   }

@@ -5,7 +5,10 @@ const BORDER = ""; // stands before and after a token
 
 /** How often each character occurs. */
 class Counts extends Map {
-  total = 0;
+  constructor() {
+    super();
+    this.total = 0;
+  }
 
   add(character) {
     this.set(character, this.of(character) + 1);

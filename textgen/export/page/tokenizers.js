@@ -58,7 +58,11 @@ class Tokenizer {
 
 class CharacterTokenizer extends Tokenizer {
   constructor(codes, hasDocuments) {
-    super(codes.map((code) => String.fromCodePoint(code)), 0, hasDocuments);
+    super(
+      codes.map((code) => String.fromCodePoint(code)),
+      0,
+      hasDocuments,
+    );
   }
 
   split(text) {
@@ -78,18 +82,20 @@ class WordTokenizer extends Tokenizer {
 
   /** A single space, or an unfinished word, is left to the next word. */
   endAhead(text) {
-    let last = " ";
-    if (!ENDS_WITH_A_SPACE.test(text)) {
-      last = this.split(text).at(-1) ?? "";
-      if (SPACE_ALONE.test(last) || this.ids.has(last)) return "";
-    }
-    return this.beginWith(last).length ? last : "";
+    const [word = ""] = this.split(text).slice(-1);
+    const isFinished = SPACE_ALONE.test(word) || this.ids.has(word);
+    const ahead = ENDS_WITH_A_SPACE.test(text) ? " " : isFinished ? "" : word;
+    return ahead && this.beginWith(ahead).length ? ahead : "";
   }
 }
 
 class ByteTokenizer extends Tokenizer {
   constructor(_, hasDocuments) {
-    super(Array.from({ length: 256 }, (_, byte) => byte), 0, hasDocuments);
+    super(
+      Array.from({ length: 256 }, (_, byte) => byte),
+      0,
+      hasDocuments,
+    );
   }
 
   split(text) {
@@ -98,8 +104,7 @@ class ByteTokenizer extends Tokenizer {
 
   decoder() {
     const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
-    return (id) =>
-      id === this.end ? "" : decoder.decode(Uint8Array.of(id), { stream: true });
+    return (id) => (id === this.end ? "" : decoder.decode(Uint8Array.of(id), { stream: true }));
   }
 }
 

@@ -21,7 +21,10 @@ class Weights {
   read(place) {
     this.next = 0;
     return this.layout.map(([name, shape]) => {
-      const array = place(shape.reduce((product, size) => product * size), shape);
+      const array = place(
+        shape.reduce((product, size) => product * size),
+        shape,
+      );
       if (this.bits === 16 || name.endsWith("bias")) this.readHalves(array);
       else this.readScaled(array, shape, name === "embedding");
       return array;

@@ -39,10 +39,10 @@ function makeNetwork(engine, kernel, architecture, weights) {
 
 async function work({ job, kind, given }) {
   current = job;
-  const steps = JOBS[kind](model, given);
   let values = []; // yielded since the last report
   let reported = performance.now();
   try {
+    const steps = JOBS[kind](model, given);
     for (;;) {
       const { done, value } = steps.next();
       if (done) return postMessage({ job, values, result: value });
@@ -55,7 +55,6 @@ async function work({ job, kind, given }) {
       reported = performance.now();
     }
   } catch (error) {
-    if (!(error instanceof Problem)) throw error;
     return postMessage({ job, problem: error.message });
   }
 }

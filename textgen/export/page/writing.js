@@ -1,7 +1,5 @@
-// Write a text, or measure one. Both are generators, which can be paused and dropped at any step.
-
-/** A mistake of the user, which the page shows. */
-class Problem extends Error {}
+// Write a text, or measure one. Both are generators, which can be paused and dropped at any step. The page shows the
+// messages of their errors.
 
 /** Yield the pieces of a text that continues a prompt; return why it ended, and its tokens. */
 function* write({ network, tokenizer, opening }, { prompt, ...options }) {
@@ -44,7 +42,7 @@ function readable(tokenizer, prompt, opening) {
   const { ids, unknown, ahead } = tokenizer.encodePrompt(prompt);
   if (unknown.length && tokenizer.unknown === null) {
     const shown = [...new Set(unknown)].slice(0, 8).map((character) => JSON.stringify(character));
-    throw new Problem(`The network has never seen ${shown.join(", ")}. Remove such characters.`);
+    throw new Error(`The network has never seen ${shown.join(", ")}. Remove such characters.`);
   }
   const read = ids.length ? ids : opening;
   return { ids: tokenizer.end === null ? read : [tokenizer.end, ...read], ahead };
@@ -69,7 +67,7 @@ function* measure({ network, tokenizer }, { text }) {
     characters -= [...first].length || 1; // the first byte of several stands for one character
   }
   const tokens = ids.length - 1;
-  if (tokens < 1 || characters < 1) throw new Problem("Give more text: nothing is to be predicted.");
+  if (tokens < 1 || characters < 1) throw new Error("Give more text: nothing is to be predicted.");
   let loss = 0;
   network.reset();
   for (let i = 0; i < tokens; i++) {
