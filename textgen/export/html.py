@@ -26,8 +26,8 @@ from textgen.sampling.sampler import Sampler
 
 _PAGE_PARTS = Path(__file__).with_name("page")
 # Two scripts; the parts of each share one scope.
-_PAGE = ("jobs.js", "page.js")
-_WORKER = (
+_PAGE_SCRIPTS = ("jobs.js", "page.js")
+_WORKER_SCRIPTS = (
     "words.js",
     "spelling.js",
     "tokenizers.js",
@@ -149,7 +149,7 @@ def _figures(run: Run, name: str, bits: int) -> list[tuple[str, str]]:
 
 def _document(data: dict[str, Any], weights: bytes) -> str:
     """Return the page. Its content security policy allows its own scripts alone."""
-    style, script = _page_file("style.css"), "\n".join(map(_page_file, _PAGE))
+    style, script = _page_file("style.css"), "\n".join(map(_page_file, _PAGE_SCRIPTS))
     policy = (
         f"default-src 'none'; script-src '{hash_source(script)}' 'wasm-unsafe-eval'; "
         f"worker-src blob:; style-src '{hash_source(style)}'; img-src data:; base-uri 'none'; "
@@ -162,7 +162,7 @@ def _document(data: dict[str, Any], weights: bytes) -> str:
         data=json_in_html(data),
         kernel=base64.b64encode((_PAGE_PARTS / "kernel.wasm").read_bytes()).decode(),
         weights=base64.b64encode(weights).decode(),
-        worker="\n".join(map(_page_file, _WORKER)),
+        worker="\n".join(map(_page_file, _WORKER_SCRIPTS)),
         script=script,
     )
 

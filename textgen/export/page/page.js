@@ -64,10 +64,7 @@ async function writeText() {
 }
 
 function showPieces(pieces) {
-  const pane = element("pane");
-  const isAtEnd = pane.scrollTop + pane.clientHeight > pane.scrollHeight - 40;
   element("written").append(pieces.join(""));
-  if (isAtEnd) pane.scrollTop = pane.scrollHeight;
   for (const id of ["copy", "download"]) element(id).disabled = false;
 }
 
