@@ -8,8 +8,7 @@ import contextlib
 import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from itertools import islice
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -151,17 +150,6 @@ class Torch:
             self.train(*next(self._chunks))
         return time.perf_counter() - start
 
-    def validation_loss(self, ids: Ids) -> float:
-        """Return the mean loss over 16 streams, with the state carried."""
-        sizes = replace(self._sizes, batch_size=16)
-        count = (len(ids) - 1) // 16 // sizes.chunk_length
-        state, losses = None, []
-        with self._torch.inference_mode():
-            for inputs, targets in islice(chunks(ids, sizes), count):
-                loss, state = self.loss(inputs, targets, state)
-                losses.append(float(loss))
-        return float(np.mean(losses))
-
 
 class Keras:
     """Stateful `keras.layers.LSTM` or `GRU`, and `fit`."""
@@ -197,19 +185,6 @@ class Keras:
             inputs, targets, batch_size=self._sizes.batch_size, epochs=1, shuffle=False, verbose=0
         )
         return time.perf_counter() - start
-
-    def validation_loss(self, ids: Ids) -> float:
-        """Return the mean loss over as many streams as a batch has rows, with the state carried."""
-        for layer in self._recurrent:
-            layer.reset_state()
-        count = (len(ids) - 1) // self._sizes.batch_size // self._sizes.chunk_length
-        inputs, targets = map(
-            np.concatenate, zip(*islice(chunks(ids, self._sizes), count), strict=True)
-        )
-        loss = self.model.evaluate(inputs, targets, batch_size=self._sizes.batch_size, verbose=0)
-        for layer in self._recurrent:
-            layer.reset_state()
-        return float(loss)
 
 
 TRAINERS: dict[str, tuple[Callable[..., Any], str]] = {

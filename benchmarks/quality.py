@@ -1,93 +1,150 @@
-"""Compare the loss of textgen and its peers over time: python benchmarks/quality.py BOOK
+"""Compare the loss of textgen and its rivals over time: python benchmarks/quality.py BOOK...
 
-Contenders train one after the other, for the same number of minutes on the same part of the
-book. Their validation loss over the rest is computed at intervals, with the state carried; that
-time does not count. textgen runs with all defaults. The peers have its layers, units, batch size
-and chunk length, and a constant learning rate of 0.002. Writes a CSV and a PNG. The peers need
-the extra `benchmarks`.
+Contenders train one after the other, each in a process of its own, for the same number of minutes
+on the first nine tenths of a book. Their validation loss is that of the whole last tenth. textgen
+runs with all defaults, and its minutes include its start and its evaluations. The rivals
+(`rivals.py`) have textgen's layers, units, batch size, chunk length and dropout, and their
+evaluations do not count. Writes a CSV and a PNG. Needs the extra `benchmarks`.
+
+The speed of a large matrix product is printed, because machines differ: a machine of half the speed
+needs twice the minutes.
 """
 
 import csv
-import json
+import statistics
 import tempfile
-from collections.abc import Iterator
+import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import click
 import matplotlib as mpl
 import numpy as np
-from peers import TRAINERS, Ids, Sizes
+from peers import Ids, Sizes
+from train import Ceiling
 
 import textgen
-from textgen.options.training import TrainingSettings
+from textgen.options.training import TrainingOptions
 from textgen.preprocess.reading import read_text
+from textgen.system.processor import has_bfloat16
 
-Curve = list[tuple[float, float]]  # seconds of training, nats per character
-LOOKS = 20
-
-
-def textgen_curve(book: str, minutes: float) -> tuple[Curve, TrainingSettings]:
-    with tempfile.TemporaryDirectory() as folder:
-        model = textgen.train(book, out=Path(folder) / "run", minutes=minutes)
-        history = model.run.history()
-        return [(line["seconds"], line["validation_loss"]) for line in history], model.run.settings
+CONTENDERS = ("textgen", "PyTorch LSTM", "nanoGPT")
+LOOKS = 10
 
 
-def peer_curve(trainer: Any, validation: Ids, minutes: float) -> Iterator[tuple[float, float]]:
-    seconds = 0.0
-    trainer.steps(2)  # compiles
-    for look in range(1, LOOKS + 1):
-        while seconds < 60 * minutes * look / LOOKS:
-            seconds += trainer.steps(10)
-        yield seconds, trainer.validation_loss(validation)
+class Job(NamedTuple):
+    book: str
+    minutes: float
+    contender: str
+    seed: int
 
 
-@click.command()
-@click.argument("book")
-@click.option("--minutes", default=5.0, help="Minutes of training for each contender.")
-@click.option("--peer", "peers", multiple=True, type=click.Choice(list(TRAINERS)))
-@click.option("--out", default="benchmarks/quality", help="Path of the CSV and PNG, no suffix.")
-def main(book: str, minutes: float, peers: tuple[str, ...], out: str) -> None:
-    curve, settings = textgen_curve(book, minutes)
+class Point(NamedTuple):
+    seconds: float  # of training
+    loss: float  # nats per character
+
+
+def learning_curve(job: Job) -> list[Point]:
+    """Train a contender; return its validation losses on the way."""
+    if job.contender == "textgen":
+        with tempfile.TemporaryDirectory() as folder:
+            options = {"minutes": job.minutes, "seed": job.seed, "quiet": True}
+            model = textgen.train(job.book, out=Path(folder) / "run", **options)
+            return [Point(e["seconds"], e["validation_loss"]) for e in model.run.history()]
+    from rivals import NanoGPT, TorchLSTM
+
+    ids, kinds = ids_of(job.book)
+    settings = TrainingOptions(minutes=job.minutes).resolve(len(ids))
     network = settings.architecture
-    curves = {"textgen": curve}
+    shape = settings.batch_size, kinds, settings.chunk_length, network.embedding
+    sizes = Sizes(network.layers, network.units[0], *shape)
+    border = int((1 - settings.reading.validation) * len(ids))
+    kind = NanoGPT if job.contender == "nanoGPT" else TorchLSTM
+    rival = kind(ids[:border], sizes, settings.dropout, job.seed)
+    seconds, limit, points = 0.0, 60 * job.minutes, list[Point]()
+    for look in range(1, LOOKS + 1):
+        while seconds < limit * look / LOOKS:
+            start = time.perf_counter()
+            rival.train(seconds / limit)
+            seconds += time.perf_counter() - start
+        points.append(Point(seconds, rival.loss(ids[border:])))
+    return points
+
+
+def ids_of(book: str) -> tuple[Ids, int]:
+    """Return the ids of the characters of a book, and how many different ones there are."""
     kinds, ids = np.unique(list(read_text(book)), return_inverse=True)
-    ids = ids.astype(np.int32)
-    length = int((1 - settings.reading.validation) * len(ids))
-    sizes = Sizes(
-        network.layers,
-        network.units[0],
-        settings.batch_size,
-        len(kinds),
-        settings.chunk_length,
-        network.embedding,
-    )
-    for peer in peers or ("torch bfloat16", "keras fit"):
-        kind, precision = TRAINERS[peer]
-        trainer = kind(ids[:length], sizes, precision)
-        curves[peer] = list(peer_curve(trainer, ids[length:], minutes))
-    with Path(f"{out}.csv").open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["trainer", "seconds", "validation_loss"])
-        for name, points in curves.items():
-            writer.writerows([name, f"{x:.1f}", f"{y:.4f}"] for x, y in points)
-    draw(curves, f"{Path(book).name}, {network}", f"{out}.png")
-    print(json.dumps({name: min(y for _, y in points) for name, points in curves.items()}))
+    return ids.astype(np.int32), len(kinds)
 
 
-def draw(curves: dict[str, Curve], title: str, path: str) -> None:
+def ceiling() -> float:
+    """Return the operations a second of a large product, in the precision of training."""
+    product = Ceiling("bfloat16" if has_bfloat16() else "float32")
+    return 2 * Ceiling.SIZE**3 / min(product.steps(1) for _ in range(5))
+
+
+def draw(curves: dict[Job, list[Point]], path: str) -> None:
+    """Draw the curves, a picture for each book and time."""
     mpl.use("Agg")
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(figsize=(7, 4.2), dpi=120)
-    for name, points in curves.items():
-        axes.plot(*zip(*points, strict=True), marker=".", label=name)
-    axes.set(title=title, xlabel="seconds of training", ylabel="validation, nats per character")
-    axes.grid(alpha=0.3)
-    axes.legend()
+    kinds = list(dict.fromkeys((job.book, job.minutes) for job in curves))
+    shape = {"figsize": (5 * len(kinds), 4), "dpi": 100, "squeeze": False}
+    figure, (row,) = pyplot.subplots(1, len(kinds), **shape)
+    for axes, (book, minutes) in zip(row, kinds, strict=True):
+        for job, points in curves.items():
+            if (job.book, job.minutes) == (book, minutes):
+                color = f"C{CONTENDERS.index(job.contender)}"
+                name = job.contender if job.seed == 0 else None
+                axes.plot(*zip(*points, strict=True), marker=".", color=color, label=name)
+        axes.set(title=Path(book).stem, xlabel="seconds", ylabel="validation, nats per character")
+        axes.set_ylim(top=min(3.0, axes.get_ylim()[1]))
+        axes.grid(alpha=0.3)
+        axes.legend()
     figure.tight_layout()
     figure.savefig(path)
+
+
+@click.command()
+@click.argument("books", nargs=-1, required=True)
+@click.option("--minutes", multiple=True, type=float, default=(1.3333, 5.0))
+@click.option("--seeds", default=1, help="Number of seeds, from 0 on.")
+@click.option("--contender", "contenders", multiple=True, default=CONTENDERS)
+@click.option("--out", default="benchmarks/quality", help="Path of the CSV and PNG, no suffix.")
+def main(
+    books: tuple[str, ...],
+    minutes: tuple[float, ...],
+    seeds: int,
+    contenders: tuple[str, ...],
+    out: str,
+) -> None:
+    print(f"a large product: {ceiling() / 1e9:.0f} GFLOP/s", flush=True)
+    curves: dict[Job, list[Point]] = {}
+    for book in books:
+        for limit in minutes:
+            last: dict[str, list[float]] = {name: [] for name in contenders}
+            for seed in range(seeds):
+                for name in contenders:
+                    job = Job(book, limit, name, seed)
+                    with ProcessPoolExecutor(1, get_context("spawn")) as process:
+                        curves[job] = process.submit(learning_curve, job).result()
+                    last[name].append(min(point.loss for point in curves[job]))
+            means = (f"{name} {statistics.mean(found):.3f}" for name, found in last.items())
+            print(f"{Path(book).stem}, {limit:g} minutes: {', '.join(means)}", flush=True)
+            save(curves, out)
+
+
+def save(curves: dict[Job, list[Point]], out: str) -> None:
+    with Path(f"{out}.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["book", "minutes", "contender", "seed", "seconds", "validation_loss"])
+        for job, points in curves.items():
+            for point in points:
+                row = [Path(job.book).stem, *job[1:], f"{point.seconds:.1f}", f"{point.loss:.4f}"]
+                writer.writerow(row)
+    draw(curves, f"{out}.png")
 
 
 if __name__ == "__main__":

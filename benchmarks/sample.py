@@ -1,10 +1,10 @@
 """Compare the sampling speed of textgen, its peers and the bare matrix products.
 
-python benchmarks/sample.py [--rounds N] [--no-peers]
+python benchmarks/sample.py [--rounds N] [--no-peers] [--cells]
 
 The networks are untrained, which does not affect speed. All contenders draw each token at
 temperature 0.8 and feed it back. The floor is the matrix products of one step by NumPy and nothing
-else.
+else. With --cells, the kinds of recurrent layers are compared, by textgen alone.
 """
 
 import subprocess
@@ -20,6 +20,7 @@ import numpy as np
 from turns import Maker, alternate
 
 from textgen.kernels import kernels
+from textgen.options.architecture import GATES
 from textgen.sampling.compiled import reason_against
 
 PLAY = Path(__file__).parents[1] / "corpora" / "the_lamp_at_harrow.txt"
@@ -34,7 +35,13 @@ class Textgen:
     """
 
     def __init__(
-        self, layers: int, units: int, streams: int, how: str, exact: bool = False
+        self,
+        layers: int,
+        units: int,
+        streams: int,
+        how: str,
+        exact: bool = False,
+        cell: str = "lstm",
     ) -> None:
         from textgen.options.architecture import Architecture
         from textgen.options.sampling import SamplingOptions
@@ -44,7 +51,7 @@ class Textgen:
         from textgen.sampling.network import Network, NumpyNetwork
         from textgen.sampling.prompt import Prompt, Request
 
-        architecture = Architecture("lstm", (units,) * layers, 64, False)
+        architecture = Architecture(cell, (units,) * layers, 64, False)
         rng = np.random.default_rng(0)
         weights = {
             name: rng.uniform(-0.08, 0.08, shape).astype(np.float32)
@@ -188,6 +195,10 @@ class TensorFlow(Keras):
         return time.perf_counter() - start
 
 
+def steps_of_a_turn(layers: int, units: int, streams: int) -> int:
+    return max(50, 500_000 // (layers * units) // (1 if streams == 1 else 8))
+
+
 def speeds(layers: int, units: int, streams: int, rounds: int, peers: bool) -> dict[str, float]:
     """Return tokens per second of each contender."""
     sizes = (layers, units, streams)
@@ -204,7 +215,7 @@ def speeds(layers: int, units: int, streams: int, rounds: int, peers: bool) -> d
             "tf.function": (TensorFlow, sizes),
             "keras predict": (KerasPredict, sizes),
         }
-    steps = max(50, 500_000 // (layers * units) // (1 if streams == 1 else 8))
+    steps = steps_of_a_turn(layers, units, streams)
     counts = dict.fromkeys(makers, steps) | {"keras predict": 20}
     found = alternate(makers, counts, rounds)
     return {name: streams * counts[name] / median(found[name][0]) for name in makers}
@@ -222,6 +233,22 @@ def ratios(found: dict[str, float]) -> dict[str, str]:
         compared["to tf.function"] = f"{ours / found['tf.function']:.1f}"
         compared["to predict"] = f"{ours / found['keras predict']:.0f}"
     return compared
+
+
+def compare_cells(rounds: int) -> None:
+    """Print the tokens per second of each kind of recurrent layer."""
+    print("| streams, layers x units | " + " | ".join(GATES) + " | cifg to lstm |")
+    print("|---|" + "--:|" * (len(GATES) + 1))
+    for streams in (1, 64):
+        for units in (256, 512):
+            steps = steps_of_a_turn(1, units, streams)
+            sizes = (1, units, streams, "float16", False)
+            makers: dict[str, Maker] = {cell: (Textgen, (*sizes, cell)) for cell in GATES}
+            found = alternate(makers, steps, rounds)
+            speeds = {cell: streams * steps / median(times) for cell, (times, _) in found.items()}
+            cells = [f"{speed:,.0f}" for speed in speeds.values()]
+            ratio = f"{speeds['cifg'] / speeds['lstm']:.2f}"
+            print("| " + " | ".join([f"{streams}, 1x{units}", *cells, ratio]) + " |", flush=True)
 
 
 def first_character(layers: int, units: int, times: int) -> float:
@@ -247,9 +274,13 @@ def first_character(layers: int, units: int, times: int) -> float:
 @click.command()
 @click.option("--rounds", default=7, help="Measured turns of each contender.")
 @click.option("--peers/--no-peers", default=True, help="Measure PyTorch and TensorFlow, too.")
-def main(rounds: int, peers: bool) -> None:
+@click.option("--cells", is_flag=True, help="Compare kinds of recurrent layers instead.")
+def main(rounds: int, peers: bool, cells: bool) -> None:
     names = [kernel.name for kernel in kernels("float32") if reason_against(kernel) is None]
     print(f"C kernel: {names[0] if names else 'none'}")
+    if cells:
+        compare_cells(rounds)
+        return
     print(f"first character of a 2x256 run after {first_character(2, 256, 3 * rounds):.2f} s")
     for streams in (1, 12, 64):
         header: list[str] = []
@@ -260,8 +291,8 @@ def main(rounds: int, peers: bool) -> None:
                 header = [f"{streams} streams", *found, *compared]
                 print("\n| " + " | ".join(header) + " |")
                 print("|---|" + "--:|" * (len(header) - 1))
-            cells = [f"{speed:,.0f}" for speed in found.values()]
-            row = [f"{layers}x{units}", *cells, *compared.values()]
+            row = [f"{layers}x{units}", *(f"{speed:,.0f}" for speed in found.values())]
+            row += compared.values()
             print("| " + " | ".join(row) + " |", flush=True)
 
 

@@ -10,7 +10,8 @@ TEXTGEN_KERNELS=avx2 XLA_FLAGS=--xla_cpu_max_isa=AVX2 ONEDNN_MAX_CPU_ISA=AVX2 \\
 ATEN_CPU_CAPABILITY=avx2 MKL_ENABLE_INSTRUCTIONS=AVX2 \\
 python benchmarks/train.py BOOK --precision float32
 
-With --start, the seconds from the command `textgen train` to its first update are measured.
+With --start, the seconds from the command `textgen train` to its first update are measured. With
+--cells, the kinds of recurrent layers are compared, by textgen alone.
 """
 
 import os
@@ -25,10 +26,11 @@ from typing import Any
 
 import click
 import numpy as np
-from peers import TRAINERS, Ids, Sizes
+from peers import TRAINERS, Ids, Sizes, Textgen
 from turns import alternate
 
 from textgen.kernels import kernels
+from textgen.options.architecture import GATES
 from textgen.preprocess.reading import read_text
 
 CHARACTERS = [  # cell, layers, units, rows
@@ -45,7 +47,7 @@ class Ceiling:
     SIZE = 2048
 
     def __init__(self, precision: str) -> None:
-        import tensorflow as tf
+        from textgen.training.backend import tf
 
         factor = tf.random.stateless_normal((self.SIZE, self.SIZE), (0, 0))
         self._factors = [tf.cast(factor, precision)]
@@ -88,6 +90,21 @@ def measure(
     found = alternate(made | ceilings, steps, rounds)
     work = dict.fromkeys(names, steps * tokens) | dict.fromkeys(ceilings, 2.0 * Ceiling.SIZE**3)
     return {name: (work[name] / median(times), peak) for name, (times, peak) in found.items()}
+
+
+def compare_cells(ids: Ids, vocabulary: int, rounds: int, precision: str) -> None:
+    """Print the tokens per second of each kind of recurrent layer."""
+    print("| layers x units, batch | " + " | ".join(GATES) + " | cifg to lstm |")
+    print("|---|" + "--:|" * (len(GATES) + 1))
+    for units in (256, 512):
+        steps, tokens = round(80 * (256 / units) ** 2), 32 * 64
+        sizes = {cell: Sizes(1, units, 32, vocabulary, cell=cell) for cell in GATES}
+        makers = {cell: (Textgen, (ids, sizes[cell], precision)) for cell in GATES}
+        found = alternate(makers, steps, rounds)
+        speeds = {cell: steps * tokens / median(times) for cell, (times, _) in found.items()}
+        cells = [f"{speed:,.0f}" for speed in speeds.values()]
+        ratio = f"{speeds['cifg'] / speeds['lstm']:.2f}"
+        print("| " + " | ".join([f"1x{units}, 32", *cells, ratio]) + " |", flush=True)
 
 
 def seconds_to_first_update(book: str, run: str, kernels: str) -> float:
@@ -143,7 +160,10 @@ def processor() -> str:
 @click.option("--words", is_flag=True, help="Train on words, with a vocabulary of 20,000.")
 @click.option("--precision", type=click.Choice(PRECISIONS), help="Of textgen; by default, auto.")
 @click.option("--start", is_flag=True, help="Time the start of a training instead.")
-def main(book: str, rounds: int, words: bool, precision: str | None, start: bool) -> None:
+@click.option("--cells", is_flag=True, help="Compare kinds of recurrent layers instead.")
+def main(
+    book: str, rounds: int, words: bool, precision: str | None, start: bool, cells: bool
+) -> None:
     from textgen.options.training import TrainingOptions
     from textgen.preprocess.tokenizers import word_splitter
 
@@ -157,6 +177,9 @@ def main(book: str, rounds: int, words: bool, precision: str | None, start: bool
     tokens = word_splitter()(text) if words else list(text)
     kinds, ids = np.unique(tokens, return_inverse=True)
     ids = ids.astype(np.int32)
+    if cells:
+        compare_cells(ids, len(kinds), rounds, precision)
+        return
     names = [name for name in TRAINERS if not words or name != "keras fit"]
     if words:
         counts = np.argsort(-np.bincount(ids), kind="stable")
@@ -182,7 +205,7 @@ def main(book: str, rounds: int, words: bool, precision: str | None, start: bool
         found = measure(names, ids, sizes, rounds, precision)
         speeds = {name: speed for name, (speed, _) in found.items()}
         torch = max(speed for name, speed in speeds.items() if name.startswith("torch"))
-        cells = [
+        row = [
             f"{sizes.cell.upper()} {sizes.layers}x{sizes.units}, {sizes.batch_size}",
             *(f"{speeds[name]:,.0f}" for name in names),
             f"{speeds['textgen'] / torch:.2f}",
@@ -191,7 +214,7 @@ def main(book: str, rounds: int, words: bool, precision: str | None, start: bool
             f"{speeds['textgen'] * sizes.operations() / speeds[precision]:.2f}",
             *(f"{speeds[name] / 1e9:,.0f}" if name in speeds else "-" for name in PRECISIONS),
         ]
-        print("| " + " | ".join(cells) + " |", flush=True)
+        print("| " + " | ".join(row) + " |", flush=True)
         if words:
             peaks = ", ".join(f"{name} {found[name][1]:,.0f} MB" for name in names)
             print(f"peak memory: {peaks}", file=sys.stderr)

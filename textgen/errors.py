@@ -55,7 +55,7 @@ class OptionError(TextgenError, ValueError):
 
 
 class OutputError(TextgenError):
-    """A picture, a page or a log of TensorBoard that cannot be written."""
+    """A picture, a page, an export or a log of TensorBoard that cannot be written."""
 
 
 class TrainingError(TextgenError):

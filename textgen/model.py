@@ -158,6 +158,24 @@ class Model(Sampler):
             found = inspect_texts(self, texts, units, authors, bar.update)
         return Inspection(**vars(found), run=self.run, name=name, left_out=left_out)
 
+    def export(self, to: str, output: str | Path | None = None, force: bool = False) -> Path:
+        """Write the network to a file that runs without textgen; return its path.
+
+        Args:
+            to: "keras", "onnx" or "torch".
+            output: the file; by default the name of the run, in the current folder.
+            force: whether to replace an existing file.
+
+        Raises OptionError for an unknown `to` or a missing package, RunError if the model is an
+        ensemble, OutputError if the file exists or cannot be written, or if the exported network
+        computes other logits than this one.
+        """
+        from textgen.export.export import export_run
+
+        if len(self.runs) > 1:
+            raise RunError("an export holds one network; load one run")
+        return export_run(self.run, to, output, force)
+
     def curves(self, against: str = "epochs") -> "LossCurves":
         """Return a matplotlib figure of the losses in training, of all runs of the model.
 

@@ -13,6 +13,7 @@ import textgen
 from textgen.analysis.inspection import InspectedText
 from textgen.errors import BookError, OptionError, RunError
 from textgen.model import Model
+from textgen.options.architecture import as_lstm
 from textgen.runs.folder import Run
 
 
@@ -20,21 +21,22 @@ def inspected(run: Run, *texts: str, units: int = 3) -> InspectedText:
     return textgen.load(run.path).inspect(*texts, units=units)
 
 
-@pytest.mark.parametrize("cell", ["lstm", "gru"])
+@pytest.mark.parametrize("cell", ["lstm", "gru", "cifg"])
 def test_predictions_and_states_are_those_of_keras(book: Path, cell: str) -> None:
     import keras
 
     run = fabricate("run", book, cell=cell, units=(12, 8), embedding=6)
     weights, text = run.weights(), make_book()[:700]
     ids = run.tokenizer.encode(text)
-    layer_type: Any = {"lstm": keras.layers.LSTM, "gru": keras.layers.GRU}[cell]
+    layer_type: Any = keras.layers.GRU if cell == "gru" else keras.layers.LSTM
     layers = [layer_type(units, return_sequences=True) for units in (12, 8)]
     x = keras.ops.convert_to_tensor(weights["embedding"][ids][None])
     hidden = []
     for number, layer in enumerate(layers):
         layer.build(x.shape)
         parts = ("kernel", "recurrent_kernel", "bias")
-        layer.set_weights([weights[f"layers.{number}.{part}"] for part in parts])
+        own = [weights[f"layers.{number}.{part}"] for part in parts]
+        layer.set_weights([as_lstm(w, np.concatenate) for w in own] if cell == "cifg" else own)
         x = layer(x)
         hidden.append(np.asarray(x)[0])
     logits = hidden[-1] @ weights["output.kernel"] + weights["output.bias"]
@@ -145,13 +147,14 @@ def test_a_planted_unit_is_found_and_judged_on_the_other_half() -> None:
     assert inside.share == pytest.approx(np.mean(values > 0))
 
 
-def test_gates_are_counted(book: Path) -> None:
-    run = fabricate("run", book)
+@pytest.mark.parametrize(("cell", "sigmoids"), [("lstm", "ifo"), ("gru", "zr"), ("cifg", "fo")])
+def test_gates_are_counted(book: Path, cell: str, sigmoids: str) -> None:
+    run = fabricate("run", book, cell=cell)
     text = make_book()[:400]
     network, ids = textgen.load("run").network, run.tokenizer.encode(text)
     (trace,), _ = network.trace(ids[:, None], network.zero_state(1))
     (saturation,) = inspected(run, text).units.saturation
-    assert set(saturation.low) == {"i", "f", "o"}
+    assert set(saturation.low) == set(sigmoids)
     for gate in saturation.low:
         np.testing.assert_allclose(saturation.low[gate], (trace.gates[gate] < 0.1).mean((0, 1)))
         np.testing.assert_allclose(saturation.high[gate], (trace.gates[gate] > 0.9).mean((0, 1)))

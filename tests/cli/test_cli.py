@@ -172,7 +172,6 @@ def test_a_book_from_standard_input(book: Path, command: Command) -> None:
         ("train book.txt --units 0", 2, "--units must be at least 1, not 0"),
         ("train book.txt --dropout 1", 2, "--dropout must be below 1"),
         ("train book.txt --learning-rate nan", 2, "--learning-rate must be a number"),
-        ("train book.txt --epochs 1 --minutes 1", 2, "--minutes cannot be given together"),
         ("train book.txt --cell rnn", 2, "'rnn' is not one of"),
         ("train book.txt --units many", 2, "--units must be a whole number, or one for each layer"),
         ("train book.txt --layers many", 2, "'many' is not a valid integer"),

@@ -70,29 +70,3 @@ def test_weights_that_do_not_fit_are_refused(bits: int) -> None:
     run.save_weights(weights)
     with pytest.raises(OutputError, match=f"do not fit in {bits} bits"):
         render(run, bits)
-
-
-def test_a_coupled_lstm_is_rewritten() -> None:
-    """c' = f c + (1 - f) g and h = o tanh(c'), computed here step by step."""
-    rng = np.random.default_rng(0)
-    units, size = 4, 5
-    shapes = {"embedding": (size, 3), "layers.0.kernel": (3, 12)}
-    shapes |= {"layers.0.recurrent_kernel": (4, 12), "layers.0.bias": (12,)}
-    shapes |= {"output.kernel": (4, size), "output.bias": (size,)}
-    weights = {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
-    architecture, rewritten = html._with_known_cell(
-        Architecture("cifg", (units,), 3, False), weights
-    )
-    network = NumpyNetwork(architecture, rewritten)
-    tokens = rng.integers(size, size=(20, 1))
-    hidden, _ = network.forward(tokens, network.zero_state(1))
-    h = c = np.zeros(units)
-    for token, logits in zip(tokens[:, 0], network.logits(hidden)[:, 0], strict=True):
-        gates = weights["embedding"][token] @ weights["layers.0.kernel"]
-        gates = gates + h @ weights["layers.0.recurrent_kernel"] + weights["layers.0.bias"]
-        f, g, o = np.split(gates, 3)
-        f, o = 1 / (1 + np.exp(-f)), 1 / (1 + np.exp(-o))
-        c = f * c + (1 - f) * np.tanh(g)
-        h = o * np.tanh(c)
-        expected = h @ weights["output.kernel"] + weights["output.bias"]
-        np.testing.assert_allclose(logits, expected, atol=1e-5)

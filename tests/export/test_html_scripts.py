@@ -65,6 +65,7 @@ CASES: dict[str, tuple[dict[str, Any], str]] = {
     "characters": ({"units": (7,)}, "The café"),
     "characters, GRU": ({"cell": "gru", "units": (9, 5), "embedding": 3}, ""),
     "characters, tied": ({"units": (10,), "embedding": 10, "tie": True}, "“"),
+    "characters, CIFG": ({"cell": "cifg", "units": (6, 7)}, "The"),
     "words": ({"level": "word", "units": (12, 10), "embedding": 5}, "The lamp sa"),
     "words, tied GRU": (
         {"level": "word", "cell": "gru", "units": (6,), "embedding": 6, "tie": True},

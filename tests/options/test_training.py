@@ -15,11 +15,22 @@ from textgen.system.processor import instructions
 
 def test_defaults_that_depend_on_the_level() -> None:
     characters = TrainingOptions().resolve(100_000)
-    words = TrainingOptions(level="word", minutes=1).resolve(100_000)
+    words = TrainingOptions(level="word").resolve(30_000_000)
     assert (characters.batch_size, characters.chunk_length, characters.epochs) == (32, 64, 12)
-    assert (words.batch_size, words.chunk_length, words.epochs) == (16, 32, None)
+    assert (words.batch_size, words.chunk_length, words.epochs) == (16, 32, 8)
     assert (characters.optimizer, characters.schedule) == ("cautious", "linear")
     assert (words.optimizer, words.schedule) == ("adamw", "cosine")
+
+
+def test_minutes_leave_out_the_epochs_unless_a_text_is_short() -> None:
+    def limits(tokens: int, **options: Any) -> tuple[float | None, float | None]:
+        made = TrainingOptions(**options).resolve(tokens)
+        assert TrainingSettings.from_json(made.to_json(), 1) == made
+        return made.epochs, made.minutes
+
+    assert limits(1_000_000, minutes=3) == (None, 3)
+    assert limits(100_000, minutes=3) == limits(100_000, minutes=3, level="word") == (12, 3)
+    assert limits(100_000, minutes=3, epochs=99) == limits(10**9, minutes=3, epochs=99) == (99, 3)
 
 
 @given(st.integers(10, 10**9), st.sampled_from(["char", "word"]), st.sampled_from([0.0, 0.1, 0.5]))
@@ -89,13 +100,13 @@ def test_sizes_fit_the_text_unless_given() -> None:
 
     assert sizes(49_999) == sizes(1_000, minutes=60) == ("small", 256, 0.7)
     assert sizes(50_000) == ("small", 256, 0.5)
-    assert sizes(1_000, level="word") == ("small", 256, 0.2)
+    assert sizes(1_000, level="word") == ("small", 256, 0.7)
     assert sizes(1_000, dropout=0.1) == ("small", 256, 0.1)
     assert sizes(1_000_000) == ("medium", 512, 0.3)
     assert sizes(100_000_000) == ("large", 1024, 0.2)
-    assert sizes(1_000_000, level="word") == ("small", 256, 0.2)
-    assert sizes(1_000_000, level="word", minutes=60) == ("small", 256, 0.5)
+    assert sizes(1_000_000, level="word") == ("small", 256, 0.5)
     assert sizes(3_000_000, level="word") == ("medium", 512, 0.2)
+    assert sizes(3_000_000, level="word", minutes=121) == ("medium", 512, 0.5)
     assert sizes(1_000_000, minutes=10) == ("medium", 512, 0.3)
     assert sizes(1_000_000, minutes=11) == ("medium", 512, 0.5)
     assert sizes(1_000_000, minutes=11, dropout=0.1) == ("medium", 512, 0.1)
@@ -193,4 +204,7 @@ def test_what_a_resumed_run_may_change() -> None:
     assert settings.conflict({"delimiter": "x"}) == ("delimiter", "None")
     longer = settings.resumed({"minutes": 5, "patience": 2})
     assert (longer.minutes, longer.epochs, longer.patience) == (5, None, 2)
+    both = longer.resumed({"minutes": 6, "epochs": 4})
+    assert (both.minutes, both.epochs) == (6, 4)
+    assert (both.resumed({"epochs": 5}).minutes, both.resumed({"seed": 0}).epochs) == (None, 4)
     assert longer.architecture == settings.architecture

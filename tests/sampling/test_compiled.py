@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from textgen.kernels import Kernel, kernels
-from textgen.options.architecture import Architecture
+from textgen.options.architecture import STATES, Architecture
 from textgen.runs.files import Arrays
 from textgen.sampling import compiled
 from textgen.sampling.compiled import CompiledNetwork, make_network, reason_against
@@ -39,7 +39,7 @@ def architectures(draw: st.DrawFn) -> Architecture:
     units = tuple(draw(st.lists(SIZES, min_size=1, max_size=3)))
     tie = draw(st.booleans())
     embedding = units[-1] if tie else draw(SIZES)
-    return Architecture(draw(st.sampled_from(["lstm", "gru"])), units, embedding, tie)
+    return Architecture(draw(st.sampled_from(sorted(STATES))), units, embedding, tie)
 
 
 def read(network: Any, ids: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
@@ -181,7 +181,7 @@ def test_a_token_outside_the_vocabulary_is_refused(kernel: Kernel, token: int) -
 
 
 @each_kernel
-@pytest.mark.parametrize("cell", ["lstm", "gru"])
+@pytest.mark.parametrize("cell", sorted(STATES))
 def test_a_weight_too_large_for_float16_is_not_infinite(kernel: Kernel, cell: str) -> None:
     architecture = Architecture(cell, (20, 9), 6, False)
     weights = weights_of(architecture, 11, np.random.default_rng(0))
@@ -230,7 +230,7 @@ def test_no_kernel_is_used_when_they_are_off(monkeypatch: pytest.MonkeyPatch) ->
 
 
 @each_kernel
-@pytest.mark.parametrize("cell", ["lstm", "gru"])
+@pytest.mark.parametrize("cell", sorted(STATES))
 @pytest.mark.parametrize("units", [(7,), (200, 33), (65, 130)])
 def test_two_threads_read_one_row_as_one_does(
     units: tuple[int, ...], cell: str, kernel: Kernel, monkeypatch: pytest.MonkeyPatch

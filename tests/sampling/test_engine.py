@@ -279,7 +279,7 @@ def text_and_figures(text: Generation) -> tuple[str, int, str | None, list[float
     return "".join(text), text.tokens, text.finish_reason, text.log_probabilities
 
 
-@pytest.mark.parametrize("cell", ["lstm", "gru"])
+@pytest.mark.parametrize("cell", ["lstm", "gru", "cifg"])
 def test_64_requests_alone_and_together_give_the_same_texts(cell: str) -> None:
     network = numpy_network(cell)
 

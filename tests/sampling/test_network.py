@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from textgen.kernels import kernels
-from textgen.options.architecture import Architecture
+from textgen.options.architecture import GATES, STATES, Architecture, as_lstm
 from textgen.sampling.compiled import CompiledNetwork
 from textgen.sampling.network import NumpyNetwork, TracedNetwork
 
@@ -17,6 +17,7 @@ ARCHITECTURES = [
     Architecture("lstm", (6, 4), 5, False),
     Architecture("gru", (6, 4), 5, False),
     Architecture("gru", (4,), 4, True),
+    Architecture("cifg", (6, 4), 5, False),
 ]
 architectures = pytest.mark.parametrize("architecture", ARCHITECTURES, ids=str)
 RNG = np.random.default_rng(0)
@@ -68,7 +69,7 @@ def test_rows_that_are_alone_do_not_depend_on_others(architecture: Architecture,
 
 
 @pytest.mark.parametrize("units", [(1,), (7,), (16,), (33, 17), (333,), (512,), (100, 60)], ids=str)
-@pytest.mark.parametrize("cell", ["lstm", "gru"])
+@pytest.mark.parametrize("cell", sorted(STATES))
 def test_a_state_does_not_depend_on_how_a_text_is_read(cell: str, units: tuple[int, ...]) -> None:
     network = network_of(Architecture(cell, units, 8, False))
     tokens = RNG.integers(V, size=40)
@@ -115,20 +116,20 @@ def test_a_trace_is_what_keras_cells_compute(
         np.testing.assert_allclose(ours, theirs, atol=1e-6)
     inputs = own["embedding"][IDS]
     for layer, (units, trace) in enumerate(zip(architecture.units, traces, strict=True)):
-        cell: Any = {"lstm": keras.layers.LSTMCell, "gru": keras.layers.GRUCell}[architecture.cell](
-            units
-        )
+        is_gru = architecture.cell == "gru"
+        cell: Any = keras.layers.GRUCell(units) if is_gru else keras.layers.LSTMCell(units)
         cell.build((B, inputs.shape[-1]))
-        kernel, recurrent_kernel, bias = (
-            own[f"layers.{layer}.{part}"] for part in ("kernel", "recurrent_kernel", "bias")
-        )
-        cell.set_weights([kernel, recurrent_kernel, bias])
-        state = [np.zeros((B, units), np.float32)] * (2 if architecture.cell == "lstm" else 1)
+        parts = [own[f"layers.{layer}.{part}"] for part in ("kernel", "recurrent_kernel", "bias")]
+        if architecture.cell == "cifg":
+            parts = [as_lstm(part, np.concatenate) for part in parts]
+        kernel, recurrent_kernel, bias = parts
+        cell.set_weights(parts)
+        state = [np.zeros((B, units), np.float32)] * len(STATES[architecture.cell])
         for t in range(T):
             h = state[0]
             output, state = cell(tf.constant(inputs[t]), state)
             np.testing.assert_allclose(trace.hidden[t], output, atol=1e-5)
-            if architecture.cell == "lstm":
+            if not is_gru:
                 assert trace.memory is not None
                 np.testing.assert_allclose(trace.memory[t], state[1], atol=1e-5)
                 projected = inputs[t] @ kernel + h @ recurrent_kernel + bias
@@ -140,7 +141,7 @@ def test_a_trace_is_what_keras_cells_compute(
                 r = np.split(np.asarray(h @ recurrent_kernel + bias[1]), 3, axis=1)
                 gates = {"z": tf.sigmoid(x[0] + r[0]), "r": tf.sigmoid(x[1] + r[1])}
                 gates["h"] = np.tanh(x[2] + gates["r"] * r[2])
-            assert set(trace.gates) == set(gates)
-            for name, gate in gates.items():
-                np.testing.assert_allclose(trace.gates[name][t], gate, atol=1e-5)
+            assert list(trace.gates) == list(GATES[architecture.cell])
+            for name, gate in trace.gates.items():
+                np.testing.assert_allclose(gate[t], gates[name], atol=1e-5)
         inputs = trace.hidden

@@ -85,6 +85,7 @@ def test_the_alphabet_goes_on_from_any_letter(tmp_path: Path) -> None:
         (37, {"precision": "bfloat16", "tie": True, "embedding": None}),
         (0, {"precision": "float32", "cell": "gru", "units": "24,12", "layers": None}),
         (37, {"precision": "bfloat16", "cell": "gru", "units": "24,12", "layers": None}),
+        (37, {"precision": "float32", "cell": "cifg", "units": "24,12", "layers": None}),
     ],
 )
 def test_a_run_that_was_stopped_ends_with_the_same_weights(
@@ -256,6 +257,17 @@ def test_minutes_are_kept(book: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert 11 < longer[-1]["seconds"] < 12.1
 
 
+def test_epochs_may_end_before_the_minutes(book: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    run = trained(book, "run", epochs=2, minutes=60)
+    before = snapshot(run)
+    textgen.train(out=run, resume=True)
+    assert "run is trained to its end, epoch 2; to train it further: textgen train --out run" in (
+        told := capfd.readouterr().err
+    )
+    assert "name --epochs to train for more than 2" in told
+    assert snapshot(run) == before
+
+
 @pytest.mark.parametrize(("kind", "middle", "later"), [("cosine", 5, 1.464), ("linear", 10, 6.25)])
 def test_learning_rates_warm_up_and_fall_to_zero(kind: str, middle: float, later: float) -> None:
     options = TrainingOptions(epochs=10, learning_rate=10, schedule=kind)
@@ -276,10 +288,14 @@ def test_the_warm_up_of_a_short_training_is_a_tenth_of_it() -> None:
     assert schedule.learning_rate(9, 0) == pytest.approx(0.005)
 
 
-def test_the_schedule_of_minutes_ends_with_them() -> None:
-    schedule = Schedule(TrainingOptions(minutes=2).resolve(0), steps_per_epoch=100)
+def test_a_schedule_ends_with_the_minutes_or_epochs_that_are_over_first() -> None:
+    schedule = Schedule(TrainingOptions(minutes=2).resolve(10**6), steps_per_epoch=100)
     assert schedule.done(7, 60, 0) == 0.5
     assert schedule.done(7, 110, 10) == 1
+    both = Schedule(TrainingOptions(minutes=2, epochs=3).resolve(0), steps_per_epoch=100)
+    assert both.done(30, 60, 0) == 0.5
+    assert both.done(225, 60, 0) == 0.75
+    assert both.done(300, 60, 0) == both.done(30, 120, 0) == 1
 
 
 def test_a_finished_run_can_be_trained_further(book: Path) -> None:

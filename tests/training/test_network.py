@@ -19,6 +19,7 @@ ARCHITECTURES = [
     Architecture("lstm", (9, 7, 4), 5, False),
     Architecture("gru", (9,), 5, False),
     Architecture("gru", (9, 4, 5), 5, True),
+    Architecture("cifg", (9, 7), 5, False),
 ]
 architectures = pytest.mark.parametrize("architecture", ARCHITECTURES, ids=str)
 
@@ -166,7 +167,7 @@ def test_the_gradient_norm_is_that_of_automatic_differentiation() -> None:
     assert norm == pytest.approx(expected, rel=1e-4)
 
 
-@pytest.mark.parametrize("architecture", [ARCHITECTURES[1], ARCHITECTURES[3]], ids=str)
+@pytest.mark.parametrize("architecture", ARCHITECTURES[1::2] + ARCHITECTURES[4:], ids=str)
 def test_keras_layers_do_the_same_as_ours(architecture: Architecture) -> None:
     # On a GPU they replace ours; here they run on the processor.
     ours = made(architecture)
@@ -195,6 +196,7 @@ def test_keras_layers_do_the_same_as_ours(architecture: Architecture) -> None:
         ("off", "gru", (33,), 3, 5, 400, True),
         ("", "gru", (40, 33), 3, 5, 400, True),
         ("", "lstm", (16,), 5, 4, 400, False),
+        ("off", "cifg", (20,), 4, 16, 20, False),
     ],
 )
 def test_a_step_in_bfloat16_is_near_one_in_float32(
@@ -208,7 +210,7 @@ def test_a_step_in_bfloat16_is_near_one_in_float32(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("TEXTGEN_KERNELS", kernels)
-    monkeypatch.setattr(step, "LARGEST_FULL_SOFTMAX", 100)  # the last three sample their softmax
+    monkeypatch.setattr(step, "LARGEST_FULL_SOFTMAX", 100)  # for 400 tokens it is sampled
     monkeypatch.setattr(candidates, "_FREQUENT", 60)
     monkeypatch.setattr(candidates, "_SAMPLED", 100)
     rng = np.random.default_rng(0)

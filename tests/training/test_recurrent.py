@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from textgen.options.architecture import GATES, STATES, as_lstm
 from textgen.training.recurrent import gru, lstm
 
 T, B, U, INPUTS = 7, 3, 5, 4
@@ -19,35 +20,36 @@ def numbers(*shape: int) -> tf.Tensor:
 
 
 def weights(cell: str) -> dict[str, tf.Tensor]:
-    width = 4 * U if cell == "lstm" else 3 * U
+    width = len(GATES[cell]) * U
     return {
         "inputs": numbers(T, B, INPUTS),
         "kernel": numbers(INPUTS, width),
         "recurrent_kernel": numbers(U, width),
-        "bias": numbers(width) if cell == "lstm" else numbers(2, width),
-        "h": numbers(B, U),
-        **({"c": numbers(B, U)} if cell == "lstm" else {}),
+        "bias": numbers(2, width) if cell == "gru" else numbers(width),
+        **{part: numbers(B, U) for part in STATES[cell]},
     }
 
 
 def ours(cell: str, w: dict[str, tf.Tensor], keep: tf.Tensor | None = None) -> list[tf.Tensor]:
     projected = tf.tensordot(w["inputs"], w["kernel"], 1)
-    if cell == "lstm":
-        outputs, state = lstm(projected + w["bias"], (w["h"], w["c"]), w["recurrent_kernel"], keep)
-    else:
+    if cell == "gru":
         outputs, state = gru(
             projected + w["bias"][0], (w["h"],), w["recurrent_kernel"], w["bias"][1], keep
         )
+    else:
+        outputs, state = lstm(projected + w["bias"], (w["h"], w["c"]), w["recurrent_kernel"], keep)
     return [outputs, *state]
 
 
 def keras_layer(cell: str, w: dict[str, tf.Tensor]) -> list[tf.Tensor]:
-    layer = {"lstm": keras.layers.LSTMCell, "gru": keras.layers.GRUCell}[cell](U, dtype="float64")
+    kind = keras.layers.GRUCell if cell == "gru" else keras.layers.LSTMCell
+    layer = kind(U, dtype="float64")
     layer.build((B, INPUTS))
     # The layer computes with the given tensors, so that a tape can watch them.
     for variable in ("kernel", "recurrent_kernel", "bias"):
-        object.__setattr__(layer, variable, w[variable])
-    state = [w["h"], w["c"]] if cell == "lstm" else [w["h"]]
+        own = as_lstm(w[variable], tf.concat) if cell == "cifg" else w[variable]
+        object.__setattr__(layer, variable, own)
+    state = [w[part] for part in STATES[cell]]
     outputs = []
     for inputs in tf.unstack(w["inputs"]):
         output, state = layer(inputs, state)
@@ -67,7 +69,7 @@ def loss_and_gradients(
 
 
 @pytest.mark.parametrize("compiled", [False, True])
-@pytest.mark.parametrize("cell", ["lstm", "gru"])
+@pytest.mark.parametrize("cell", sorted(STATES))
 def test_values_and_gradients_are_those_of_keras(cell: str, compiled: bool) -> None:
     w = weights(cell)
     function = tf.function(lambda w: ours(cell, w), jit_compile=compiled, autograph=False)
@@ -78,7 +80,7 @@ def test_values_and_gradients_are_those_of_keras(cell: str, compiled: bool) -> N
         np.testing.assert_allclose(gradients[name], expected[name], rtol=1e-8, atol=1e-9)
 
 
-@pytest.mark.parametrize("cell", ["lstm", "gru"])
+@pytest.mark.parametrize("cell", sorted(STATES))
 def test_gradients_with_resets_are_finite_differences(cell: str) -> None:
     w = weights(cell)
     keep = tf.constant((RNG.random((T, B, 1)) > 0.3).astype(float))
@@ -95,7 +97,7 @@ def test_gradients_with_resets_are_finite_differences(cell: str) -> None:
         assert slope == pytest.approx(np.sum(gradients[name] * direction), rel=1e-6, abs=1e-6)
 
 
-@pytest.mark.parametrize("cell", ["lstm", "gru"])
+@pytest.mark.parametrize("cell", sorted(STATES))
 def test_a_reset_in_the_middle_starts_from_zero(cell: str) -> None:
     w = weights(cell)
     keep = np.ones((T, B, 1))

@@ -9,14 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from textgen.analysis.features import Feature, Values
-from textgen.options.architecture import Architecture
+from textgen.options.architecture import STATES, Architecture
 from textgen.sampling.network import Array, LayerTrace
 
 Shades = NDArray[np.int8]  # activations from -1 to 1, multiplied by FULL
 
 FULL = 127
 LOW, HIGH = 0.1, 0.9  # a gate beyond them is saturated
-SIGMOIDS = {"lstm": ("i", "f", "o"), "gru": ("z", "r")}  # gates from 0 to 1
+SIGMOIDS = {"lstm": ("i", "f", "o"), "gru": ("z", "r"), "cifg": ("f", "o")}  # gates from 0 to 1
 
 _LARGEST_SEARCH = 64 << 20  # activations that are kept until the best units are known
 _LARGEST_BEGINNING = 2 << 20  # activations of all units that are kept for good
@@ -97,7 +97,7 @@ class UnitSurvey:
         self, architecture: Architecture, features: Sequence[Feature], tokens: int, best: int
     ) -> None:
         """Prepare for a text of `tokens` tokens; find the `best` units for each feature."""
-        parts = ("tanh(c)", "h") if architecture.cell == "lstm" else ("h",)
+        parts = ("tanh(c)", "h") if "c" in STATES[architecture.cell] else ("h",)
         self._units = [
             Unit(layer, unit, part)
             for layer, size in enumerate(architecture.units, 1)

@@ -2,6 +2,7 @@
 
 from textgen.cli import (  # noqa: F401 - they add their commands to main
     author,
+    export,
     inspect,
     measure,
     plot,

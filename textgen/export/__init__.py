@@ -1,1 +1,1 @@
-"""Export a trained network to other programs."""
+"""Exports: a trained network as a file that other programs run."""

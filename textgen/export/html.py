@@ -3,7 +3,6 @@
 import base64
 import json
 import re
-from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from string import Template
@@ -60,7 +59,7 @@ def render(run: Run, bits: int = 16, title: str | None = None, licence: str | No
         raise OptionError("bits", f"must be 16 or 8, not {bits!r}")
     sampler = Sampler([run])
     name = distinct_names([run])[0]
-    architecture, weights = _with_known_cell(run.settings.architecture, run.weights())
+    architecture, weights = run.settings.architecture, run.weights()
     data = {
         "title": name if title is None else title,
         "licence": licence,
@@ -102,22 +101,6 @@ def read_weights(page: bytes) -> Arrays:
     known = json.loads(data)
     shapes = {name: tuple(shape) for name, shape in known["arrays"]}
     return dequantize(base64.b64decode(stored), shapes, known["bits"])
-
-
-def _with_known_cell(architecture: Architecture, weights: Arrays) -> tuple[Architecture, Arrays]:
-    """Return the same network with a cell that the page computes.
-
-    A coupled LSTM has the gates f, c, o, and i = 1 - f. It is the LSTM whose input gate has the
-    weights of the forget gate, negated, because 1 - sigmoid(x) = sigmoid(-x).
-    """
-    if architecture.cell != "cifg":
-        return architecture, weights
-    rewritten = dict(weights)
-    for name in weights:
-        if name.startswith("layers."):
-            f, c, o = np.split(weights[name], 3, axis=-1)
-            rewritten[name] = np.concatenate([-f, f, c, o], axis=-1)
-    return replace(architecture, cell="lstm"), rewritten
 
 
 def _tokenizer_data(tokenizer: Tokenizer) -> dict[str, Any]:

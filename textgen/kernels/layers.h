@@ -1,7 +1,8 @@
 /* A recurrent layer, forward over a chunk and back.
  *
- * Formulas: LSTM with forget gate after Gers, Schmidhuber and Cummins (2000); GRU after Cho et al.
- * (2014), with the reset gate applied after the product, as in cuDNN.
+ * Formulas: LSTM with forget gate after Gers, Schmidhuber and Cummins (2000); CIFG after Greff et
+ * al. (2015); GRU after Cho et al. (2014), with the reset gate applied after the product, as in
+ * cuDNN.
  */
 
 #ifndef TEXTGEN_LAYERS_H
@@ -37,11 +38,12 @@ INLINE float kept(const TextBatch *batch, size_t row) {
 
 /* Run a layer over the chunk, from its first state, which `before` and `memory` begin with.
  *
- * The projected inputs are rows of the table, or else stand where the gates will be.
+ * The projected inputs are rows of the table, or else stand where the gates will be. The i of a
+ * CIFG is not kept; its place stays free.
  */
 INLINE void run_layer(const int cell, Work *work, Layer *layer, const Floats *table) {
     const TextBatch *batch = work->batch;
-    const size_t gates = cell == LSTM ? 4 : 3, U = layer->padded, B = batch->rows;
+    const size_t gates = gate_count(cell), U = layer->padded, B = batch->rows;
     _Alignas(64) float sums[ROWS * 4 * LANES];
     pack_gates(layer, gates, work->packed);
     for (size_t first = 0; first < work->count; first += B)
@@ -64,14 +66,16 @@ INLINE void run_layer(const int cell, Work *work, Layer *layer, const Floats *ta
                     float *kept_gates = layer->gates.data + row * layer->gates.stride + u;
                     float *memory = layer->memory.data + row * layer->memory.stride + u;
                     vec before = load(memory) * kept(batch, row), after, out;
-                    if (cell == LSTM) {
-                        vec i = sigmoid(load(z) + load(in)),
-                            f = sigmoid(load(z + LANES) + load(in + U));
-                        vec g = hyperbolic_tangent(load(z + 2 * LANES) + load(in + 2 * U));
-                        vec o = sigmoid(load(z + 3 * LANES) + load(in + 3 * U));
+                    if (cell != GRU) {
+                        vec x[4];
+                        for (size_t g = 0; g < gates; g++)
+                            x[4 - gates + g] = load(z + g * LANES) + load(in + g * U);
+                        vec f = sigmoid(x[1]), i = cell == LSTM ? sigmoid(x[0]) : 1.0f - f;
+                        vec g = hyperbolic_tangent(x[2]), o = sigmoid(x[3]);
                         after = f * before + i * g;
                         out = o * hyperbolic_tangent(after);
-                        store(kept_gates, i), store(kept_gates + U, f);
+                        if (cell == LSTM) store(kept_gates, i);
+                        store(kept_gates + U, f);
                         store(kept_gates + 2 * U, g), store(kept_gates + 3 * U, o);
                     } else {
                         const float *bias = layer->recurrent_bias + u;
@@ -97,20 +101,19 @@ INLINE void run_layer(const int cell, Work *work, Layer *layer, const Floats *ta
 
 /* Run a layer back over the chunk: from the gradients of its outputs to those of its gates.
  *
- * The gates of a GRU have four gradients: those of z, r and h, and that of the product of h.
+ * The gates of a GRU have four gradients: those of z, r and h, and that of the product of h. Those
+ * of a CIFG have three.
  */
 INLINE void run_layer_back(const int cell, Work *work, Layer *layer, int by_table) {
     const TextBatch *batch = work->batch;
     const size_t U = layer->padded, B = batch->rows, stride = layer->d_gates.stride;
+    const size_t skipped = cell == CIFG, depth = cell == GRU ? 2 * U : gate_count(cell) * U;
     _Alignas(64) float sums[ROWS * WIDTH];
     element *packed = work->packed, *packed_product = packed + packed_size(2 * U, U);
-    if (cell == LSTM) {
-        pack_right_transposed(4 * U, U, layer->recurrent.data, layer->recurrent.stride, packed);
-    } else {
-        pack_right_transposed(2 * U, U, layer->recurrent.data, layer->recurrent.stride, packed);
+    pack_right_transposed(depth, U, layer->recurrent.data, layer->recurrent.stride, packed);
+    if (cell == GRU)
         pack_right_transposed(U, U, layer->recurrent.data + 2 * U, layer->recurrent.stride,
                               packed_product);
-    }
     memset(layer->carried, 0, B * U * sizeof(float));
     for (size_t first = work->count; first; first -= B)
         for (size_t panel = 0; panel < U; panel += WIDTH)
@@ -119,7 +122,7 @@ INLINE void run_layer_back(const int cell, Work *work, Layer *layer, int by_tabl
                 size_t start = first - B + tile_start(B, t), end = first - B + tile_start(B, t + 1);
                 for (size_t row = start; row < end; row++)
                     for (size_t u = panel; u < panel + width; u += 16) {
-                        for (size_t g = 0; g < 4; g++)
+                        for (size_t g = skipped; g < 4; g++)
                             __builtin_prefetch(layer->gates.data + row * layer->gates.stride +
                                                g * U + u);
                         __builtin_prefetch(layer->memory.data + row * layer->memory.stride + u);
@@ -130,7 +133,6 @@ INLINE void run_layer_back(const int cell, Work *work, Layer *layer, int by_tabl
                 } else {
                     const element *left = layer->d_gates.data + (start + B) * stride;
                     int rows = (int)(end - start), columns = (int)(width / LANES);
-                    size_t depth = cell == LSTM ? 4 * U : 2 * U;
                     multiply_tile(rows, columns, left, stride, DEEP, packed + panel * depth,
                                   depth / DEEP, sums, WIDTH, 0);
                     if (cell == GRU)
@@ -149,15 +151,15 @@ INLINE void run_layer_back(const int cell, Work *work, Layer *layer, int by_tabl
                         if (batch->masks) d_output *= load(layer->mask + row % B * U + u);
                         dh += d_output;
                         vec before = load(memory) * kept(batch, row);
-                        if (cell == LSTM) {
-                            vec i = load(gates), f = load(gates + U), g = load(gates + 2 * U),
-                                o = load(gates + 3 * U);
+                        if (cell != GRU) {
+                            vec f = load(gates + U), i = cell == LSTM ? load(gates) : 1.0f - f;
+                            vec g = load(gates + 2 * U), o = load(gates + 3 * U);
                             vec bounded =
                                 hyperbolic_tangent(load(memory + B * layer->memory.stride));
                             vec dc = load(carried) + dh * o * (1.0f - bounded * bounded);
                             store(carried, dc * f * kept(batch, row));
                             d_gates[0] = dc * g * i * (1.0f - i);
-                            d_gates[1] = dc * before * f * (1.0f - f);
+                            d_gates[1] = dc * (cell == LSTM ? before : before - g) * f * (1.0f - f);
                             d_gates[2] = dc * i * (1.0f - g * g);
                             d_gates[3] = dh * bounded * o * (1.0f - o);
                         } else {
@@ -173,10 +175,10 @@ INLINE void run_layer_back(const int cell, Work *work, Layer *layer, int by_tabl
                         }
                         size_t place = by_table ? (size_t)batch->tokens[row] : 0;
                         float *d_row = work->d_rows.data + place * 4 * U + u;
-                        for (size_t g = 0; g < 4; g++) {
-                            store_elements(layer->d_gates.data + row * stride + g * U + u,
-                                           d_gates[g]);
-                            store(d_row + g * U, load(d_row + g * U) + d_gates[g]);
+                        for (size_t g = 0; g < 4 - skipped; g++) {
+                            vec d_gate = d_gates[skipped + g];
+                            store_elements(layer->d_gates.data + row * stride + g * U + u, d_gate);
+                            store(d_row + g * U, load(d_row + g * U) + d_gate);
                         }
                     }
             }

@@ -2,7 +2,8 @@
  *
  * T steps, B rows, E numbers of an embedding, U units of a layer, V tokens that can be read, C
  * tokens that can be predicted. Arrays are dense, in C's order, in float32. Weights have Keras's
- * layout; gates are i, f, c, o of an LSTM, and z, r, h of a GRU, whose bias has two rows.
+ * layout. Gates are i, f, c, o of an LSTM; z, r, h of a GRU, whose bias has two rows; and f, c, o
+ * of a CIFG, an LSTM whose i is 1 - f.
  */
 
 #ifndef TEXTGEN_NETWORK_H
@@ -17,7 +18,7 @@
 #define EXPORT __attribute__((visibility("default")))
 #endif
 
-enum { LSTM, GRU };
+enum { LSTM, GRU, CIFG };
 
 typedef struct {
     int32_t cell;
@@ -28,6 +29,8 @@ typedef struct {
     int32_t transposed; /* whether the output kernel is (C, U), not (U, C) */
     const int32_t *units;
 } Network;
+
+static inline size_t gate_count(int cell) { return cell == LSTM ? 4 : 3; }
 
 /* The texts of a batch, and what is done to the network for them. */
 typedef struct {
@@ -43,7 +46,7 @@ typedef struct {
  *
  * weights: embedding (V, E); kernel, recurrent kernel and bias of each layer; output kernel and
  * output bias (C).
- * states: of each layer before the first step, h and, for an LSTM, c, each (B, U).
+ * states: of each layer before the first step, h and, unless the cell is a GRU, c, each (B, U).
  * states_after: the same after the last step.
  * gradients: of the weights, in the order and the shapes of the weights; or null.
  * workspace: `textgen_workspace` bytes, aligned to 64.

@@ -103,12 +103,17 @@ static Factor take_factor(char *base, size_t *bytes, int half, size_t depth, siz
                     depth, columns};
 }
 
+/* Return the numbers in the state of a layer: h and, unless the cell is a GRU, c. */
+static inline size_t state_width(const Packed *packed, const Layer *layer) {
+    return packed->cell == GRU ? layer->padded : 2 * layer->padded;
+}
+
 /* Lay out the weights from `base`, which may be null; return their bytes. */
 static size_t lay_out(Packed *packed, Layer *layers, const Network *network, int half, char *base) {
     size_t bytes = round_up(sizeof(Packed), 64), inputs = network->embedding;
     take(base, &bytes, network->layers * sizeof(Layer));
     *packed = (Packed){.cell = network->cell, .layers = network->layers, .layer = layers};
-    packed->gates = network->cell == LSTM ? 4 : 3;
+    packed->gates = gate_count(network->cell);
     packed->embedding_size = packed->widest = inputs;
     packed->vocabulary = network->vocabulary;
     for (int l = 0; l < network->layers; l++) {
@@ -120,7 +125,7 @@ static size_t lay_out(Packed *packed, Layer *layers, const Network *network, int
         layer->recurrent = take_factor(base, &bytes, half, units, width);
         layer->bias = take_floats(base, &bytes, width);
         layer->recurrent_bias = take_floats(base, &bytes, width);
-        packed->state_size += network->cell == LSTM ? 2 * padded : padded;
+        packed->state_size += state_width(packed, layer);
         packed->widest = padded > packed->widest ? padded : packed->widest;
         inputs = units;
     }
@@ -322,16 +327,18 @@ static void project(const Packed *packed, const Layer *layer, const Reading *rea
 
 /* Activate the gates, (gates, U), in place; update the state. `recurrent` is that of a GRU. */
 INLINE void activate(const int cell, size_t U, float *gates, const float *recurrent, float *h) {
+    float *last = cell == LSTM ? gates + U : gates; /* f, c and o */
     for (size_t u = 0; u < U; u += LANES) {
-        if (cell == LSTM) {
-            vec i = sigmoid(load(gates + u)), f = sigmoid(load(gates + U + u));
-            vec g = hyperbolic_tangent(load(gates + 2 * U + u));
-            vec o = sigmoid(load(gates + 3 * U + u));
+        if (cell != GRU) {
+            vec f = sigmoid(load(last + u));
+            vec i = cell == LSTM ? sigmoid(load(gates + u)) : 1.0f - f;
+            vec g = hyperbolic_tangent(load(last + U + u));
+            vec o = sigmoid(load(last + 2 * U + u));
             vec c = f * load(h + U + u) + i * g;
-            store(gates + u, i);
-            store(gates + U + u, f);
-            store(gates + 2 * U + u, g);
-            store(gates + 3 * U + u, o);
+            if (cell == LSTM) store(gates + u, i);
+            store(last + u, f);
+            store(last + U + u, g);
+            store(last + 2 * U + u, o);
             store(h + U + u, c);
             store(h + u, o * hyperbolic_tangent(c));
         } else {
@@ -349,13 +356,13 @@ INLINE void activate(const int cell, size_t U, float *gates, const float *recurr
 /* Copy the activations of a row of a layer; `place` is its number among all steps and rows. */
 static void copy_trace(const Packed *packed, const Layer *layer, float *const *traces, size_t place,
                        const float *gates, const float *h) {
-    size_t units = layer->units, padded = layer->padded, each = packed->cell == LSTM ? 3 : 2;
+    size_t units = layer->units, padded = layer->padded, each = packed->cell == GRU ? 2 : 3;
     float *const *own = traces + each * (layer - packed->layer);
     for (size_t g = 0; g < packed->gates; g++)
         memcpy(own[0] + (place * packed->gates + g) * units, gates + g * padded,
                units * sizeof(float));
     memcpy(own[1] + place * units, h, units * sizeof(float));
-    if (packed->cell == LSTM) memcpy(own[2] + place * units, h + padded, units * sizeof(float));
+    if (packed->cell != GRU) memcpy(own[2] + place * units, h + padded, units * sizeof(float));
 }
 
 /* Multiply the states by a member's part of the recurrent kernel. */
@@ -381,18 +388,19 @@ static void run_layer(const Packed *packed, const Layer *layer, const Reading *r
     for (size_t t = 0; t < steps; t++) {
         float *projected = reading->projected + t * rows * width;
         meet(reading->team); /* the state is that of the last step */
-        if (packed->cell == LSTM)
-            multiply_recurrent(layer, reading, states, stride, projected, width, projected);
-        else
+        if (packed->cell == GRU)
             multiply_recurrent(layer, reading, states, stride, layer->recurrent_bias, 0,
                                reading->recurrent);
+        else
+            multiply_recurrent(layer, reading, states, stride, projected, width, projected);
         meet(reading->team); /* the products are there */
         for (size_t r = 0; r < rows && !reading->member; r++) {
             float *gates = projected + r * width, *h = states + r * stride;
-            if (packed->cell == LSTM)
-                activate(LSTM, U, gates, NULL, h);
-            else
-                activate(GRU, U, gates, reading->recurrent + r * width, h);
+            switch (packed->cell) {
+                case LSTM: activate(LSTM, U, gates, NULL, h); break;
+                case GRU: activate(GRU, U, gates, reading->recurrent + r * width, h); break;
+                case CIFG: activate(CIFG, U, gates, NULL, h); break;
+            }
             memcpy(reading->hidden + (t * rows + r) * packed->widest, h, U * sizeof(float));
             size_t place = (start + t) * reading->batch + r;
             if (reading->traces) copy_trace(packed, layer, reading->traces, place, gates, h);
@@ -481,7 +489,7 @@ int textgen_read(const void *memory, int32_t steps, int32_t batch, int32_t rows,
             const Layer *layer = &packed->layer[l];
             if (!member) project(packed, layer, &reading, start, count);
             run_layer(packed, layer, &reading, states, start, count);
-            states += packed->cell == LSTM ? 2 * layer->padded : layer->padded;
+            states += state_width(packed, layer);
         }
     }
     return 1;
@@ -493,7 +501,7 @@ int textgen_step(const void *memory, int32_t rows, const int64_t *tokens, const 
     if (!textgen_read(packed, 1, rows, rows, tokens, before, after, NULL, NULL, room, NULL, 0))
         return 0;
     const Layer *last = &packed->layer[packed->layers - 1];
-    size_t place = packed->state_size - (packed->cell == LSTM ? 2 * last->padded : last->padded);
+    size_t place = packed->state_size - state_width(packed, last);
     Reading reading = {.rows = rows};
     arrange(packed, &reading, room);
     multiply(rows, packed->output, after + place, packed->state_size, packed->output_bias, 0,

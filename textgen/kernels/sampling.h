@@ -48,8 +48,8 @@ EXPORT int textgen_step(const void *packed, int32_t rows, const int64_t *tokens,
  * rows. Returns what `textgen_step` does.
  *
  * outputs: of the last layer, (T, B, U).
- * traces: of each layer, the gates in Keras's order, (T, B, gates, U), h and, for an LSTM, c, each
- * (T, B, U); or null.
+ * traces: of each layer, the gates in Keras's order, (T, B, gates, U), h and, unless the cell is a
+ * GRU, c, each (T, B, U); or null.
  * team: null; or where several threads meet, which all call this with the same arguments but for
  * `member`, a number from 0 on. Each multiplies by a part of the recurrent kernels.
  */

@@ -38,7 +38,7 @@ static void run_layers(Work *work, const float *const *states, float *const *sta
         if (batch->masks) copy_padded(layer->mask, batch->masks[l], B, U, padded);
         for (size_t b = 0; b < B; b++) {
             const float *h = *states + b * U,
-                        *memory = network->cell == LSTM ? states[1] + b * U : h;
+                        *memory = network->cell == GRU ? h : states[1] + b * U;
             float padded_h[LANES];
             copy_padded(layer->memory.data + b * layer->memory.stride, memory, 1, U, padded);
             for (size_t u = 0; u < padded; u += LANES) {
@@ -55,13 +55,14 @@ static void run_layers(Work *work, const float *const *states, float *const *sta
         else
             project(work, layer, work->count, l ? work->layers[l - 1].outputs : work->embedded,
                     layer->gates);
-        if (network->cell == LSTM)
-            run_layer(LSTM, work, layer, table);
-        else
-            run_layer(GRU, work, layer, table);
+        switch (network->cell) {
+            case LSTM: run_layer(LSTM, work, layer, table); break;
+            case GRU: run_layer(GRU, work, layer, table); break;
+            case CIFG: run_layer(CIFG, work, layer, table); break;
+        }
         copy_cut(*states_after++, layer->h_after, B, U, padded);
         states++;
-        if (network->cell == LSTM) {
+        if (network->cell != GRU) {
             for (size_t b = 0; b < B; b++)
                 copy_cut(*states_after + b * U,
                          layer->memory.data + (work->count + b) * layer->memory.stride, 1, U,
@@ -179,7 +180,7 @@ static void layer_gradients(Work *work, int number, float *d_kernel, float *d_re
            units = layer->units;
     Matrix before = layer->before, d_gates = layer->d_gates;
     float *product = place_of(work, d_recurrent, units < U);
-    size_t first = network->cell == LSTM ? 4 * U : 2 * U;
+    size_t first = network->cell == GRU ? 2 * U : N;
     multiply_transposed(U, work->count, first, before.data, before.stride, d_gates.data,
                         d_gates.stride, product, N, 0, work->scratch);
     if (network->cell == GRU)
@@ -253,10 +254,11 @@ double textgen_loss(const Network *network, const TextBatch *batch, const float 
         int by_table = l == 0 && work.by_table;
         memset(work.d_rows.data, 0,
                (by_table ? network->vocabulary : 1) * 4 * layer->padded * sizeof(float));
-        if (network->cell == LSTM)
-            run_layer_back(LSTM, &work, layer, by_table);
-        else
-            run_layer_back(GRU, &work, layer, by_table);
+        switch (network->cell) {
+            case LSTM: run_layer_back(LSTM, &work, layer, by_table); break;
+            case GRU: run_layer_back(GRU, &work, layer, by_table); break;
+            case CIFG: run_layer_back(CIFG, &work, layer, by_table); break;
+        }
         layer_gradients(&work, l, gradients[1 + 3 * l], gradients[2 + 3 * l], gradients[3 + 3 * l],
                         gradients[0]);
     }

@@ -30,7 +30,7 @@ typedef struct {
     float *bias, *recurrent_bias; /* (gates U) each; the second of a GRU alone */
     Matrix before;                /* (T B, U): h before each step */
     Matrix outputs;               /* (T B, U): h after each step, times the dropout mask */
-    Floats memory;                /* ((T + 1) B, U): c of an LSTM, h of a GRU */
+    Floats memory;                /* ((T + 1) B, U): c, or h of a GRU */
     Floats gates;                 /* (T B, 4 U): i, f, c, o, or z, r, h, and the product of h */
     float *mask;                  /* (B, U) */
     float *h_after;               /* (B, U) */
@@ -85,7 +85,7 @@ static void plan(Work *work, Layer *layers, const Network *network, const TextBa
     size_t rows = batch->rows, count = (size_t)batch->steps * rows;
     size_t E = network->embedding, V = network->vocabulary, C = network->outputs;
     *work = (Work){.network = network, .batch = batch, .layers = layers, .count = count};
-    work->gates = network->cell == LSTM ? 4 : 3;
+    work->gates = gate_count(network->cell);
     size_t gates = work->gates, widest = 0, largest = 0, deepest = E;
     work->by_table = V <= count;
     work->embedding = take_matrix(work, base, V, E, 0);

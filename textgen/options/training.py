@@ -1,7 +1,7 @@
 """Training options given by a user, and the settings resolved from them for one text."""
 
 import math
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from numbers import Integral
 from typing import Any, NamedTuple
 
@@ -61,11 +61,11 @@ _CHARACTERS = _Defaults(
 # large ones, so small batches give more updates for the same time.
 _WORDS = _Defaults(
     sizes={
-        "small": _Size(2_000_000, 256, 0.2, 0.008),
+        "small": _Size(2_000_000, 256, 0.5, 0.008),
         "medium": _Size(20_000_000, 512, 0.2, 0.008),
         "large": _Size(math.inf, 1024, 0.2, 0.008),
     },
-    short=0,
+    short=50_000,
     tokens_a_minute=25_000,
     schedule="cosine",
     optimizer="adamw",
@@ -118,7 +118,11 @@ class TrainingOptions(ReadingOptions):
     tie: bool | None = option(
         None, "Use the embedding in the output layer, too (the default for words)."
     )
-    cell: str = option("lstm", "Kind of recurrent layer.", choices=tuple(GATES))
+    cell: str = option(
+        "lstm",
+        "Kind of recurrent layer; cifg is an LSTM with coupled input and forget gates.",
+        choices=tuple(GATES),
+    )
     dropout: float | None = option(
         None, "Share of each layer's outputs dropped in training.", at_least=0, below=1
     )
@@ -136,12 +140,16 @@ class TrainingOptions(ReadingOptions):
     )
     epochs: float | None = option(
         None,
-        "Passes over the text (12, less for long texts, unless --minutes is given).",
+        "Passes over the text (12; less for long texts; no limit if --minutes is given, unless "
+        "the text is short).",
         above=0,
         on_resume=True,
     )
     minutes: float | None = option(
-        None, "Minutes to train for, instead of --epochs.", above=0, on_resume=True
+        None,
+        "Minutes to train for; with --epochs, training ends with what is over first.",
+        above=0,
+        on_resume=True,
     )
     learning_rate: float | None = option(
         None,
@@ -194,8 +202,6 @@ class TrainingOptions(ReadingOptions):
             raise OptionError("layers", f"must be {len(self.units)} to match --units, or left out")
         if self.tie and self.units and self.embedding not in (None, self.units[-1]):
             raise _tied_embedding(self.units[-1])
-        if self.epochs is not None and self.minutes is not None:
-            raise OptionError("minutes", "cannot be given together with --epochs; choose one")
         if self.patience is not None and not self.validation:
             raise OptionError("patience", "needs validation data; raise --validation")
 
@@ -229,6 +235,8 @@ class TrainingOptions(ReadingOptions):
         if epochs is None and self.minutes is None:
             share = min(1.0, defaults.sizes["medium"].tokens / max(tokens, 1))
             epochs = max(1.0, _EPOCHS * share)
+        elif epochs is None and tokens <= defaults.sizes["small"].tokens:
+            epochs = _EPOCHS  # in more, a short text is learned by heart
         precision = self.precision
         if precision == "auto":
             precision = "bfloat16" if has_bfloat16() else "float32"
@@ -279,7 +287,10 @@ class TrainingOptions(ReadingOptions):
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """Every setting of a training, resolved for one text. Either `epochs` or `minutes` is None."""
+    """Every setting of a training, resolved for one text.
+
+    Training ends when its `epochs` or its `minutes` are over. One of them may be None: no limit.
+    """
 
     reading: ReadingOptions
     architecture: Architecture
@@ -311,7 +322,10 @@ class TrainingSettings:
         Options that an older run lacks are as they were then, or resolved for this text. Raises
         OptionError for a value outside its limits, TypeError for an unknown option.
         """
-        return TrainingOptions(**_BEFORE | options).resolve(tokens)
+        settings = TrainingOptions(**_BEFORE | options).resolve(tokens)
+        if settings.minutes is None:
+            return settings
+        return replace(settings, epochs=options.get("epochs"))  # None is resolved: no limit
 
     def conflict(self, options: dict[str, Any]) -> tuple[str, str] | None:
         """Return the name and old value of the first of `options` that resuming cannot change."""
@@ -330,12 +344,12 @@ class TrainingSettings:
 
         Raises OptionError for a value outside its limits, TypeError for an unknown option.
         """
-        if options.keys() & {"epochs", "minutes"}:  # one replaces the other
+        if options.keys() & {"epochs", "minutes"}:  # new limits replace the old ones
             options = {"epochs": None, "minutes": None, **options}
         return self._with(options)
 
     def _with(self, options: dict[str, Any]) -> "TrainingSettings":
-        return TrainingOptions(**self.to_json() | options).resolve(0)
+        return self.from_json(self.to_json() | options, 0)
 
 
 def _tied_embedding(units: int) -> OptionError:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from textgen.kernels import Kernel, kernels
-from textgen.options.architecture import STATES, Architecture
+from textgen.options.architecture import GATES, STATES, Architecture
 from textgen.preprocess.tokenizers import Ids
 from textgen.runs.files import Arrays
 from textgen.sampling.network import Array, LayerTrace, Network, NumpyNetwork
@@ -20,7 +20,6 @@ from textgen.system.processor import cores
 
 _ALIGNMENT = 64  # bytes
 _FLOAT, _ID = 4, 8  # bytes
-_GATE_NAMES = {"lstm": "ifco", "gru": "zrh"}  # Keras's
 _LARGEST_ERRORS = {False: 1e-4, True: 1e-2}  # of a tiny network's logits; True: in float16
 # A thread of its own has at least so many rows and multiplications; it costs about 50 us.
 _ROWS_OF_A_PART, _WORK_OF_A_PART = 12, 1 << 23
@@ -33,9 +32,9 @@ _Room: TypeAlias = tuple[int, int, NDArray[np.uint8]]  # rows, address, memory
 class CompiledNetwork:
     """A network whose steps are calls of a C kernel; T steps, B rows, U units, V tokens.
 
-    The state is an array, (B, S): h and, for an LSTM, c of each layer. The results of a row are the
-    same to the last bit, whatever the other rows, and however its tokens are divided between `step`
-    and `forward`.
+    The state is an array, (B, S): h and, unless the cell is a GRU, c of each layer. The results of
+    a row are the same to the last bit, whatever the other rows, and however its tokens are divided
+    between `step` and `forward`.
     """
 
     def __init__(
@@ -145,10 +144,10 @@ class CompiledNetwork:
         cell = self._architecture.cell
         traces, arrays = list[LayerTrace](), list[Array]()
         for units in self._architecture.units:
-            gates = np.empty((steps, rows, len(_GATE_NAMES[cell]), units), np.float32)
+            gates = np.empty((steps, rows, len(GATES[cell]), units), np.float32)
             hidden, *memory = (np.empty((steps, rows, units), np.float32) for _ in STATES[cell])
             arrays += [gates, hidden, *memory]
-            by_name = {name: gates[:, :, gate] for gate, name in enumerate(_GATE_NAMES[cell])}
+            by_name = {name: gates[:, :, gate] for gate, name in enumerate(GATES[cell])}
             traces.append(LayerTrace(hidden, memory[0] if memory else None, hidden, by_name))
         after = np.empty((rows, self._width), np.float32)
         ids = np.ascontiguousarray(tokens, np.int64)

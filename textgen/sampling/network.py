@@ -55,7 +55,7 @@ class LayerTrace(NamedTuple):
     hidden: Array  # h
     memory: Array | None  # c; None for a GRU
     output: Array  # that of the last layer is what `Network.logits` needs
-    gates: dict[str, Array]  # by Keras's names: i, f, c, o of an LSTM; z, r, h of a GRU
+    gates: dict[str, Array]  # by the names in GATES, which are Keras's
 
 
 @runtime_checkable
@@ -79,7 +79,8 @@ class NumpyNetwork:
 
     def __init__(self, architecture: Architecture, weights: Arrays) -> None:
         self._units = architecture.units
-        layer_type = _LSTM if architecture.cell == "lstm" else _GRU
+        kinds: dict[str, type[_LSTM | _GRU]] = {"lstm": _LSTM, "gru": _GRU, "cifg": _CIFG}
+        layer_type = kinds[architecture.cell]
         self._layers: list[_LSTM | _GRU] = []
         scale = np.float32(1)  # of the inputs of a layer, folded into its kernel
         for i in range(architecture.layers):
@@ -222,7 +223,7 @@ def _multiply_rows(h: Array, kernel: Array, alone: int) -> Array:
 
 
 class _Layer:
-    """The weights that LSTM and GRU layers share."""
+    """The weights that all kinds of layers have."""
 
     kernel: Array  # (inputs, width)
     bias: Array  # (width,)
@@ -242,10 +243,11 @@ class _LSTM(_Layer):
 
     scale = np.float32(0.5)
     has_memory = True
+    halves: ClassVar[tuple[float, ...]] = (0.5, 0.5, 1, 0.5)
 
     def __init__(self, kernel: Array, recurrent_kernel: Array, bias: Array) -> None:
         self._units = units = len(recurrent_kernel)
-        halves = np.repeat(np.array([0.5, 0.5, 1, 0.5], np.float32), units)
+        halves = np.repeat(np.array(self.halves, np.float32), units)
         self.kernel = kernel * halves
         self.bias = bias * halves
         self.recurrent_kernel = recurrent_kernel * halves * self.scale
@@ -255,14 +257,14 @@ class _LSTM(_Layer):
     def advance(self, projected: Array, recurrent: Array, c: Array) -> tuple[Array, Array]:
         """Return 2 h and c after a step, each (B, U).
 
-        `projected` and `recurrent` are (B, 4U).
+        `projected` and `recurrent` are (B, width).
         """
         gates = np.empty_like(projected)
         self.activate(projected, recurrent, gates)
         return self.update(gates, c)
 
     def activate(self, projected: Array, recurrent: Array, gates: Array) -> None:
-        """Fill `gates`, (B, 4U), with 2 i - 1, 2 f - 1, g and 2 o - 1.
+        """Fill `gates`, (B, width), with 2 i - 1, 2 f - 1, g and 2 o - 1.
 
         One tanh serves all gates, because sigmoid(x) = (1 + tanh(x / 2)) / 2.
         """
@@ -290,7 +292,22 @@ class _LSTM(_Layer):
 
     def _parts(self, gates: Array) -> list[Array]:
         units = self._units
-        return [gates[..., start : start + units] for start in range(0, 4 * units, units)]
+        return [gates[..., start : start + units] for start in range(0, self.width, units)]
+
+
+class _CIFG(_LSTM):
+    """Gates f, c, o; i is 1 - f."""
+
+    halves = (0.5, 1, 0.5)
+
+    def gates(self, activated: Array) -> dict[str, Array]:
+        gates = super().gates(activated)
+        del gates["i"]
+        return gates
+
+    def _parts(self, gates: Array) -> list[Array]:
+        f, g, o = super()._parts(gates)
+        return [-f, f, g, o]  # 2 i - 1 = -(2 f - 1)
 
 
 class _GRU(_Layer):

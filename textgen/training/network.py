@@ -6,7 +6,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from textgen.options.architecture import STATES, Architecture
+from textgen.options.architecture import GATES, STATES, Architecture
 from textgen.runs.files import Arrays
 from textgen.training.backend import keras, tf
 from textgen.training.products import Tensor, look_up, product
@@ -132,16 +132,16 @@ class TrainingNetwork:
                 own = (kernel, recurrent_kernel, bias)
                 hidden, state = self._keras_layers[layer](hidden, state, own)
             else:
-                is_lstm = self.architecture.cell == "lstm"
-                projected = product(hidden, kernel, precision) + (bias if is_lstm else bias[0])
+                is_gru = self.architecture.cell == "gru"
+                projected = product(hidden, kernel, precision) + (bias[0] if is_gru else bias)
                 if table and layer == 0:
                     projected = look_up(projected, tokens, precision)
-                if is_lstm:
-                    hidden, state = lstm(projected, state, recurrent_kernel, keep, precision)
-                else:
+                if is_gru:
                     hidden, state = gru(
                         projected, state, recurrent_kernel, bias[1], keep, precision
                     )
+                else:
+                    hidden, state = lstm(projected, state, recurrent_kernel, keep, precision)
             states_after.append(state)
             if masks is not None:
                 hidden = hidden * masks[layer]
@@ -165,7 +165,7 @@ def _initial(
         case "kernel":
             return keras.initializers.GlorotUniform(seed=seed)(shape)
     bias = np.zeros(shape, np.float32)
-    if name.startswith("layers") and architecture.cell == "lstm":
-        units = shape[0] // 4
-        bias[units : 2 * units] = 1
+    gates = GATES[architecture.cell]
+    if name.startswith("layers") and "f" in gates:
+        bias.reshape(len(gates), -1)[gates.index("f")] = 1
     return tf.constant(bias)

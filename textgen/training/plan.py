@@ -55,7 +55,7 @@ class Plan:
             reached, more = "early stopping", ["--patience", f"{2 * (settings.patience or 0)}"]
         elif self.done() < 1:
             return None
-        elif settings.minutes is None:
+        elif settings.minutes is None or trainer.epochs_are_over:
             reached, more = f"epoch {trainer.epoch:g}", ["--epochs", f"{2 * trainer.epoch:g}"]
         else:
             minutes = 2 * settings.minutes

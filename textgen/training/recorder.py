@@ -130,9 +130,10 @@ class Recorder:
             return None
         hours, rest = divmod(minutes, 60)
         expected = f"{hours:,} h {rest} min" if hours else f"{minutes} min"
+        limit = self._settings.minutes
         return (
             f"about {expected} for {epochs:g} epochs at {speed:,.0f} tokens/s; Ctrl-C stops and "
-            "saves, --minutes sets a limit"
+            f"saves, --minutes {f'{limit:g} is the' if limit else 'sets a'} limit"
         )
 
     def summary(self) -> str:
@@ -142,6 +143,8 @@ class Recorder:
         if (loss := kept["loss"]) is not None:
             figures.append(f"loss {loss:.3f}")
         summary = f"{self._run.path} keeps the weights of {', '.join(figures)}"
+        if self._settings.minutes and self._trainer.epochs_are_over:
+            summary += f"; name --epochs to train for more than {self._settings.epochs:g}"
         if kept["epoch"] > _OVERFITTED * last["epoch"]:
             return summary
         return (
@@ -178,8 +181,10 @@ class Recorder:
 
     def _save(self, states: Arrays, weights: Arrays, at_end: bool = False) -> None:
         self._progress.seconds = self._trainer.seconds()
-        if at_end and self._settings.minutes:  # the time reserved for the last evaluation is over
-            self._progress.seconds = max(self._progress.seconds, 60 * self._settings.minutes)
+        minutes = self._settings.minutes
+        if at_end and minutes and not self._trainer.epochs_are_over:
+            # The time reserved for the last evaluation is over.
+            self._progress.seconds = max(self._progress.seconds, 60 * minutes)
         optimizer = self._trainer.stepper.optimizer.arrays()
         self._run.save_training_state(TrainingState(weights, optimizer, states, self._progress))
         self.saved = time.monotonic()

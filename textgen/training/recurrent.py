@@ -6,13 +6,15 @@ only the gradients of the gates, and the kernel's gradient is one product over a
 is passed in and returned, and gradients flow through it, so the caller decides where to stop them.
 
 T steps, B rows, U units. Formulas: LSTM with forget gate after Gers, Schmidhuber and Cummins
-(2000); GRU after Cho et al. (2014), with the reset gate applied after the product, as in cuDNN.
-The order of the gates and the layout of the weights are Keras's.
+(2000); CIFG, the coupled LSTM, after Greff et al. (2015); GRU after Cho et al. (2014), with the
+reset gate applied after the product, as in cuDNN. The order of the gates and the layout of the
+weights are Keras's.
 """
 
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
+from textgen.options.architecture import as_lstm
 from textgen.training.backend import keras, tf
 from textgen.training.products import Tensor, multiply, multiply_over_rows
 
@@ -27,12 +29,13 @@ def lstm(
     keep: Tensor | None = None,
     precision: tf.DType = tf.float32,
 ) -> tuple[Tensor, LayerState]:
-    """Run an LSTM over a chunk.
+    """Run an LSTM or a CIFG over a chunk.
 
     Args:
-        projected: the inputs times the input kernel, plus bias, (T, B, 4U); gates i, f, c, o.
+        projected: the inputs times the input kernel, plus bias: (T, B, 4U) with the gates i, f, c,
+            o of an LSTM, or (T, B, 3U) with the gates f, c, o of a CIFG, whose i is 1 - f.
         state: h and c before the first step, each (B, U).
-        kernel: the recurrent kernel, (U, 4U).
+        kernel: the recurrent kernel, (U, 4U) or (U, 3U).
         keep: (T, B, 1), 0 where the state is set to zero before a step, else 1.
         precision: of the products.
 
@@ -45,32 +48,37 @@ def lstm(
         projected: Tensor, h0: Tensor, c0: Tensor, kernel: Tensor
     ) -> tuple[_Tensors, Callable[..., _Tensors]]:
         units = h0.shape[-1]
+        count = kernel.shape[-1] // units
         kept = [] if keep is None else [keep]
         kernel = _cast(kernel, precision)
         # One tanh serves all gates, as sigmoid(x) = (1 + tanh(x / 2)) / 2.
-        half = tf.repeat(tf.constant([0.5, 0.5, 1, 0.5], h0.dtype), units)
+        half = tf.repeat(tf.constant([0.5, 0.5, 1, 0.5][-count:], h0.dtype), units)
+
+        def named(gates: Tensor) -> list[Tensor]:
+            *i, f, g, o = _gates(gates, count)
+            return [*(i or [1 - f]), f, g, o]
 
         def forward(inputs: Sequence[Tensor], carry: _Tensors) -> tuple[_Tensors, _Tensors]:
             projected, *kept = inputs
             h, c = _kept(carry, kept)
             gates = half * tf.tanh(half * (projected + multiply(h, kernel, precision))) + (1 - half)
-            i, f, g, o = _gates(gates)
+            i, f, g, o = named(gates)
             c_next = f * c + i * g
             h_next = o * tf.tanh(c_next)
             return (h_next, c_next), (gates, c_next, h_next)
 
         (h, c), (gates, cs_next, outputs) = _scan(
-            forward, (h0, c0), (projected, *kept), (4 * units, units, units)
+            forward, (h0, c0), (projected, *kept), (count * units, units, units)
         )
 
         def gradient(d_outputs: Tensor, dh: Tensor, dc: Tensor) -> _Tensors:
-            transposed = tf.split(tf.transpose(kernel), 4)
+            transposed = tf.split(tf.transpose(kernel), count)
             hs, cs = _kept((_before(h0, outputs), _before(c0, cs_next)), kept)
 
             def backward(inputs: Sequence[Tensor], carry: _Tensors) -> tuple[_Tensors, _Tensors]:
                 d_output, gates, c, c_next, *kept = inputs
                 dh, dc = carry
-                i, f, g, o = _gates(gates)
+                i, f, g, o = named(gates)
                 tanh_c = tf.tanh(c_next)
                 dh += d_output
                 dc += dh * o * (1 - tanh_c * tanh_c)
@@ -80,11 +88,13 @@ def lstm(
                     dc * i * (1 - g * g),
                     dh * tanh_c * o * (1 - o),
                 ]
+                if count == 3:  # what moves f moves i the other way
+                    dz[:2] = [dz[1] - dz[0]]
                 dh = _products(dz, transposed, precision)
                 return _kept((dh, dc * f), kept), (tf.concat(dz, axis=-1),)
 
             (dh0, dc0), (dzs,) = _scan(
-                backward, (dh, dc), (d_outputs, gates, cs, cs_next, *kept), (4 * units,), -1
+                backward, (dh, dc), (d_outputs, gates, cs, cs_next, *kept), (count * units,), -1
             )
             return dzs, dh0, dc0, _kernel_gradient(hs, dzs, precision)
 
@@ -170,7 +180,8 @@ class KerasLayer:
     """A Keras layer as a function of its weights. On a GPU it uses cuDNN, faster than ours."""
 
     def __init__(self, cell: str, inputs: int, units: int) -> None:
-        kind = keras.layers.LSTM if cell == "lstm" else keras.layers.GRU
+        kind = keras.layers.GRU if cell == "gru" else keras.layers.LSTM
+        self._is_coupled = cell == "cifg"
         self._layer = kind(units, return_sequences=True, return_state=True)
         self._layer.build((None, None, inputs))
 
@@ -178,6 +189,8 @@ class KerasLayer:
         self, inputs: Tensor, state: LayerState, weights: Sequence[Tensor]
     ) -> tuple[Tensor, LayerState]:
         """Run over inputs, (T, B, ...); weights are kernel, recurrent kernel and bias."""
+        if self._is_coupled:
+            weights = [as_lstm(part, tf.concat) for part in weights]
         (outputs, *state_after), _ = self._layer.stateless_call(
             list(weights),
             self._layer.non_trainable_variables,

@@ -9,7 +9,7 @@ _DECAY = 0.4  # share of the training
 
 
 class Schedule:
-    """Warm-up, then decay to zero at the end of the epochs or minutes of the settings.
+    """Warm-up, then decay to zero when the epochs or the minutes of the settings are over.
 
     The decay is linear over the last part of the training, or a cosine over all of it (Loshchilov
     and Hutter 2017).
@@ -30,10 +30,9 @@ class Schedule:
             seconds: time since the first step.
             reserve: seconds to leave for the work after the last step.
         """
-        if self._steps:
-            return min(1.0, step / self._steps)
-        assert self._seconds
-        return min(1.0, (seconds + reserve) / self._seconds)
+        by_steps = step / self._steps if self._steps else 0.0
+        by_time = (seconds + reserve) / self._seconds if self._seconds else 0.0
+        return min(1.0, max(by_steps, by_time))
 
     def learning_rate(self, step: int, done: float) -> float:
         """Return the rate of step `step`, counted from 0, when the share `done` is done."""

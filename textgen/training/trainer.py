@@ -78,6 +78,10 @@ class Trainer:
         return self.progress.step / len(self._streams)
 
     @property
+    def epochs_are_over(self) -> bool:
+        return self._settings.epochs is not None and self.epoch >= self._settings.epochs
+
+    @property
     def mean_loss(self) -> float | None:
         """The mean loss of the steps since the last evaluation; None if there were none."""
         steps = self.progress.loss_steps

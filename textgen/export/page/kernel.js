@@ -2,7 +2,7 @@
 
 const ALIGNMENT = 64;
 const PAGE = 65536; // bytes by which the memory grows
-const CELLS = ["lstm", "gru"]; // as kernels/network.h numbers them
+const CELLS = ["lstm", "gru", "cifg"]; // as kernels/network.h numbers them
 
 class KernelNetwork {
   /** `weights.read(place)` puts arrays where `place(count)` says. Throws without WebAssembly SIMD. */

@@ -37,7 +37,7 @@ class LongShortTermMemory extends Layer {
   constructor(units, ...weights) {
     super(units, ...weights);
     this.c = new Float32Array(units);
-    this.gates = new Float32Array(4 * units); // i, f, c, o
+    this.gates = new Float32Array(this.bias.length); // i, f, c, o; a CIFG's i is 1 - f
   }
 
   reset() {
@@ -50,10 +50,12 @@ class LongShortTermMemory extends Layer {
     gates.set(this.bias);
     addProduct(gates, x, this.kernel);
     addProduct(gates, h, this.recurrentKernel);
+    const forget = gates.length - 3 * units;
     for (let u = 0; u < units; u++) {
-      const candidate = sigmoid(gates[u]) * Math.tanh(gates[2 * units + u]);
-      c[u] = sigmoid(gates[units + u]) * c[u] + candidate;
-      h[u] = sigmoid(gates[3 * units + u]) * Math.tanh(c[u]);
+      const f = sigmoid(gates[forget + u]);
+      const i = forget ? sigmoid(gates[u]) : 1 - f;
+      c[u] = f * c[u] + i * Math.tanh(gates[forget + units + u]);
+      h[u] = sigmoid(gates[forget + 2 * units + u]) * Math.tanh(c[u]);
     }
     return h;
   }
@@ -82,7 +84,7 @@ class GatedRecurrentUnit extends Layer {
   }
 }
 
-const LAYERS = { lstm: LongShortTermMemory, gru: GatedRecurrentUnit };
+const LAYERS = { lstm: LongShortTermMemory, gru: GatedRecurrentUnit, cifg: LongShortTermMemory };
 
 /** The same as KernelNetwork. */
 class PlainNetwork {
