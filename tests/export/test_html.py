@@ -7,13 +7,11 @@ import pytest
 from exported import make_run
 
 from textgen.errors import OptionError, OutputError
-from textgen.export import html
 from textgen.export.html import read_weights, render
 from textgen.export.quantized import dequantize, quantize
 from textgen.options.architecture import Architecture
 from textgen.reporting.markup import hash_source
 from textgen.runs.files import Arrays
-from textgen.sampling.network import NumpyNetwork
 
 
 def test_16_bits_come_back_exactly() -> None:

@@ -142,7 +142,7 @@ def test_hostile_texts_run_nothing(page: Page, show: Show, tokenizer: Tokenizer)
         return str(json.loads(page.locator(place).evaluate("(e) => JSON.stringify(e.textContent)")))
 
     assert content("#title") == content("#licence") == HOSTILE
-    write(page, prompt="</script>", temperature=2, length=400)
+    write(page, prompt="</script>", temperature=2, length=100)
     assert set(content("#written")) <= set(HOSTILE)
     assert page.locator("script").count() == 5
 
