@@ -22,6 +22,8 @@ from textgen.cli import main
 from textgen.model import Model
 from textgen.runs.folder import Run
 
+pytest_plugins = ["browser"]
+
 LEVELS = ("char", "word", "byte")
 
 settings.register_profile("few", deadline=None)
@@ -51,7 +53,7 @@ def pytest_collection_modifyitems(items: list[Any]) -> None:
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     if shutil.which("chromium") is None:
-        terminalreporter.write_line("the page is not tested: apt-get install chromium")
+        terminalreporter.write_line("the pages are not tested: apt-get install chromium")
 
 
 @pytest.fixture(autouse=True)

@@ -12,7 +12,11 @@
 
 #include <sched.h>
 
-#define ROWS 6 /* of a tile */
+#ifdef __wasm__
+#define ROWS 1 /* of a tile; a page writes one text */
+#else
+#define ROWS 6
+#endif
 #if LANES == 16 || defined __aarch64__
 #define COLUMNS 4 /* vectors of a panel; 32 registers: 24 sums */
 #define STRIP   2 /* panels for one row at once: enough sums to hide the latency of each */
@@ -202,7 +206,9 @@ static __attribute__((noinline)) void multiply_tile(int half, int rows, int colu
                                                     float *product, size_t stride) {
 #define TILE(h, r, c)                                                                              \
     case h * 64 + r * 8 + c:                                                                       \
-        tile(h, r, c, 1, left, left_stride, panel, depth, start, start_stride, product, stride);   \
+        if (r <= ROWS)                                                                             \
+            tile(h, r, c, 1, left, left_stride, panel, depth, start, start_stride, product,        \
+                 stride);                                                                          \
         break;
 #if COLUMNS == 4
 #define TILES(h, r) TILE(h, r, 1) TILE(h, r, 2) TILE(h, r, 3) TILE(h, r, 4)

@@ -22,6 +22,8 @@
 #include <immintrin.h>
 #elif defined __aarch64__
 #include <arm_neon.h>
+#elif defined __wasm_simd128__
+#include <wasm_simd128.h>
 #endif
 #endif
 
@@ -56,6 +58,8 @@ INLINE vec clamp(vec x, float limit) {
     return _mm_max_ps(low, _mm_min_ps(high, x));
 #elif defined __aarch64__
     return vmaxq_f32(low, vminq_f32(high, x));
+#elif defined __wasm_simd128__
+    return wasm_f32x4_pmax(wasm_f32x4_pmin(x, high), low);
 #else
     ints above = x > high, below = x < low;
     return (vec)(((ints)high & above) | ((ints)low & below) | ((ints)x & ~(above | below)));

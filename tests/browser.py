@@ -1,4 +1,4 @@
-"""A browser for the tests of the page. They are skipped where there is none."""
+"""A browser for the tests of pages. They are skipped where there is none."""
 
 import shutil
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ import pytest
 # Containers have no user namespaces for Chromium's own sandbox. Without the second flag, each
 # window has two pages for the suggestions of its address bar.
 FLAGS = ["--no-sandbox", "--disable-features=WebUIOmniboxPopup,WebUIOmniboxAimPopup"]
-NEEDS = "the page's tests need a browser: apt-get install chromium"
+NEEDS = "the tests of pages need a browser: apt-get install chromium"
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,175 @@
+"""Export a network as one HTML file that writes text in a browser."""
+
+import base64
+import json
+import re
+from itertools import pairwise
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from textgen.errors import OptionError, OutputError
+from textgen.export.quantized import dequantize, quantize
+from textgen.options.architecture import Architecture
+from textgen.options.sampling import SamplingOptions
+from textgen.preprocess.tokenizers import Ids, Tokenizer
+from textgen.reporting.markup import hash_source, json_in_html, text_in_html
+from textgen.runs.files import Arrays
+from textgen.runs.folder import Run, distinct_names
+from textgen.sampling.filters import draw, log_softmax
+from textgen.sampling.network import Network, NumpyNetwork
+from textgen.sampling.sampler import Sampler
+
+_PAGE_PARTS = Path(__file__).with_name("page")
+# Two scripts; the parts of each share one scope.
+_PAGE_SCRIPTS = ("jobs.js", "page.js")
+_WORKER_SCRIPTS = (
+    "words.js",
+    "spelling.js",
+    "tokenizers.js",
+    "weights.js",
+    "network.js",
+    "kernel.js",
+    "filters.js",
+    "writing.js",
+    "worker.js",
+)
+_LARGEST_LOSS = {16: 0.001, 8: 0.01}  # nats per token that rounding to so many bits may cost
+_CHECKED_TOKENS = 256
+_NOUNS = {"char": "character", "word": "word", "byte": "byte"}  # of each level
+
+
+def render(run: Run, bits: int = 16, title: str | None = None, licence: str | None = None) -> bytes:
+    """Return a page that writes text with the network of a run, and needs nothing else.
+
+    The weights are read back from the page, and compared with those of the run.
+
+    Args:
+        bits: of a weight, 16 or 8.
+        title: the heading; by default the name of the run.
+        licence: what readers may do with the text that the network writes, or was trained on.
+
+    Raises OptionError for other bits, OutputError if rounding the weights costs too much, RunError
+    if the run has no weights or is damaged.
+    """
+    if bits not in _LARGEST_LOSS:
+        raise OptionError("bits", f"must be 16 or 8, not {bits!r}")
+    sampler = Sampler([run])
+    name = distinct_names([run])[0]
+    architecture, weights = run.settings.architecture, run.weights()
+    data = {
+        "title": name if title is None else title,
+        "licence": licence,
+        "unit": _NOUNS[run.tokenizer.level],
+        "figures": _figures(run, name, bits),
+        "architecture": {
+            "cell": architecture.cell,
+            "units": architecture.units,
+            "embedding": architecture.embedding,
+            "tie": architecture.tie,
+            "vocabulary": len(run.tokenizer),
+        },
+        "bits": bits,
+        "arrays": [[array, weights[array].shape] for array in weights],
+        "tokenizer": _tokenizer_data(run.tokenizer),
+        "opening": sampler.opening().tolist(),
+        "defaults": {
+            "temperature": SamplingOptions().temperature.values[0],
+            "length": SamplingOptions().length,
+        },
+    }
+    page = _document(data, quantize(weights, bits)).encode()
+    lost = _loss_by_rounding(sampler.network, page, architecture)
+    if not lost <= _LARGEST_LOSS[bits]:
+        advice = "give --bits 16" if bits == 8 else "train it with more --weight-decay"
+        raise OutputError(
+            f"the weights of {run.path} do not fit in {bits} bits, which would cost {lost:.2g} "
+            f"nats per token; {advice}"
+        )
+    return page
+
+
+def read_weights(page: bytes) -> Arrays:
+    """Return the weights in a page."""
+    data, stored = (
+        re.findall(rb'<script type="[^"]*" id="%s">([^<]*)</script>' % name, page)[0]
+        for name in (b"data", b"weights")
+    )
+    known = json.loads(data)
+    shapes = {name: tuple(shape) for name, shape in known["arrays"]}
+    return dequantize(base64.b64decode(stored), shapes, known["bits"])
+
+
+def _tokenizer_data(tokenizer: Tokenizer) -> dict[str, Any]:
+    vocabulary = tokenizer.vocabulary
+    return {
+        "level": tokenizer.level,
+        # As text, two lone surrogates could become one character.
+        "vocabulary": list(map(ord, vocabulary)) if isinstance(vocabulary, str) else vocabulary,
+        "documents": tokenizer.end is not None,
+    }
+
+
+def _figures(run: Run, name: str, bits: int) -> list[tuple[str, str]]:
+    """Return what the page tells about the network: names and values."""
+    outcome, unit = run.outcome(), _NOUNS[run.tokenizer.level]
+    loss, epochs = outcome["validation_loss"], outcome["epochs"]
+    figures = [
+        ("Run", name),
+        ("Network", str(run.settings.architecture)),
+        ("Weights", f"{run.weight_count:,} of {bits} bits"),
+        ("Vocabulary", f"{len(run.tokenizer):,} {unit}s"),
+    ]
+    if loss is not None:
+        figures.append(("Validation loss", f"{loss:.3f} nats per {unit}"))
+    if epochs is not None:
+        figures.append(("Epochs", f"{epochs:.3g}"))
+    return figures
+
+
+def _document(data: dict[str, Any], weights: bytes) -> str:
+    """Return the page. Its content security policy allows its own scripts alone."""
+    style, script = _page_file("style.css"), "\n".join(map(_page_file, _PAGE_SCRIPTS))
+    policy = (
+        f"default-src 'none'; script-src '{hash_source(script)}' 'wasm-unsafe-eval'; "
+        f"worker-src blob:; style-src '{hash_source(style)}'; img-src data:; base-uri 'none'; "
+        "form-action 'none'"
+    )
+    return Template(_page_file("index.html")).substitute(
+        policy=policy,
+        title=text_in_html(data["title"]),
+        style=style,
+        data=json_in_html(data),
+        kernel=base64.b64encode((_PAGE_PARTS / "kernel.wasm").read_bytes()).decode(),
+        weights=base64.b64encode(weights).decode(),
+        worker="\n".join(map(_page_file, _WORKER_SCRIPTS)),
+        script=script,
+    )
+
+
+def _page_file(name: str) -> str:
+    return (_PAGE_PARTS / name).read_text("utf-8")
+
+
+def _loss_by_rounding(network: Network, page: bytes, architecture: Architecture) -> float:
+    """Return how much the loss of a text grows by the weights of a page, in nats per token.
+
+    This is the divergence of Kullback and Leibler, over a text that the network itself draws.
+    """
+    tokens, rng = np.zeros((_CHECKED_TOKENS, 1), np.int64), np.random.default_rng(0)
+    state: Any = network.zero_state(1)
+    for before, after in pairwise(tokens):
+        logits, state = network.step(before, state)
+        after[:] = draw(np.exp(logits - logits.max()), rng.random(1))
+    with np.errstate(all="ignore"):  # of weights that are not finite
+        stored = NumpyNetwork(architecture, read_weights(page))
+        logs, rounded = (_log_probabilities(each, tokens) for each in (network, stored))
+        return float((np.exp(logs) * (logs - rounded)).sum(-1).mean())
+
+
+def _log_probabilities(network: Network, tokens: Ids) -> NDArray[np.float64]:
+    hidden, _ = network.forward(tokens, network.zero_state(1))
+    return log_softmax(network.logits(hidden).astype(np.float64))
