@@ -20,7 +20,7 @@ import click
 import numpy as np
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from textgen.export.html import render
+from textgen.export.html import html_file
 from textgen.options.training import TrainingOptions
 from textgen.runs.folder import Run
 from textgen.runs.lifecycle import create
@@ -123,7 +123,7 @@ def main(rounds: int) -> None:
             run = untrained(Path(folder), layers, units)
             pages = {bits: Path(folder) / f"{bits}.html" for bits in (16, 8)}
             for bits, path in pages.items():
-                path.write_bytes(render(run, bits))
+                path.write_bytes(html_file(run, bits))
             found = speeds(browser, run, pages[16], rounds)
             row = [f"LSTM {layers}x{units}", *(f"{speed:,.0f}" for speed in found.values())]
             for bits, path in pages.items():

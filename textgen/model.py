@@ -158,23 +158,35 @@ class Model(Sampler):
             found = inspect_texts(self, texts, units, authors, bar.update)
         return Inspection(**vars(found), run=self.run, name=name, left_out=left_out)
 
-    def export(self, to: str, output: str | Path | None = None, force: bool = False) -> Path:
+    def export(
+        self,
+        to: str,
+        output: str | Path | None = None,
+        force: bool = False,
+        *,
+        bits: int | None = None,
+        title: str | None = None,
+        licence: str | None = None,
+    ) -> Path:
         """Write the network to a file that runs without textgen; return its path.
 
         Args:
-            to: "keras", "onnx" or "torch".
+            to: "html", a page that writes in any browser; or "keras", "onnx" or "torch".
             output: the file; by default the name of the run, in the current folder.
             force: whether to replace an existing file.
+            bits: of a weight in a page: 16, the default, or 8.
+            title: of a page; by default the name of the run.
+            licence: of the text, which a page shows.
 
-        Raises OptionError for an unknown `to` or a missing package, RunError if the model is an
-        ensemble, OutputError if the file exists or cannot be written, or if the exported network
-        computes other logits than this one.
+        Raises OptionError for an unknown `to`, options of a page elsewhere, or a missing package,
+        RunError if the model is an ensemble, OutputError if the file exists or cannot be written,
+        or if the exported network computes other logits than this one.
         """
         from textgen.export.export import export_run
 
         if len(self.runs) > 1:
             raise RunError("an export holds one network; load one run")
-        return export_run(self.run, to, output, force)
+        return export_run(self.run, to, output, force, bits=bits, title=title, licence=licence)
 
     def curves(self, against: str = "epochs") -> "LossCurves":
         """Return a matplotlib figure of the losses in training, of all runs of the model.

@@ -1,14 +1,18 @@
 """The exported page as text: its weights and its policy."""
 
 import re
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import Result
 from exported import make_run
 
 from textgen.errors import OptionError, OutputError
-from textgen.export.html import read_weights, render
+from textgen.export.html import html_file, read_weights
 from textgen.export.quantized import dequantize, quantize
+from textgen.model import Model
 from textgen.options.architecture import Architecture
 from textgen.reporting.markup import hash_source
 from textgen.runs.files import Arrays
@@ -16,7 +20,7 @@ from textgen.runs.files import Arrays
 
 def test_16_bits_come_back_exactly() -> None:
     run = make_run("run")
-    weights = read_weights(render(run))
+    weights = read_weights(html_file(run))
     assert {name: array.tolist() for name, array in weights.items()} == {
         name: array.tolist() for name, array in run.weights().items()
     }
@@ -41,7 +45,7 @@ def test_8_bits_have_a_scale_for_each_output() -> None:
 
 
 def test_the_policy_allows_the_script_and_the_style_of_the_page() -> None:
-    page = render(make_run("run"), title="</title><script>").decode()
+    page = html_file(make_run("run"), title="</title><script>").decode()
     [policy] = re.findall(r'http-equiv="Content-Security-Policy" content="([^"]*)"', page)
     [style] = re.findall(r"<style>(.*?)</style>", page, re.DOTALL)
     [script] = re.findall(r'<script type="module">(.*?)</script>', page, re.DOTALL)
@@ -53,10 +57,23 @@ def test_the_policy_allows_the_script_and_the_style_of_the_page() -> None:
     assert not re.findall(r"\w+://[^\s\"'<>]*", page)
 
 
+def test_the_library_and_the_command_write_the_page(
+    model: Model, command: Callable[..., Result]
+) -> None:
+    asked = {"bits": 8, "title": "A play", "licence": "in the public domain"}
+    page = model.export("html", "a.html", **asked).read_text()
+    flags = [word for name, value in asked.items() for word in (f"--{name}", value)]
+    result = command("export", model.path, "--to", "html", "-o", "b.html", *flags)
+    assert (result.exit_code, result.stderr) == (0, "b.html is written\n")
+    assert Path("b.html").read_text() == page
+    assert "<title>A play</title>" in page
+    assert '"in the public domain"' in page
+
+
 @pytest.mark.parametrize("bits", [0, 4, 32, "16"])
 def test_other_bits_are_refused(bits: int) -> None:
     with pytest.raises(OptionError, match="bits must be 16 or 8"):
-        render(make_run("run"), bits)
+        html_file(make_run("run"), bits)
 
 
 @pytest.mark.parametrize("bits", [16, 8])
@@ -67,4 +84,4 @@ def test_weights_that_do_not_fit_are_refused(bits: int) -> None:
     weights["layers.0.bias"] *= 1e5
     run.save_weights(weights)
     with pytest.raises(OutputError, match=f"do not fit in {bits} bits"):
-        render(run, bits)
+        html_file(run, bits)

@@ -17,7 +17,7 @@ from helpers import make_book
 
 from textgen.analysis.evaluation import evaluate
 from textgen.export import html
-from textgen.export.html import render
+from textgen.export.html import html_file
 from textgen.preprocess.documents import Stretch
 from textgen.preprocess.tokenizers import ByteTokenizer
 from textgen.preprocess.words import word_splitter
@@ -81,7 +81,7 @@ def test_networks(call: Call, tmp_path: Path, case: str) -> None:
     """By WebAssembly and in JavaScript, the page writes and measures what the sampler does."""
     options, prompt = CASES[case]
     run = make_run(tmp_path / "run", **{"tie": False} | options)
-    page = render(run)
+    page = html_file(run)
     text = make_book(seed=1)[:1000] + "“Ångström”"[: 10 if run.tokenizer.level != "char" else 0]
     given = {
         **{name: part(page, name) for name in ("data", "weights", "kernel")},
@@ -121,7 +121,7 @@ def test_networks(call: Call, tmp_path: Path, case: str) -> None:
 
 
 def test_javascript_takes_over_where_the_kernel_cannot_run(call: Call, tmp_path: Path) -> None:
-    page = render(make_run(tmp_path / "run"))
+    page = html_file(make_run(tmp_path / "run"))
     given = {"data": part(page, "data"), "weights": part(page, "weights"), "kernel": "AGFzbQ=="}
     name = call(
         "(load({ ...given, data: JSON.parse(given.data) }), model.network.constructor.name)", given
@@ -134,7 +134,7 @@ def test_8_bits_lose_little(tmp_path: Path, call: Call) -> None:
     text = make_book(seed=1)[:2000]
     losses = []
     for bits in (16, 8):
-        page = render(run, bits)
+        page = html_file(run, bits)
         given = {name: part(page, name) for name in ("data", "weights", "kernel")} | {"text": text}
         losses.append(
             call(
@@ -256,7 +256,7 @@ def test_the_kernel_is_built_from_its_source(call: Call, tmp_path: Path) -> None
     built, kept = ((at / "kernel.wasm").read_bytes() for at in (tmp_path, EXPORT / "page"))
     if built.partition(b"processed-by")[2] == kept.partition(b"processed-by")[2]:
         assert built == kept
-    page = render(make_run(tmp_path / "run"))
+    page = html_file(make_run(tmp_path / "run"))
     given = {name: part(page, name) for name in ("data", "weights")} | {"text": make_book()}
     losses = [
         call(

@@ -1,4 +1,4 @@
-"""Export a network as one HTML file that writes text in a browser."""
+"""Export to one HTML file, which writes text in a browser."""
 
 import base64
 import json
@@ -42,7 +42,9 @@ _CHECKED_TOKENS = 256
 _NOUNS = {"char": "character", "word": "word", "byte": "byte"}  # of each level
 
 
-def render(run: Run, bits: int = 16, title: str | None = None, licence: str | None = None) -> bytes:
+def html_file(
+    run: Run, bits: int = 16, title: str | None = None, licence: str | None = None
+) -> bytes:
     """Return a page that writes text with the network of a run, and needs nothing else.
 
     The weights are read back from the page, and compared with those of the run.
