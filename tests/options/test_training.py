@@ -100,11 +100,11 @@ def test_sizes_fit_the_text_unless_given() -> None:
 
     assert sizes(49_999) == sizes(1_000, minutes=60) == ("small", 256, 0.7)
     assert sizes(50_000) == ("small", 256, 0.5)
-    assert sizes(1_000, level="word") == ("small", 256, 0.7)
+    assert sizes(149_999, level="word") == ("small", 256, 0.7)
+    assert sizes(150_000, level="word") == ("small", 256, 0.5)
     assert sizes(1_000, dropout=0.1) == ("small", 256, 0.1)
     assert sizes(1_000_000) == ("medium", 512, 0.3)
     assert sizes(100_000_000) == ("large", 1024, 0.2)
-    assert sizes(1_000_000, level="word") == ("small", 256, 0.5)
     assert sizes(3_000_000, level="word") == ("medium", 512, 0.2)
     assert sizes(3_000_000, level="word", minutes=121) == ("medium", 512, 0.5)
     assert sizes(1_000_000, minutes=10) == ("medium", 512, 0.3)

@@ -65,7 +65,7 @@ _WORDS = _Defaults(
         "medium": _Size(20_000_000, 512, 0.2, 0.008),
         "large": _Size(math.inf, 1024, 0.2, 0.008),
     },
-    short=50_000,
+    short=150_000,
     tokens_a_minute=25_000,
     schedule="cosine",
     optimizer="adamw",
