@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +15,12 @@ import pytest
 from exported import make_run
 from helpers import make_book
 
-pytest.importorskip("playwright.sync_api")
-from playwright.sync_api import Page
-
 from textgen.analysis.evaluation import evaluate
 from textgen.export import html
 from textgen.export.html import html_file
 from textgen.preprocess.documents import Stretch
 from textgen.preprocess.tokenizers import ByteTokenizer
 from textgen.preprocess.words import word_splitter
-from textgen.runs.folder import Run
 from textgen.sampling.filters import Filter, draw
 from textgen.sampling.sampler import Sampler
 
@@ -44,15 +40,17 @@ function drain(steps) {
 """
 
 
-@pytest.fixture
-def call(page: Page, tmp_path: Path) -> Call:
-    """Return a function that evaluates an expression, with an argument `given`, in the scripts."""
-    make_run(tmp_path / "any")
-    worker = part(html_file(Run.open(tmp_path / "any")), "worker")
+@pytest.fixture(scope="module")
+def call(browser: Any) -> Iterator[Call]:
+    """Yield a function that evaluates an expression, with an argument `given`, in the scripts."""
+    files = [EXPORT / "page" / name for name in html._WORKER_SCRIPTS]
+    worker = "\n".join(file.read_text("utf-8") for file in files)
     scripts = f"let onmessage; const postMessage = () => {{}}; {worker} {DRAIN}"
-    return lambda expression, given=None: page.evaluate(
+    page = browser.new_page()
+    yield lambda expression, given=None: page.evaluate(
         f"(given) => {{ {scripts}; return {expression}; }}", given
     )
+    page.close()
 
 
 def part(page: bytes, name: str) -> str:
