@@ -23,7 +23,6 @@ from textgen.serving.refusals import RequestError
         ({"minutes": ""}, "minutes", "must be a number"),
         ({"minutes": "nan"}, "minutes", "must be a number"),
         ({"minutes": "0"}, "minutes", "must be above 0"),
-        ({"minutes": "1", "epochs": "1"}, "minutes", "cannot be given together with epochs"),
         ({"layers": "1.5"}, "layers", "must be a whole number"),
         ({"layers": "9" * 5000}, "layers", "must be"),
         ({"tie": "perhaps"}, "tie", "must be a yes or no"),
