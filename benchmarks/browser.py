@@ -20,7 +20,7 @@ import click
 import numpy as np
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from textgen.export.html import html_file
+from textgen.exporting.html import html_file
 from textgen.options.training import TrainingOptions
 from textgen.runs.folder import Run
 from textgen.runs.lifecycle import create

@@ -1,10 +1,11 @@
 """Compare the loss of textgen and its rivals over time: python benchmarks/quality.py BOOK...
 
 Contenders train one after the other, each in a process of its own, for the same number of minutes
-on the first nine tenths of a book. Their validation loss is that of the whole last tenth. textgen
-runs with all defaults, and its minutes include its start and its evaluations. The rivals
-(`rivals.py`) have textgen's layers, units, batch size, chunk length and dropout, and their
-evaluations do not count. Writes a CSV and a PNG. Needs the extra `benchmarks`.
+on the first nine tenths of a book, which is of characters. Their validation loss is that of the
+last tenth, but for a few characters at its ends. textgen runs with all defaults, and its minutes
+include its start and its evaluations. Those of the rivals (`rivals.py`) do not count. The PyTorch
+LSTM has textgen's layers, units, batch size, chunk length and dropout. Writes a CSV and a PNG.
+Needs the extra `benchmarks`.
 
 The speed of a large matrix product is printed, because machines differ: a machine of half the speed
 needs twice the minutes.
@@ -111,7 +112,13 @@ def draw(curves: dict[Job, list[Point]], path: str) -> None:
 @click.argument("books", nargs=-1, required=True)
 @click.option("--minutes", multiple=True, type=float, default=(1.3333, 5.0))
 @click.option("--seeds", default=1, help="Number of seeds, from 0 on.")
-@click.option("--contender", "contenders", multiple=True, default=CONTENDERS)
+@click.option(
+    "--contender",
+    "contenders",
+    multiple=True,
+    type=click.Choice(CONTENDERS),
+    default=CONTENDERS,
+)
 @click.option("--out", default="benchmarks/quality", help="Path of the CSV and PNG, no suffix.")
 def main(
     books: tuple[str, ...],

@@ -95,7 +95,9 @@ class NanoGPT:
         torch.manual_seed(seed)
         self._rng = np.random.default_rng(seed)
         self._ids = ids.astype(np.int64)
-        self._network = _Transformer(sizes.vocabulary, self.layers, self.heads, self.width, 64)
+        self._network = _Transformer(
+            sizes.vocabulary, self.layers, self.heads, self.width, self.window
+        )
         matrices = [p for p in self._network.parameters() if p.dim() > 1]
         vectors = [p for p in self._network.parameters() if p.dim() < 2]
         self._optimizer = torch.optim.AdamW(
@@ -121,7 +123,7 @@ class NanoGPT:
         self._optimizer.step()
 
     def loss(self, ids: Ids) -> float:
-        """Predict every character once, from at least half a window but at the beginning."""
+        """Predict each character once, from half a window or more before it."""
         half = self.window // 2
         losses = []
         with torch.inference_mode():

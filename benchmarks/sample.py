@@ -11,13 +11,14 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import click
 import numpy as np
-from turns import Maker, alternate
+from turns import CellsCase, Maker, alternate, compare_cells
 
 from textgen.kernels import kernels
 from textgen.options.architecture import GATES
@@ -235,20 +236,13 @@ def ratios(found: dict[str, float]) -> dict[str, str]:
     return compared
 
 
-def compare_cells(rounds: int) -> None:
-    """Print the tokens per second of each kind of recurrent layer."""
-    print("| streams, layers x units | " + " | ".join(GATES) + " | cifg to lstm |")
-    print("|---|" + "--:|" * (len(GATES) + 1))
+def cells_cases() -> Iterator[CellsCase]:
     for streams in (1, 64):
         for units in (256, 512):
-            steps = steps_of_a_turn(1, units, streams)
             sizes = (1, units, streams, "float16", False)
             makers: dict[str, Maker] = {cell: (Textgen, (*sizes, cell)) for cell in GATES}
-            found = alternate(makers, steps, rounds)
-            speeds = {cell: streams * steps / median(times) for cell, (times, _) in found.items()}
-            cells = [f"{speed:,.0f}" for speed in speeds.values()]
-            ratio = f"{speeds['cifg'] / speeds['lstm']:.2f}"
-            print("| " + " | ".join([f"{streams}, 1x{units}", *cells, ratio]) + " |", flush=True)
+            steps = steps_of_a_turn(1, units, streams)
+            yield CellsCase(f"{streams}, 1x{units}", makers, steps, streams)
 
 
 def first_character(layers: int, units: int, times: int) -> float:
@@ -279,7 +273,7 @@ def main(rounds: int, peers: bool, cells: bool) -> None:
     names = [kernel.name for kernel in kernels("float32") if reason_against(kernel) is None]
     print(f"C kernel: {names[0] if names else 'none'}")
     if cells:
-        compare_cells(rounds)
+        compare_cells("streams, layers x units", cells_cases(), rounds)
         return
     print(f"first character of a 2x256 run after {first_character(2, 256, 3 * rounds):.2f} s")
     for streams in (1, 12, 64):

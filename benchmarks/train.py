@@ -20,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -27,7 +28,7 @@ from typing import Any
 import click
 import numpy as np
 from peers import TRAINERS, Ids, Sizes, Textgen
-from turns import alternate
+from turns import CellsCase, alternate, compare_cells
 
 from textgen.kernels import kernels
 from textgen.options.architecture import GATES
@@ -92,19 +93,11 @@ def measure(
     return {name: (work[name] / median(times), peak) for name, (times, peak) in found.items()}
 
 
-def compare_cells(ids: Ids, vocabulary: int, rounds: int, precision: str) -> None:
-    """Print the tokens per second of each kind of recurrent layer."""
-    print("| layers x units, batch | " + " | ".join(GATES) + " | cifg to lstm |")
-    print("|---|" + "--:|" * (len(GATES) + 1))
+def cells_cases(ids: Ids, vocabulary: int, precision: str) -> Iterator[CellsCase]:
     for units in (256, 512):
-        steps, tokens = round(80 * (256 / units) ** 2), 32 * 64
         sizes = {cell: Sizes(1, units, 32, vocabulary, cell=cell) for cell in GATES}
         makers = {cell: (Textgen, (ids, sizes[cell], precision)) for cell in GATES}
-        found = alternate(makers, steps, rounds)
-        speeds = {cell: steps * tokens / median(times) for cell, (times, _) in found.items()}
-        cells = [f"{speed:,.0f}" for speed in speeds.values()]
-        ratio = f"{speeds['cifg'] / speeds['lstm']:.2f}"
-        print("| " + " | ".join([f"1x{units}, 32", *cells, ratio]) + " |", flush=True)
+        yield CellsCase(f"1x{units}, 32", makers, round(80 * (256 / units) ** 2), 32 * 64)
 
 
 def seconds_to_first_update(book: str, run: str, kernels: str) -> float:
@@ -178,7 +171,8 @@ def main(
     kinds, ids = np.unique(tokens, return_inverse=True)
     ids = ids.astype(np.int32)
     if cells:
-        compare_cells(ids, len(kinds), rounds, precision)
+        cases = cells_cases(ids, len(kinds), precision)
+        compare_cells("layers x units, batch", cases, rounds)
         return
     names = [name for name in TRAINERS if not words or name != "keras fit"]
     if words:

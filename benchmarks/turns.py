@@ -2,10 +2,13 @@
 
 import resource
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
-from typing import Any
+from statistics import median
+from typing import Any, NamedTuple
+
+from textgen.options.architecture import GATES
 
 Maker = tuple[Callable[..., Any], tuple[Any, ...]]
 
@@ -45,3 +48,25 @@ def _work(maker: Callable[..., Any], arguments: tuple[Any, ...], pipe: Connectio
     while count := pipe.recv():
         seconds = contender.steps(count)
         pipe.send((seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))
+
+
+class CellsCase(NamedTuple):
+    """A size of network at which the kinds of recurrent layers are compared."""
+
+    name: str
+    makers: dict[str, Maker]  # of each cell
+    steps: int  # of a turn
+    tokens: int  # of a step
+
+
+def compare_cells(heading: str, cases: Iterable[CellsCase], rounds: int) -> None:
+    """Print the tokens per second of each kind of recurrent layer."""
+    print(f"| {heading} | " + " | ".join(GATES) + " | cifg to lstm |")
+    print("|---|" + "--:|" * (len(GATES) + 1))
+    for case in cases:
+        found = alternate(case.makers, case.steps, rounds)
+        tokens = case.steps * case.tokens
+        speeds = {cell: tokens / median(times) for cell, (times, _) in found.items()}
+        cells = [f"{speed:,.0f}" for speed in speeds.values()]
+        ratio = f"{speeds['cifg'] / speeds['lstm']:.2f}"
+        print("| " + " | ".join([case.name, *cells, ratio]) + " |", flush=True)

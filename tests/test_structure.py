@@ -13,7 +13,7 @@ ORDER = [
     ("textgen.cli", "textgen.__main__"),
     ("textgen.model",),
     ("textgen.serving",),
-    ("textgen.export",),
+    ("textgen.exporting",),
     ("textgen.reporting",),
     ("textgen.training",),
     ("textgen.analysis",),

@@ -180,9 +180,9 @@ class Model(Sampler):
 
         Raises OptionError for an unknown `to`, options of a page elsewhere, or a missing package,
         RunError if the model is an ensemble, OutputError if the file exists or cannot be written,
-        or if the exported network computes other logits than this one.
+        or if the exported network computes other logits than that of the run.
         """
-        from textgen.export.export import export_run
+        from textgen.exporting.export import export_run
 
         if len(self.runs) > 1:
             raise RunError("an export holds one network; load one run")

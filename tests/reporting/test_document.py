@@ -61,7 +61,7 @@ def test_the_policy_allows_the_one_script_and_the_one_style() -> None:
     [script] = re.findall(r'<script type="module">(.*?)</script>', document, re.DOTALL)
     assert policy == (
         f"default-src 'none'; script-src '{sha256(script)}'; style-src '{sha256(style)}'; "
-        "img-src data:"
+        "img-src data:; base-uri 'none'; form-action 'none'"
     )
     assert document.count("<script") == 2
 

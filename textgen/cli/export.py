@@ -22,7 +22,7 @@ def export(run: str, to: str, output: str | None, force: bool, **page: Any) -> N
 
     html is a page that writes in any browser. keras, onnx and torch are for other programs.
     """
-    from textgen.export.export import export_run
+    from textgen.exporting.export import export_run
     from textgen.runs.folder import Run
 
     show(f"{export_run(Run.open(run), to, output, force, **page)} is written", err=True)

@@ -140,14 +140,14 @@ class TrainingOptions(ReadingOptions):
     )
     epochs: float | None = option(
         None,
-        "Passes over the text (12; less for long texts; no limit if --minutes is given, unless "
-        "the text is short).",
+        "Passes over the text (12, fewer for a long text; with --minutes, 12 for a short text, "
+        "else no limit).",
         above=0,
         on_resume=True,
     )
     minutes: float | None = option(
         None,
-        "Minutes to train for; with --epochs, training ends with what is over first.",
+        "Minutes to train for; with --epochs, training ends when either limit is reached.",
         above=0,
         on_resume=True,
     )
@@ -344,8 +344,10 @@ class TrainingSettings:
 
         Raises OptionError for a value outside its limits, TypeError for an unknown option.
         """
-        if options.keys() & {"epochs", "minutes"}:  # new limits replace the old ones
-            options = {"epochs": None, "minutes": None, **options}
+        limits = {"epochs": self.epochs, "minutes": self.minutes}
+        given = limits.keys() & options.keys()
+        if given and all(limits[name] is None for name in given):  # it replaces the other limit
+            options = dict.fromkeys(limits) | options
         return self._with(options)
 
     def _with(self, options: dict[str, Any]) -> "TrainingSettings":

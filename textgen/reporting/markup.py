@@ -1,10 +1,53 @@
-"""Put data and texts into HTML, where they can neither end their element nor run."""
+"""Fill pages with data and texts, which can neither end their element nor run."""
 
 import base64
 import hashlib
 import html
 import json
+from collections.abc import Sequence
+from pathlib import Path
+from string import Template
 from typing import Any
+
+
+def fill_page(
+    folder: Path,
+    scripts: Sequence[str],
+    title: str,
+    data: Any,
+    worker: Sequence[str] = (),
+    **parts: bytes,
+) -> str:
+    """Return the page `index.html` of a folder, with its `style.css` and everything else inside.
+
+    The page runs its own scripts alone, and reads nothing from elsewhere: its content security
+    policy names the SHA-256 of the script and of the style. Raises ValueError for a number in
+    `data` that JSON lacks (NaN, infinity).
+
+    Args:
+        scripts: files of the folder that make one script, in this order, and share one scope.
+        worker: the same for a worker, which may use WebAssembly.
+        parts: bytes to put into the page in base64, by name.
+    """
+    style, script, worker_script = (
+        "\n".join((folder / name).read_text("utf-8") for name in names)
+        for names in (["style.css"], scripts, worker)
+    )
+    computes, works = (" 'wasm-unsafe-eval'", "worker-src blob:; ") if worker else ("", "")
+    policy = (
+        f"default-src 'none'; script-src '{hash_source(script)}'{computes}; "
+        f"{works}style-src '{hash_source(style)}'; img-src data:; base-uri 'none'; "
+        "form-action 'none'"
+    )
+    return Template((folder / "index.html").read_text("utf-8")).substitute(
+        {name: base64.b64encode(part).decode() for name, part in parts.items()},
+        policy=policy,
+        title=text_in_html(title),
+        style=style,
+        data=json_in_html(data),
+        script=script,
+        worker=worker_script,
+    )
 
 
 def json_in_html(data: Any) -> str:

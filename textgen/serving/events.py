@@ -65,11 +65,13 @@ class RunFiles:
         """
         with reading(self._path / CONFIG):
             options = json.loads((self._path / CONFIG).read_bytes())["options"]
+            planned = []
             if options["minutes"] is not None:
-                return 60 * float(options["minutes"])
-            if not self._history or not self._history[-1]["epoch"]:
-                return None
-            return self.seconds * float(options["epochs"]) / self._history[-1]["epoch"]
+                planned.append(60 * float(options["minutes"]))
+            if options["epochs"] is not None and self._history and self._history[-1]["epoch"]:
+                epochs = float(options["epochs"]) / self._history[-1]["epoch"]
+                planned.append(self.seconds * epochs)
+            return min(planned, default=None)
 
     def _read_history(self) -> Evaluations:
         path = self._path / METRICS

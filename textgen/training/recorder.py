@@ -130,11 +130,10 @@ class Recorder:
             return None
         hours, rest = divmod(minutes, 60)
         expected = f"{hours:,} h {rest} min" if hours else f"{minutes} min"
-        limit = self._settings.minutes
-        return (
-            f"about {expected} for {epochs:g} epochs at {speed:,.0f} tokens/s; Ctrl-C stops and "
-            f"saves, --minutes {f'{limit:g} is the' if limit else 'sets a'} limit"
-        )
+        forecast = f"about {expected} for {epochs:g} epochs at {speed:,.0f} tokens/s"
+        if self._settings.minutes:
+            return forecast
+        return f"{forecast}; Ctrl-C stops and saves, --minutes sets a limit"
 
     def summary(self) -> str:
         """Return one line on the weights that are kept, with a hint if training was too long."""
@@ -143,9 +142,9 @@ class Recorder:
         if (loss := kept["loss"]) is not None:
             figures.append(f"loss {loss:.3f}")
         summary = f"{self._run.path} keeps the weights of {', '.join(figures)}"
-        if self._settings.minutes and self._trainer.epochs_are_over:
-            summary += f"; name --epochs to train for more than {self._settings.epochs:g}"
         if kept["epoch"] > _OVERFITTED * last["epoch"]:
+            if self._settings.minutes and self._trainer.epochs_are_over:
+                summary += f"; {self._settings.epochs:g} epochs are over, before the minutes"
             return summary
         return (
             f"{summary}; then the validation loss rose to {last['validation_loss']:.3f} by epoch "

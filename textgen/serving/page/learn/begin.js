@@ -323,7 +323,7 @@ function expectation({ blob, look }, minutes, runs) {
   const waits = runs.filter(({ state }) => isGoingOn(state)).map(({ name }) => name);
   const time = Number(minutes) === 1 ? "a minute" : `${minutes > 0 ? minutes : "some"} minutes`;
   return [
-    `It learns for ${time}, after some seconds of preparation.`,
+    `It learns for ${time} at most, after some seconds of preparation.`,
     waits.length ? `It waits for ${waits.join(", ")} first.` : "",
     look?.characters && look.characters < SHORT
       ? "This text is short; it will not learn much. Some hundred thousand characters are good."

@@ -30,7 +30,8 @@ def export_run(
     try:
         data = _file(run, to, page)
     except OSError as error:  # of a temporary file
-        raise OutputError(f"cannot write {path}: {error.strerror or error}") from None
+        place = f"{error.filename}: " if error.filename else ""
+        raise OutputError(f"cannot make {path}: {place}{error.strerror or error}") from None
     write_output(path, data, force)
     return path
 
@@ -38,20 +39,20 @@ def export_run(
 def _file(run: Run, to: str, page: dict[str, Any]) -> bytes:
     # Only one of these packages is needed, and they take long to import.
     if to == "html":
-        from textgen.export.html import html_file
+        from textgen.exporting.html import html_file
 
         return html_file(run, **page)
-    from textgen.export.portable import PortableNetwork
+    from textgen.exporting.portable import PortableNetwork
 
     network = PortableNetwork(run)
     if to == "keras":
-        from textgen.export.keras import keras_file
+        from textgen.exporting.keras import keras_file
 
         return keras_file(network)
     if to == "onnx":
-        from textgen.export.onnx import onnx_file
+        from textgen.exporting.onnx import onnx_file
 
         return onnx_file(network)
-    from textgen.export.torch import torch_file
+    from textgen.exporting.torch import torch_file
 
     return torch_file(network)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from textgen.errors import OptionError, OutputError
-from textgen.export.portable import PortableNetwork, RecurrentWeights, split_gates
+from textgen.exporting.portable import PortableNetwork, RecurrentWeights, split_gates
 from textgen.sampling.network import Array
 
 _OPSET = 17
@@ -26,12 +26,14 @@ def onnx_file(network: PortableNetwork) -> bytes:
     try:
         import onnx
         import onnxruntime
-    except ImportError:
+    except ImportError as error:
         raise OptionError(
-            "to", "onnx needs two packages; install them with: pip install onnx onnxruntime"
+            "to",
+            f"onnx needs two packages ({error}); install them with: pip install onnx onnxruntime",
         ) from None
     arrays = _initializers(network)
-    if sum(array.nbytes for array in arrays.values()) > _LARGEST_FILE - (1 << 20):
+    size = len(network.tokenizer) + sum(array.nbytes for array in arrays.values())
+    if size > _LARGEST_FILE - (1 << 20):  # the rest of the file is small
         raise OutputError("the network is too large for ONNX, whose files have at most 2 GB")
     model = _model(onnx, network, arrays)
     onnx.checker.check_model(model, full_check=True)

@@ -73,7 +73,7 @@ def test_a_full_disk_is_one_line(
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    name = "textgen.export.torch.torch_file" if "temporary" in place else "os.fsync"
+    name = "textgen.exporting.torch.torch_file" if "temporary" in place else "os.fsync"
     monkeypatch.setattr(name, full)
     result = command("export", model.path, "--to", "torch", "-o", "there")
     assert result.exit_code == 1

@@ -31,7 +31,7 @@ function makeNetwork(engine, kernel, architecture, weights) {
     try {
       return new KernelNetwork(kernel, architecture, weights);
     } catch (error) {
-      console.info(`no WebAssembly SIMD: ${error.message}`);
+      console.info(`the kernel cannot run: ${error.message}`);
     }
   }
   return new PlainNetwork(architecture, weights);

@@ -36,7 +36,7 @@ def dequantize(data: bytes, shapes: Shapes, bits: int) -> Arrays:
         if _is_half(name, bits):
             weights[name] = take("<f2", shape)
         else:
-            scales = np.empty(shape).max(axis=_axis(name), keepdims=True).shape
+            scales = (shape[0], 1) if _axis(name) else (1, shape[1])
             weights[name] = take("<f4", scales) * take("i1", shape)
     return weights
 

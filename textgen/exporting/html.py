@@ -5,20 +5,19 @@ import json
 import re
 from itertools import pairwise
 from pathlib import Path
-from string import Template
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from textgen.errors import OptionError, OutputError
-from textgen.export.quantized import dequantize, quantize
+from textgen.exporting.quantized import dequantize, quantize
 from textgen.options.architecture import Architecture
 from textgen.options.sampling import SamplingOptions
 from textgen.preprocess.tokenizers import Ids, Tokenizer
-from textgen.reporting.markup import hash_source, json_in_html, text_in_html
+from textgen.reporting.markup import fill_page
 from textgen.runs.files import Arrays
-from textgen.runs.folder import Run, distinct_names
+from textgen.runs.folder import Run
 from textgen.sampling.filters import draw, log_softmax
 from textgen.sampling.network import Network, NumpyNetwork
 from textgen.sampling.sampler import Sampler
@@ -59,9 +58,8 @@ def html_file(
     """
     if bits not in _LARGEST_LOSS:
         raise OptionError("bits", f"must be 16 or 8, not {bits!r}")
-    sampler = Sampler([run])
-    name = distinct_names([run])[0]
     architecture, weights = run.settings.architecture, run.weights()
+    sampler, name = Sampler([run], [weights]), run.path.resolve().name
     data = {
         "title": name if title is None else title,
         "licence": licence,
@@ -83,8 +81,17 @@ def html_file(
             "length": SamplingOptions().length,
         },
     }
-    page = _document(data, quantize(weights, bits)).encode()
-    lost = _loss_by_rounding(sampler.network, page, architecture)
+    page = fill_page(
+        _PAGE_PARTS,
+        _PAGE_SCRIPTS,
+        data["title"],
+        data,
+        _WORKER_SCRIPTS,
+        kernel=(_PAGE_PARTS / "kernel.wasm").read_bytes(),
+        weights=quantize(weights, bits),
+    ).encode()
+    first = run.tokenizer.end if run.tokenizer.end is not None else int(sampler.opening()[-1])
+    lost = _loss_by_rounding(sampler.network, page, architecture, first)
     if not lost <= _LARGEST_LOSS[bits]:
         advice = "give --bits 16" if bits == 8 else "train it with more --weight-decay"
         raise OutputError(
@@ -132,36 +139,15 @@ def _figures(run: Run, name: str, bits: int) -> list[tuple[str, str]]:
     return figures
 
 
-def _document(data: dict[str, Any], weights: bytes) -> str:
-    """Return the page. Its content security policy allows its own scripts alone."""
-    style, script = _page_file("style.css"), "\n".join(map(_page_file, _PAGE_SCRIPTS))
-    policy = (
-        f"default-src 'none'; script-src '{hash_source(script)}' 'wasm-unsafe-eval'; "
-        f"worker-src blob:; style-src '{hash_source(style)}'; img-src data:; base-uri 'none'; "
-        "form-action 'none'"
-    )
-    return Template(_page_file("index.html")).substitute(
-        policy=policy,
-        title=text_in_html(data["title"]),
-        style=style,
-        data=json_in_html(data),
-        kernel=base64.b64encode((_PAGE_PARTS / "kernel.wasm").read_bytes()).decode(),
-        weights=base64.b64encode(weights).decode(),
-        worker="\n".join(map(_page_file, _WORKER_SCRIPTS)),
-        script=script,
-    )
-
-
-def _page_file(name: str) -> str:
-    return (_PAGE_PARTS / name).read_text("utf-8")
-
-
-def _loss_by_rounding(network: Network, page: bytes, architecture: Architecture) -> float:
+def _loss_by_rounding(
+    network: Network, page: bytes, architecture: Architecture, first: int
+) -> float:
     """Return how much the loss of a text grows by the weights of a page, in nats per token.
 
-    This is the divergence of Kullback and Leibler, over a text that the network itself draws.
+    This is the divergence of Kullback and Leibler, over a text that the network itself draws,
+    after the token `first`.
     """
-    tokens, rng = np.zeros((_CHECKED_TOKENS, 1), np.int64), np.random.default_rng(0)
+    tokens, rng = np.full((_CHECKED_TOKENS, 1), first), np.random.default_rng(0)
     state: Any = network.zero_state(1)
     for before, after in pairwise(tokens):
         logits, state = network.step(before, state)

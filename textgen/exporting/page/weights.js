@@ -1,4 +1,4 @@
-// The weights, as textgen/export/html.py stores them.
+// The weights, as textgen/exporting/html.py stores them.
 
 /** Decode base64 into bytes. */
 function bytesOf(text) {

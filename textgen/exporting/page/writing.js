@@ -1,5 +1,5 @@
-// Write a text, or measure one. Both are generators, which can be paused and dropped at any step. The page shows the
-// messages of their errors.
+// Write a text, or measure one. Both are generators, which can be paused and dropped at any step.
+// The page shows the messages of their errors.
 
 /** Yield the pieces of a text that continues a prompt; return why it ended, and its tokens. */
 function* write({ network, tokenizer, opening }, { prompt, ...options }) {
@@ -67,7 +67,7 @@ function* measure({ network, tokenizer }, { text }) {
     characters -= [...first].length || 1; // the first byte of several stands for one character
   }
   const tokens = ids.length - 1;
-  if (tokens < 1 || characters < 1) throw new Error("Give more text: nothing is to be predicted.");
+  if (tokens < 1 || characters < 1) throw new Error("There is nothing to predict. Give more text.");
   let loss = 0;
   network.reset();
   for (let i = 0; i < tokens; i++) {

@@ -14,7 +14,7 @@ from helpers import save_random_weights
 pytest.importorskip("playwright.sync_api")
 from playwright.sync_api import Page, expect
 
-from textgen.export.html import html_file
+from textgen.exporting.html import html_file
 from textgen.preprocess.tokenizers import CharacterTokenizer, Tokenizer, WordTokenizer
 from textgen.runs.folder import Run
 from textgen.sampling.sampler import Sampler

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load, save
 
-from textgen.export.portable import PortableNetwork, split_gates
+from textgen.exporting.portable import PortableNetwork, split_gates
 from textgen.runs.files import Arrays
 from textgen.sampling.network import Array
 

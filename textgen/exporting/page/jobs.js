@@ -18,12 +18,16 @@ function begin(kind, given, button, show) {
   stop();
   const name = button.textContent;
   button.textContent = "Stop";
+  button.formNoValidate = true; // a field may be empty meanwhile
   const job = ++jobs;
   worker.postMessage({ job, kind, given });
   const promise = new Promise((resolve, reject) => {
     running = { job, button, show, resolve, reject };
   });
-  return promise.finally(() => (button.textContent = name));
+  return promise.finally(() => {
+    button.textContent = name;
+    button.formNoValidate = false;
+  });
 }
 
 /** Stop the job of a button, or any; return whether there was one. */
@@ -46,7 +50,10 @@ function load(engine) {
   const [weights, kernel] = [contentOf("weights"), contentOf("kernel")];
   worker.postMessage({ kind: "load", data, weights, kernel, engine });
   return new Promise((resolve, reject) => {
-    worker.onerror = ({ message }) => reject(new Error(message));
+    worker.onerror = ({ message }) => {
+      reject(new Error(message));
+      stop();
+    };
     worker.onmessage = ({ data: { engine, job, values, result, problem } }) => {
       if (engine) resolve(engine);
       if (!running || job !== running.job) return; // it was stopped meanwhile

@@ -10,8 +10,8 @@ from click.testing import Result
 from exported import make_run
 
 from textgen.errors import OptionError, OutputError
-from textgen.export.html import html_file, read_weights
-from textgen.export.quantized import dequantize, quantize
+from textgen.exporting.html import html_file, read_weights
+from textgen.exporting.quantized import dequantize, quantize
 from textgen.model import Model
 from textgen.options.architecture import Architecture
 from textgen.reporting.markup import hash_source

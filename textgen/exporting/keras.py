@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from textgen.export.portable import PortableNetwork
+from textgen.exporting.portable import PortableNetwork
 from textgen.sampling.network import Array
 from textgen.training.backend import keras
 
@@ -47,11 +47,13 @@ def keras_file(network: PortableNetwork) -> bytes:
         keras_model(network).save(path)
         with zipfile.ZipFile(path, "a") as archive:
             archive.writestr("tokenizer.json", network.tokenizer)
-        model = keras.saving.load_model(path, compile=False)
+        with keras.device("cpu"):  # a GPU may round products
+            model = keras.saving.load_model(path, compile=False)
 
         def forward(tokens: NDArray[np.int64], state: list[Array]) -> tuple[Array, list[Array]]:
             inputs = {"tokens": tokens, **dict(zip(network.state_names, state, strict=True))}
-            outputs = {name: np.array(part) for name, part in model(inputs).items()}
+            with keras.device("cpu"):
+                outputs = {name: np.array(part) for name, part in model(inputs).items()}
             return outputs["logits"], [outputs[name] for name in network.state_names]
 
         network.check(forward)

@@ -13,7 +13,7 @@ from safetensors.numpy import load_file
 
 import textgen
 from textgen.errors import OutputError, RunError
-from textgen.export.portable import PortableNetwork
+from textgen.exporting.portable import PortableNetwork
 from textgen.model import Model
 from textgen.options.architecture import Architecture
 from textgen.runs.folder import Run

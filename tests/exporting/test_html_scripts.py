@@ -16,8 +16,8 @@ from exported import make_run
 from helpers import make_book
 
 from textgen.analysis.evaluation import evaluate
-from textgen.export import html
-from textgen.export.html import html_file
+from textgen.exporting import html
+from textgen.exporting.html import html_file
 from textgen.preprocess.documents import Stretch
 from textgen.preprocess.tokenizers import ByteTokenizer
 from textgen.preprocess.words import word_splitter
