@@ -83,8 +83,10 @@ def test_writing_is_stopped(page: Page, show: Show) -> None:
     fill(page, length=1_000_000)
     page.get_by_role("button", name="Write").click()
     expect(page.locator("#written")).not_to_be_empty()
+    page.locator("#temperature").fill("")  # which is not valid
     page.get_by_role("button", name="Stop").click()
     expect(page.locator("#status")).to_contain_text("Stopped")
+    page.locator("#temperature").fill("1")
     text = page.locator("#written").text_content() or ""
     assert 0 < len(text) < 1_000_000
     assert len(write(page, length=10)) == 10

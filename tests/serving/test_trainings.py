@@ -36,9 +36,9 @@ out = Path(out.removeprefix("--out="))
 seen = out.parent.parent / f"{out.name}.seen"
 seen.write_text(json.dumps([niceness, cores, command, book, *flags]))
 
-def begin(minutes=None):
+def begin(minutes=None, epochs=None):
     out.mkdir()
-    options = {"minutes": minutes, "epochs": None if minutes else 4.0}
+    options = {"minutes": minutes, "epochs": epochs if minutes else 4.0}
     (out / "config.json").write_text(json.dumps({"options": options}))
 
 def evaluate(number):
@@ -468,7 +468,7 @@ def test_early_and_late_readers_get_all_events_in_order() -> None:
 
 
 @fake
-@pytest.mark.parametrize("how", ["begin 1", "begin"])
+@pytest.mark.parametrize("how", ["begin 1", "begin", "begin 1 4"])
 def test_progress_tells_the_time_left(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("textgen.serving.trainings._PROGRESS_SECONDS", 0.02)
 
