@@ -12,7 +12,7 @@ from textgen.sampling.network import Array
 from textgen.training.backend import keras
 
 
-def keras_model(network: PortableNetwork) -> "keras.Model":
+def keras_model(network: PortableNetwork) -> keras.Model:
     """Return a model from a dictionary of tokens and state to one of logits and state."""
     tokens = keras.Input((None,), dtype="int32", name="tokens")
     state = {
@@ -22,7 +22,7 @@ def keras_model(network: PortableNetwork) -> "keras.Model":
     given, after = list(state.values()), []
     hidden = keras.layers.Embedding(*network.embedding.shape, name="embedding")(tokens)
     layer_type = keras.layers.LSTM if network.cell == "lstm" else keras.layers.GRU
-    parts = len(given) // len(network.layers)
+    parts = network.state_parts
     for n, layer in enumerate(network.layers):
         recurrent = layer_type(
             layer.units, return_sequences=True, return_state=True, name=f"layer{n}"

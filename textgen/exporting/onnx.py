@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from textgen.errors import OptionError, OutputError
-from textgen.exporting.portable import PortableNetwork, RecurrentWeights, split_gates
+from textgen.exporting.portable import PortableNetwork, RecurrentWeights, reorder_gates
 from textgen.sampling.network import Array
 
 _OPSET = 17
@@ -61,9 +61,7 @@ def _initializers(network: PortableNetwork) -> dict[str, Array]:
 def _layer_weights(cell: str, layer: RecurrentWeights) -> tuple[Array, Array, Array]:
     """Return W, (1, gates U, I), R, (1, gates U, U), and B, (1, 2 gates U)."""
     order = [0, 3, 1, 2] if cell == "lstm" else [0, 1, 2]
-    kernel, recurrent_kernel, bias = (
-        np.concatenate(split_gates(part, order), axis=-1) for part in layer
-    )
+    kernel, recurrent_kernel, bias = (reorder_gates(part, order) for part in layer)
     if cell == "lstm":
         bias = np.stack([bias, np.zeros_like(bias)])
     return kernel.T[None], recurrent_kernel.T[None], bias.reshape(1, -1)
@@ -76,7 +74,7 @@ def _model(onnx: Any, network: PortableNetwork, arrays: dict[str, Array]) -> Any
         helper.make_node("Gather", ["embedding", "tokens"], ["embedded"]),
         helper.make_node("Transpose", ["embedded"], ["inputs0"], perm=[1, 0, 2]),  # (T, B, E)
     ]
-    parts = len(network.state_names) // len(network.layers)
+    parts = network.state_parts
     operator = "LSTM" if network.cell == "lstm" else "GRU"
     options = {} if network.cell == "lstm" else {"linear_before_reset": 1}
     for n, layer in enumerate(network.layers):

@@ -38,9 +38,8 @@ class RecurrentWeights(NamedTuple):
 class PortableNetwork:
     """Embedding -> LSTM or GRU layers -> logits; V tokens, E numbers of an embedding.
 
-    A CIFG becomes the LSTM that computes the same.
-
-    The state is a list: h of each layer, and after each h the c of an LSTM, all (B, U).
+    A CIFG becomes the LSTM that computes the same. The state is a list: h of each layer, and after
+    each h the c of an LSTM, all (B, U).
     """
 
     def __init__(self, run: Run) -> None:
@@ -51,23 +50,23 @@ class PortableNetwork:
         self.layers = []
         for n in range(architecture.layers):
             names = "kernel", "recurrent_kernel", "bias"
-            parts = [weights[f"layers.{n}.{name}"] for name in names]
+            own = [weights[f"layers.{n}.{name}"] for name in names]
             if architecture.cell == "cifg":
-                parts = [as_lstm(part, np.concatenate) for part in parts]
-            self.layers.append(RecurrentWeights(*parts))
+                own = [as_lstm(part, np.concatenate) for part in own]
+            self.layers.append(RecurrentWeights(*own))
         tied = architecture.tie
         self.output_kernel = self.embedding.T if tied else weights["output.kernel"]  # (U, V)
         self.output_bias = weights["output.bias"]  # (V,)
         self.tokenizer = json.dumps(run.tokenizer.to_json())
-        self.state_names = [
-            f"{part}{n}" for n in range(architecture.layers) for part in STATES[self.cell]
-        ]
+        parts = STATES[self.cell]
+        self.state_parts = len(parts)  # of each layer
+        self.state_names = [f"{part}{n}" for n in range(architecture.layers) for part in parts]
         self._network: Network = make_network(architecture, weights)
 
     @property
     def state_sizes(self) -> list[int]:
         """The size U of each part of the state."""
-        return [layer.units for layer in self.layers for _ in STATES[self.cell]]
+        return [layer.units for layer in self.layers for _ in range(self.state_parts)]
 
     def check(self, forward: Forward) -> None:
         """Raise OutputError unless `forward` computes the logits of the run.
@@ -88,6 +87,7 @@ class PortableNetwork:
                 )
 
 
-def split_gates(weights: Array, order: Sequence[int]) -> list[Array]:
-    """Split weights by gates on the last axis, and return them in another order."""
-    return [np.split(weights, len(order), axis=-1)[gate] for gate in order]
+def reorder_gates(weights: Array, order: Sequence[int]) -> Array:
+    """Return weights, whose last axis has the gates, with the gates in another order."""
+    gates = np.split(weights, len(order), axis=-1)
+    return np.concatenate([gates[gate] for gate in order], axis=-1)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load, save
 
-from textgen.exporting.portable import PortableNetwork, split_gates
+from textgen.exporting.portable import PortableNetwork, reorder_gates
 from textgen.runs.files import Arrays
 from textgen.sampling.network import Array
 
@@ -25,7 +25,7 @@ def torch_file(network: PortableNetwork) -> bytes:
 
     def forward(tokens: NDArray[np.int64], state: list[Array]) -> tuple[Array, list[Array]]:
         hidden, after = arrays["embedding.weight"][tokens.T], []
-        parts = len(state) // len(network.layers)
+        parts = network.state_parts
         for n in range(len(network.layers)):
             weights = {
                 name: arrays[f"layers.{n}.{name}_l0"]
@@ -48,9 +48,7 @@ def _arrays(network: PortableNetwork) -> Arrays:
     arrays = {"embedding.weight": network.embedding}
     for n, layer in enumerate(network.layers):
         order = [0, 1, 2, 3] if network.cell == "lstm" else [1, 0, 2]
-        kernel, recurrent_kernel, bias = (
-            np.concatenate(split_gates(part, order), axis=-1) for part in layer
-        )
+        kernel, recurrent_kernel, bias = (reorder_gates(part, order) for part in layer)
         of_input, of_product = bias if network.cell == "gru" else (bias, np.zeros_like(bias))
         arrays |= {
             f"layers.{n}.weight_ih_l0": kernel.T,
