@@ -26,10 +26,10 @@ def _half_precision() -> Any:
 class TorchLSTM:
     """`nn.LSTM` with the state carried: AdamW, dropout, a cosine, clipped gradients.
 
-    The rate is the best of 0.004, 0.008 and 0.016 on Tiny Shakespeare.
+    A rate of 0.008 is better in two epochs of Tiny Shakespeare, but diverges in longer trainings.
     """
 
-    rate = 0.008
+    rate = 0.004
     warm_up = 50
 
     def __init__(self, ids: Ids, sizes: Sizes, dropout: float, seed: int) -> None:
