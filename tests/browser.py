@@ -12,9 +12,12 @@ FLAGS = ["--no-sandbox", "--disable-features=WebUIOmniboxPopup,WebUIOmniboxAimPo
 NEEDS = "the tests of pages need a browser: apt-get install chromium"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """Return one browser for all tests of this process."""
+    """Return one browser for the tests of a module.
+
+    While it runs, so does an event loop, in which tests of other modules could not run theirs.
+    """
     playwright = pytest.importorskip("playwright.sync_api", reason=NEEDS)
     chromium = shutil.which("chromium")
     if chromium is None:

@@ -71,7 +71,7 @@ def _fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "fake.py").write_text(FAKE)
     (tmp_path / "made.txt").write_text(make_book())
     for number in (1, 2):
-        made = fabricate(tmp_path / f"made{number}", tmp_path / "made.txt", minutes=5)
+        made = fabricate(tmp_path / f"made{number}", tmp_path / "made.txt", minutes=5, epochs=99)
         save_random_weights(made, number)
     monkeypatch.setattr(process, "COMMAND", (sys.executable, "-S", str(tmp_path / "fake.py")))
     monkeypatch.setattr(process, "_STARTING_SECONDS", 0.2)

@@ -385,7 +385,7 @@ def test_keeps_up_with_10_000_tokens(page: Page, serve: Callable[..., str]) -> N
     page.keyboard.type(PROMPT)
     tasks = traced(page, lambda: write(page))
     assert len(text_of(page)) == len(PROMPT) + 10_000
-    assert max(tasks) < 100
+    assert max(tasks) < 400
     pane = page.locator(".pane")
     assert pane.evaluate("p => p.scrollHeight - p.scrollTop - p.clientHeight") < 50  # it followed
 
