@@ -385,7 +385,7 @@ def test_keeps_up_with_10_000_tokens(page: Page, serve: Callable[..., str]) -> N
     page.keyboard.type(PROMPT)
     tasks = traced(page, lambda: write(page))
     assert len(text_of(page)) == len(PROMPT) + 10_000
-    assert max(tasks) < 400
+    assert max(tasks) < 100
     pane = page.locator(".pane")
     assert pane.evaluate("p => p.scrollHeight - p.scrollTop - p.clientHeight") < 50  # it followed
 
@@ -404,9 +404,13 @@ def test_edits_200_000_characters(page: Page, url: str) -> None:
         page.keyboard.press("Control+Home")
         page.keyboard.type("start\n")
 
-    tasks = traced(page, edit)
-    assert text_of(page) == f"start\n{text}end"
-    assert max(tasks) < 400
+    longest = []
+    for _ in range(3):  # programs beside it make a task longer, never shorter
+        page.keyboard.press("Control+a")
+        page.keyboard.press("Delete")
+        longest.append(max(traced(page, edit)))
+        assert text_of(page) == f"start\n{text}end"
+    assert min(longest) < 100
 
 
 def traced(page: Page, act: Callable[[], Any]) -> list[float]:
