@@ -123,7 +123,7 @@ def main(rounds: int) -> None:
             run = untrained(Path(folder), layers, units)
             pages = {bits: Path(folder) / f"{bits}.html" for bits in (16, 8)}
             for bits, path in pages.items():
-                path.write_bytes(html_file(run, bits))
+                path.write_bytes(html_file(run, run.weights(), bits))
             found = speeds(browser, run, pages[16], rounds)
             row = [f"LSTM {layers}x{units}", *(f"{speed:,.0f}" for speed in found.values())]
             for bits, path in pages.items():

@@ -105,10 +105,12 @@ class TextgenByXla(Textgen):
 class Torch:
     """`nn.LSTM` or `nn.GRU` with truncated backpropagation, the state carried, and fused Adam."""
 
-    def __init__(self, ids: Ids, sizes: Sizes, precision: str) -> None:
+    largest_norm = 5.0  # of the gradient
+
+    def __init__(self, ids: Ids, sizes: Sizes, precision: str, seed: int = 0) -> None:
         import torch
 
-        torch.manual_seed(0)
+        torch.manual_seed(seed)
         self._torch = torch
         self._sizes = sizes
         self._precision = precision
@@ -140,7 +142,7 @@ class Torch:
         loss, self._state = self.loss(inputs, targets, self._state)
         self._optimizer.zero_grad()
         loss.backward()
-        self._torch.nn.utils.clip_grad_norm_(self._parameters, 5.0)
+        self._torch.nn.utils.clip_grad_norm_(self._parameters, self.largest_norm)
         self._optimizer.step()
         return float(loss.item())
 

@@ -68,9 +68,9 @@ def learning_curve(job: Job) -> list[Point]:
     for look in range(1, LOOKS + 1):
         while seconds < limit * look / LOOKS:
             start = time.perf_counter()
-            rival.train(seconds / limit)
+            rival.step(seconds / limit)
             seconds += time.perf_counter() - start
-        points.append(Point(seconds, rival.loss(ids[border:])))
+        points.append(Point(seconds, rival.validation_loss(ids[border:])))
     return points
 
 

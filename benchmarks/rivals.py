@@ -1,16 +1,18 @@
 """The rivals of textgen in quality, in PyTorch: an LSTM as a good user trains it, and nanoGPT.
 
-Each rival takes the ids to train on, the size of the vocabulary and a seed. `train(done)` takes the
-next step when the share `done` of the time is over; `loss(ids)` reads a whole text.
+Each rival takes the ids to train on, sizes, the dropout and a seed. `step(done)` trains on the next
+chunk when the share `done` of the time is over; `validation_loss(ids)` reads a whole text.
 """
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 import numpy as np
 import torch
-from peers import Ids, Sizes, chunks
+from peers import Ids, Sizes, Torch, chunks
 from torch import nn
 from torch.nn import functional
 
@@ -19,65 +21,41 @@ from textgen.system.processor import has_bfloat16
 _ROWS = 16  # streams in which a validation text is read
 
 
-def _half_precision() -> Any:
-    return torch.autocast("cpu", torch.bfloat16, enabled=has_bfloat16())
-
-
-class TorchLSTM:
-    """`nn.LSTM` with the state carried: AdamW, dropout, a cosine, clipped gradients.
+class TorchLSTM(Torch):
+    """The LSTM of the peers, with AdamW, dropout and a cosine.
 
     A rate of 0.008 is better in two epochs of Tiny Shakespeare, but diverges in longer trainings.
     """
 
     rate = 0.004
     warm_up = 50
+    largest_norm = 1.0
 
     def __init__(self, ids: Ids, sizes: Sizes, dropout: float, seed: int) -> None:
-        torch.manual_seed(seed)
-        self._sizes = sizes
-        self._chunks = chunks(ids, sizes)
-        self._embedding = nn.Embedding(sizes.vocabulary, sizes.embedding)
-        between = dropout if sizes.layers > 1 else 0.0
-        self._layers = nn.LSTM(sizes.embedding, sizes.units, sizes.layers, dropout=between)
-        self._dropout = nn.Dropout(dropout)
-        self._output = nn.Linear(sizes.units, sizes.vocabulary)
-        self._modules = nn.ModuleList([self._embedding, self._layers, self._dropout, self._output])
-        self._optimizer = torch.optim.AdamW(self._modules.parameters(), self.rate, fused=True)
-        self._state: Any = None
+        super().__init__(ids, sizes, "bfloat16" if has_bfloat16() else "float32", seed)
+        self.layers.dropout = dropout if sizes.layers > 1 else 0.0
+        self.output = nn.Sequential(nn.Dropout(dropout), self.output)
+        self._optimizer = torch.optim.AdamW(self._parameters, self.rate, fused=True)
         self._step = 0
 
-    def train(self, done: float) -> None:
+    def step(self, done: float) -> None:
         self._step += 1
-        warm = min(1.0, self._step / self.warm_up)
-        self._optimizer.param_groups[0]["lr"] = (
-            self.rate * warm * (1 + math.cos(math.pi * done)) / 2
-        )
-        self._modules.train()
-        loss, state = self._loss(*next(self._chunks), self._state)
-        self._state = tuple(part.detach() for part in state)
-        self._optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(self._modules.parameters(), 1.0)
-        self._optimizer.step()
+        rate = self.rate * min(1.0, self._step / self.warm_up)
+        self._optimizer.param_groups[0]["lr"] = rate * (1 + math.cos(math.pi * done)) / 2
+        self.train(*next(self._chunks))
 
-    def loss(self, ids: Ids) -> float:
+    def validation_loss(self, ids: Ids) -> float:
         """Read the text in streams, with the state carried."""
-        sizes = Sizes(**{**vars(self._sizes), "batch_size": _ROWS})
+        sizes = replace(self._sizes, batch_size=_ROWS)
         count = (len(ids) - 1) // _ROWS // sizes.chunk_length
         state, losses = None, []
-        self._modules.eval()
+        parts = nn.ModuleList([self.layers, self.output]).eval()
         with torch.inference_mode():
-            for _, (inputs, targets) in zip(range(count), chunks(ids, sizes), strict=False):
-                loss, state = self._loss(inputs, targets, state)
+            for inputs, targets in islice(chunks(ids, sizes), count):
+                loss, state = self.loss(inputs, targets, state)
                 losses.append(float(loss))
+        parts.train()
         return float(np.mean(losses))
-
-    def _loss(self, inputs: Ids, targets: Ids, state: Any) -> tuple[Any, Any]:
-        x, y = (torch.from_numpy(part.T.astype(np.int64)) for part in (inputs, targets))
-        with _half_precision():
-            hidden, state = self._layers(self._embedding(x), state)
-            logits = self._output(self._dropout(hidden))
-        return functional.cross_entropy(logits.float().flatten(0, 1), y.flatten()), state
 
 
 class NanoGPT:
@@ -108,7 +86,7 @@ class NanoGPT:
         )
         self._step = 0
 
-    def train(self, done: float) -> None:
+    def step(self, done: float) -> None:
         self._step += 1
         falling = (1 + math.cos(math.pi * done)) / 2
         rate = self.least_rate + (self.rate - self.least_rate) * falling
@@ -122,7 +100,7 @@ class NanoGPT:
         nn.utils.clip_grad_norm_(self._network.parameters(), 1.0)
         self._optimizer.step()
 
-    def loss(self, ids: Ids) -> float:
+    def validation_loss(self, ids: Ids) -> float:
         """Predict each character once, from half a window or more before it."""
         half = self.window // 2
         losses = []
@@ -140,7 +118,7 @@ class NanoGPT:
     def _losses(self, windows: Ids) -> Any:
         """(B, T + 1) -> (B, T)"""
         inputs, targets = torch.from_numpy(windows[:, :-1]), torch.from_numpy(windows[:, 1:])
-        with _half_precision():
+        with torch.autocast("cpu", torch.bfloat16, enabled=has_bfloat16()):
             logits = self._network(inputs)
         return functional.cross_entropy(logits.float().transpose(1, 2), targets, reduction="none")
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from helpers import fabricate, make_book
 
+from textgen.exporting.html import html_file
 from textgen.runs.folder import Run
 
 
@@ -19,3 +20,7 @@ def make_run(out: str | Path, text: str = "", **options: Any) -> Run:
         {name: (2 * a).astype(np.float16).astype(np.float32) for name, a in weights.items()}
     )
     return run
+
+
+def page_of(run: Run, *options: Any, **named: Any) -> bytes:
+    return html_file(run, run.weights(), *options, **named)

@@ -180,13 +180,15 @@ class Model(Sampler):
 
         Raises OptionError for an unknown `to`, options of a page elsewhere, or a missing package,
         RunError if the model is an ensemble, OutputError if the file exists or cannot be written,
-        or if the exported network computes other logits than that of the run.
+        or if the exported network computes other logits than this one.
         """
         from textgen.exporting.export import export_run
 
         if len(self.runs) > 1:
             raise RunError("an export holds one network; load one run")
-        return export_run(self.run, to, output, force, bits=bits, title=title, licence=licence)
+        (weights,) = self._weights
+        page = {"bits": bits, "title": title, "licence": licence}
+        return export_run(self.run, weights, to, output, force, **page)
 
     def curves(self, against: str = "epochs") -> "LossCurves":
         """Return a matplotlib figure of the losses in training, of all runs of the model.

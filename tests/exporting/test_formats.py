@@ -16,6 +16,7 @@ from textgen.errors import OutputError, RunError
 from textgen.exporting.portable import PortableNetwork
 from textgen.model import Model
 from textgen.options.architecture import Architecture
+from textgen.runs.files import Arrays
 from textgen.runs.folder import Run
 from textgen.sampling.network import NumpyNetwork
 
@@ -117,8 +118,8 @@ def test_pytorch_runs_it(network_run: Run) -> None:
 def test_a_wrong_export_is_not_written(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     made = PortableNetwork.__init__
 
-    def spoiled(network: PortableNetwork, run: Run) -> None:
-        made(network, run)
+    def spoiled(network: PortableNetwork, run: Run, weights: Arrays) -> None:
+        made(network, run, weights)
         network.output_bias = network.output_bias + np.float32(0.01)
 
     monkeypatch.setattr(PortableNetwork, "__init__", spoiled)

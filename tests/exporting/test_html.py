@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import Result
-from exported import make_run
+from exported import make_run, page_of
 
 from textgen.errors import OptionError, OutputError
-from textgen.exporting.html import html_file, read_weights
+from textgen.exporting.html import read_weights
 from textgen.exporting.quantized import dequantize, quantize
 from textgen.model import Model
 from textgen.options.architecture import Architecture
@@ -20,7 +20,7 @@ from textgen.runs.files import Arrays
 
 def test_16_bits_come_back_exactly() -> None:
     run = make_run("run")
-    weights = read_weights(html_file(run))
+    weights = read_weights(page_of(run))
     assert {name: array.tolist() for name, array in weights.items()} == {
         name: array.tolist() for name, array in run.weights().items()
     }
@@ -45,7 +45,7 @@ def test_8_bits_have_a_scale_for_each_output() -> None:
 
 
 def test_the_policy_allows_the_script_and_the_style_of_the_page() -> None:
-    page = html_file(make_run("run"), title="</title><script>").decode()
+    page = page_of(make_run("run"), title="</title><script>").decode()
     [policy] = re.findall(r'http-equiv="Content-Security-Policy" content="([^"]*)"', page)
     [style] = re.findall(r"<style>(.*?)</style>", page, re.DOTALL)
     [script] = re.findall(r'<script type="module">(.*?)</script>', page, re.DOTALL)
@@ -73,7 +73,7 @@ def test_the_library_and_the_command_write_the_page(
 @pytest.mark.parametrize("bits", [0, 4, 32, "16"])
 def test_other_bits_are_refused(bits: int) -> None:
     with pytest.raises(OptionError, match="bits must be 16 or 8"):
-        html_file(make_run("run"), bits)
+        page_of(make_run("run"), bits)
 
 
 @pytest.mark.parametrize("bits", [16, 8])
@@ -84,4 +84,4 @@ def test_weights_that_do_not_fit_are_refused(bits: int) -> None:
     weights["layers.0.bias"] *= 1e5
     run.save_weights(weights)
     with pytest.raises(OutputError, match=f"do not fit in {bits} bits"):
-        html_file(run, bits)
+        page_of(run, bits)

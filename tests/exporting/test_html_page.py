@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from exported import make_run
+from exported import make_run, page_of
 from helpers import save_random_weights
 
 pytest.importorskip("playwright.sync_api")
 from playwright.sync_api import Page, expect
 
-from textgen.exporting.html import html_file
 from textgen.preprocess.tokenizers import CharacterTokenizer, Tokenizer, WordTokenizer
 from textgen.runs.folder import Run
 from textgen.sampling.sampler import Sampler
@@ -32,7 +31,7 @@ def show(page: Page) -> Show:
     page.on("dialog", lambda dialog: pytest.fail(f"a script ran: {dialog.message}"))
 
     def show(run: Run, place: str = "", **options: Any) -> None:
-        path.write_bytes(html_file(run, **options))
+        path.write_bytes(page_of(run, **options))
         page.goto(f"{path.as_uri()}#{place}")
         expect(page.locator("#figures")).to_contain_text("Computed by")
         addresses = {url.partition("#")[0] for url in requests}
@@ -151,7 +150,7 @@ def test_hostile_texts_run_nothing(page: Page, show: Show, tokenizer: Tokenizer)
 
 def test_nothing_is_sent(browser: Any) -> None:
     """The policy of the page forbids it to its scripts and to those of a worker."""
-    Path("page.html").write_bytes(html_file(make_run("run")))
+    Path("page.html").write_bytes(page_of(make_run("run")))
     page = browser.new_page()  # without the check that nothing is forbidden
     page.goto(Path("page.html").absolute().as_uri())
     forbidden = page.evaluate(

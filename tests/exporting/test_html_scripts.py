@@ -12,12 +12,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from exported import make_run
+from exported import make_run, page_of
 from helpers import make_book
 
 from textgen.analysis.evaluation import evaluate
 from textgen.exporting import html
-from textgen.exporting.html import html_file
 from textgen.preprocess.documents import Stretch
 from textgen.preprocess.tokenizers import ByteTokenizer
 from textgen.preprocess.words import word_splitter
@@ -81,7 +80,7 @@ def test_networks(call: Call, tmp_path: Path, case: str) -> None:
     """By WebAssembly and in JavaScript, the page writes and measures what the sampler does."""
     options, prompt = CASES[case]
     run = make_run(tmp_path / "run", **{"tie": False} | options)
-    page = html_file(run)
+    page = page_of(run)
     text = make_book(seed=1)[:1000] + "“Ångström”"[: 10 if run.tokenizer.level != "char" else 0]
     given = {
         **{name: part(page, name) for name in ("data", "weights", "kernel")},
@@ -121,7 +120,7 @@ def test_networks(call: Call, tmp_path: Path, case: str) -> None:
 
 
 def test_javascript_takes_over_where_the_kernel_cannot_run(call: Call, tmp_path: Path) -> None:
-    page = html_file(make_run(tmp_path / "run"))
+    page = page_of(make_run(tmp_path / "run"))
     given = {"data": part(page, "data"), "weights": part(page, "weights"), "kernel": "AGFzbQ=="}
     name = call(
         "(load({ ...given, data: JSON.parse(given.data) }), model.network.constructor.name)", given
@@ -134,7 +133,7 @@ def test_8_bits_lose_little(tmp_path: Path, call: Call) -> None:
     text = make_book(seed=1)[:2000]
     losses = []
     for bits in (16, 8):
-        page = html_file(run, bits)
+        page = page_of(run, bits)
         given = {name: part(page, name) for name in ("data", "weights", "kernel")} | {"text": text}
         losses.append(
             call(
@@ -256,7 +255,7 @@ def test_the_kernel_is_built_from_its_source(call: Call, tmp_path: Path) -> None
     built, kept = ((at / "kernel.wasm").read_bytes() for at in (tmp_path, EXPORT / "page"))
     if built.partition(b"processed-by")[2] == kept.partition(b"processed-by")[2]:
         assert built == kept
-    page = html_file(make_run(tmp_path / "run"))
+    page = page_of(make_run(tmp_path / "run"))
     given = {name: part(page, name) for name in ("data", "weights")} | {"text": make_book()}
     losses = [
         call(

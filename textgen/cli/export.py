@@ -4,6 +4,7 @@ from typing import Any
 
 import click
 
+import textgen
 from textgen.cli.app import main
 from textgen.cli.paths import FILE, RUN
 from textgen.system.terminal import show
@@ -22,7 +23,4 @@ def export(run: str, to: str, output: str | None, force: bool, **page: Any) -> N
 
     html is a page that writes in any browser. keras, onnx and torch are for other programs.
     """
-    from textgen.exporting.export import export_run
-    from textgen.runs.folder import Run
-
-    show(f"{export_run(Run.open(run), to, output, force, **page)} is written", err=True)
+    show(f"{textgen.load(run).export(to, output, force, **page)} is written", err=True)

@@ -5,20 +5,26 @@ from typing import Any
 
 from textgen.errors import OptionError, OutputError
 from textgen.reporting.output import check_output, write_output
+from textgen.runs.files import Arrays
 from textgen.runs.folder import Run
 
 FORMATS = {"html": ".html", "keras": ".keras", "onnx": ".onnx", "torch": ".safetensors"}
 
 
 def export_run(
-    run: Run, to: str, output: str | Path | None = None, force: bool = False, **page: Any
+    run: Run,
+    weights: Arrays,
+    to: str,
+    output: str | Path | None = None,
+    force: bool = False,
+    **page: Any,
 ) -> Path:
     """Write the network of a run to a file, by default named after the run; return its path.
 
-    The file is checked first: it must compute the logits of the run. `page` are the options of
-    `html_file`, and only for "html". Raises OptionError for an unknown `to`, such options elsewhere
-    or a missing package, RunError if the run has no weights or is damaged, OutputError if the file
-    exists and `force` is not given, cannot be written, or computes other logits.
+    The file is checked first: it must compute the logits that the weights give. `page` are the
+    options of `html_file`, and only for "html". Raises OptionError for an unknown `to`, such
+    options elsewhere or a missing package, OutputError if the file exists and `force` is not given,
+    cannot be written, or computes other logits.
     """
     if to not in FORMATS:
         raise OptionError("to", f"must be one of {', '.join(FORMATS)}, not {to!r}")
@@ -28,7 +34,7 @@ def export_run(
     path = Path(output or run.path.resolve().name + FORMATS[to])
     check_output(path, force)
     try:
-        data = _file(run, to, page)
+        data = _file(run, weights, to, page)
     except OSError as error:  # of a temporary file
         place = f"{error.filename}: " if error.filename else ""
         raise OutputError(f"cannot make {path}: {place}{error.strerror or error}") from None
@@ -36,15 +42,15 @@ def export_run(
     return path
 
 
-def _file(run: Run, to: str, page: dict[str, Any]) -> bytes:
+def _file(run: Run, weights: Arrays, to: str, page: dict[str, Any]) -> bytes:
     # Only one of these packages is needed, and they take long to import.
     if to == "html":
         from textgen.exporting.html import html_file
 
-        return html_file(run, **page)
+        return html_file(run, weights, **page)
     from textgen.exporting.portable import PortableNetwork
 
-    network = PortableNetwork(run)
+    network = PortableNetwork(run, weights)
     if to == "keras":
         from textgen.exporting.keras import keras_file
 

@@ -42,24 +42,28 @@ _NOUNS = {"char": "character", "word": "word", "byte": "byte"}  # of each level
 
 
 def html_file(
-    run: Run, bits: int = 16, title: str | None = None, licence: str | None = None
+    run: Run,
+    weights: Arrays,
+    bits: int = 16,
+    title: str | None = None,
+    licence: str | None = None,
 ) -> bytes:
     """Return a page that writes text with the network of a run, and needs nothing else.
 
-    The weights are read back from the page, and compared with those of the run.
+    The weights are read back from the page, and compared with those given.
 
     Args:
         bits: of a weight, 16 or 8.
         title: the heading; by default the name of the run.
         licence: what readers may do with the text that the network writes, or was trained on.
 
-    Raises OptionError for other bits, OutputError if rounding the weights costs too much, RunError
-    if the run has no weights or is damaged.
+    Raises OptionError for other bits, OutputError if rounding the weights costs too much.
     """
     if bits not in _LARGEST_LOSS:
         raise OptionError("bits", f"must be 16 or 8, not {bits!r}")
-    architecture, weights = run.settings.architecture, run.weights()
-    sampler, name = Sampler([run], [weights]), run.path.resolve().name
+    architecture, name, end = run.settings.architecture, run.path.resolve().name, run.tokenizer.end
+    sampler, options = Sampler([run], [weights]), SamplingOptions()
+    opening = sampler.opening().tolist()
     data = {
         "title": name if title is None else title,
         "licence": licence,
@@ -75,11 +79,8 @@ def html_file(
         "bits": bits,
         "arrays": [[array, weights[array].shape] for array in weights],
         "tokenizer": _tokenizer_data(run.tokenizer),
-        "opening": sampler.opening().tolist(),
-        "defaults": {
-            "temperature": SamplingOptions().temperature.values[0],
-            "length": SamplingOptions().length,
-        },
+        "opening": opening,
+        "defaults": {"temperature": options.temperature.values[0], "length": options.length},
     }
     page = fill_page(
         _PAGE_PARTS,
@@ -90,7 +91,7 @@ def html_file(
         kernel=(_PAGE_PARTS / "kernel.wasm").read_bytes(),
         weights=quantize(weights, bits),
     ).encode()
-    first = run.tokenizer.end if run.tokenizer.end is not None else int(sampler.opening()[-1])
+    first = opening[-1] if end is None else end
     lost = _loss_by_rounding(sampler.network, page, architecture, first)
     if not lost <= _LARGEST_LOSS[bits]:
         advice = "give --bits 16" if bits == 8 else "train it with more --weight-decay"

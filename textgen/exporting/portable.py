@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from textgen.errors import OutputError
 from textgen.options.architecture import STATES, as_lstm
+from textgen.runs.files import Arrays
 from textgen.runs.folder import Run
 from textgen.sampling.compiled import make_network
 from textgen.sampling.network import Array, Network
@@ -42,9 +43,8 @@ class PortableNetwork:
     each h the c of an LSTM, all (B, U).
     """
 
-    def __init__(self, run: Run) -> None:
-        """Read the best weights; raise RunError if there are none or they are damaged."""
-        weights, architecture = run.weights(), run.settings.architecture
+    def __init__(self, run: Run, weights: Arrays) -> None:
+        architecture = run.settings.architecture
         self.cell = "gru" if architecture.cell == "gru" else "lstm"
         self.embedding = weights["embedding"]  # (V, E)
         self.layers = []
@@ -69,7 +69,7 @@ class PortableNetwork:
         return [layer.units for layer in self.layers for _ in range(self.state_parts)]
 
     def check(self, forward: Forward) -> None:
-        """Raise OutputError unless `forward` computes the logits of the run.
+        """Raise OutputError unless `forward` computes the logits of the weights.
 
         Three chunks of random tokens are read, with the state carried from one to the next.
         """

@@ -9,6 +9,8 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+_BASE_STYLE = Path(__file__).with_name("page") / "base.css"
+
 
 def fill_page(
     folder: Path,
@@ -20,6 +22,8 @@ def fill_page(
 ) -> str:
     """Return the page `index.html` of a folder, with its `style.css` and everything else inside.
 
+    `base.css` of this package stands before the style.
+
     The page runs its own scripts alone, and reads nothing from elsewhere: its content security
     policy names the SHA-256 of the script and of the style. Raises ValueError for a number in
     `data` that JSON lacks (NaN, infinity).
@@ -30,8 +34,12 @@ def fill_page(
         parts: bytes to put into the page in base64, by name.
     """
     style, script, worker_script = (
-        "\n".join((folder / name).read_text("utf-8") for name in names)
-        for names in (["style.css"], scripts, worker)
+        "\n".join(path.read_text("utf-8") for path in paths)
+        for paths in (
+            [_BASE_STYLE, folder / "style.css"],
+            [folder / name for name in scripts],
+            [folder / name for name in worker],
+        )
     )
     computes, works = (" 'wasm-unsafe-eval'", "worker-src blob:; ") if worker else ("", "")
     policy = (
