@@ -26,7 +26,7 @@ def test_predictions_and_states_are_those_of_keras(book: Path, cell: str) -> Non
     import keras
 
     run = fabricate("run", book, cell=cell, units=(12, 8), embedding=6)
-    weights, text = run.weights(), make_book()[:700]
+    weights, text = run.weights(), make_book()[:200]
     ids = run.tokenizer.encode(text)
     layer_type: Any = keras.layers.GRU if cell == "gru" else keras.layers.LSTM
     layers = [layer_type(units, return_sequences=True) for units in (12, 8)]
