@@ -96,26 +96,54 @@ def test_sizes_fit_the_text_unless_given() -> None:
     def sizes(tokens: int, **options: Any) -> tuple[str, int, float]:
         made = TrainingOptions(**options).resolve(tokens)
         (units,) = made.architecture.units
-        return made.size, units, made.dropout
+        return made.size, units, made.learning_rate
 
-    assert sizes(49_999) == sizes(1_000, minutes=60) == ("small", 256, 0.7)
-    assert sizes(50_000) == ("small", 256, 0.5)
-    assert sizes(149_999, level="word") == ("small", 256, 0.7)
-    assert sizes(150_000, level="word") == ("small", 256, 0.5)
-    assert sizes(1_000, dropout=0.1) == ("small", 256, 0.1)
-    assert sizes(1_000_000) == ("medium", 512, 0.3)
-    assert sizes(100_000_000) == ("large", 1024, 0.2)
-    assert sizes(3_000_000, level="word") == ("medium", 512, 0.2)
-    assert sizes(3_000_000, level="word", minutes=121) == ("medium", 512, 0.5)
-    assert sizes(1_000_000, minutes=10) == ("medium", 512, 0.3)
-    assert sizes(1_000_000, minutes=11) == ("medium", 512, 0.5)
-    assert sizes(1_000_000, minutes=11, dropout=0.1) == ("medium", 512, 0.1)
-    assert sizes(100_000, size="large") == ("large", 1024, 0.2)
-    assert sizes(100_000, units=77, dropout=0.0) == ("small", 77, 0.0)
+    assert sizes(400_000) == sizes(0) == ("small", 256, 0.016)
+    assert sizes(400_001) == ("medium", 512, 0.008)
+    assert sizes(10_000_000) == ("large", 1024, 0.008)
+    assert sizes(400_001, level="word") == ("small", 256, 0.008)
+    assert sizes(3_000_000, level="word") == ("medium", 512, 0.008)
+    assert sizes(100_000, size="large") == ("large", 1024, 0.008)
+    assert sizes(100_000, units=77, learning_rate=0.1) == ("small", 77, 0.1)
     assert TrainingOptions(tie=True).resolve(1).architecture.embedding == 256
     assert TrainingOptions(tie=True, units=9).resolve(1).architecture.embedding == 9
     with pytest.raises(OptionError, match="embedding must equal units, 9, with tie"):
         TrainingOptions(tie=True, units=9, embedding=8)
+
+
+def test_few_minutes_train_a_small_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two cores in float32, 512 units read about a million characters a minute."""
+
+    def units(minutes: float, tokens: int = 10_000_000, **options: Any) -> int:
+        made = TrainingOptions(minutes=minutes, precision="float32", **options).resolve(tokens)
+        return made.architecture.units[0]
+
+    monkeypatch.setattr("textgen.options.training.cores", lambda: 2)
+    assert [units(minutes) for minutes in (0.1, 4, 5, 60, 70)] == [256, 256, 512, 512, 1024]
+    assert units(70, 1_000_000) == 512
+    assert units(1, size="large") == 1024
+    assert [units(minutes, level="word") for minutes in (40, 50)] == [256, 512]
+    monkeypatch.setattr("textgen.options.training.cores", lambda: 4)
+    assert [units(minutes) for minutes in (2, 3, 40)] == [256, 512, 1024]
+
+
+def test_dropout_grows_with_the_number_of_times_a_text_is_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def dropout(tokens: int, **options: Any) -> float:
+        return TrainingOptions(**options, precision="float32").resolve(tokens).dropout
+
+    monkeypatch.setattr("textgen.options.training.cores", lambda: 2)
+    lengths = (0, 30_000, 100_000, 1_200_000, 3_000_000, 100_000_000)
+    assert [dropout(length) for length in lengths] == [0.7, 0.7, 0.5, 0.3, 0.15, 0.0]
+    times = (1e-320, 0.5, 3, 6, 12, 24, 1000)
+    assert [dropout(1_200_000, epochs=n) for n in times] == [0, 0, 0.05, 0.15, 0.3, 0.4, 0.7]
+    assert dropout(1_200_000, minutes=14) == 0.3
+    assert dropout(1_200_000, minutes=14, epochs=3) == 0.05
+    assert dropout(1_200_000, units=256) == dropout(1_200_000, epochs=3)
+    assert dropout(1_200_000, units="256,256") == dropout(1_200_000, units=256)
+    assert dropout(1_200_000, level="word") == 0.3
+    assert dropout(1_000_000, dropout=0.1) == 0.1
 
 
 @pytest.mark.parametrize(

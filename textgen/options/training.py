@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import asdict, dataclass, fields, replace
+from itertools import pairwise
 from numbers import Integral
 from typing import Any, NamedTuple
 
@@ -9,15 +10,15 @@ from textgen.errors import OptionError
 from textgen.options.architecture import GATES, Architecture
 from textgen.options.declare import option
 from textgen.options.reading import ReadingOptions
-from textgen.system.processor import has_bfloat16
+from textgen.system.processor import cores, has_bfloat16
 
 _LARGEST_DIMENSION = 65_536
 _EMBEDDING = 64  # unless tied
 _EPOCHS = 12.0  # of a text that is not long
 _UPDATES = 40  # in an epoch of a short text, at least; see docs/training.md
 _SHORTEST_CHUNK = 8
-_SHORT_DROPOUT = 0.7
-_OFTEN_READ_DROPOUT = 0.5
+_MOST_DROPOUT = 0.7
+_TOKENS_A_UNIT = 16  # read by a good network of few minutes, for each unit squared
 _BEFORE = {"schedule": "cosine", "optimizer": "adamw"}  # options that older runs lack
 
 
@@ -26,7 +27,6 @@ class _Size(NamedTuple):
 
     tokens: float  # of the longest text
     units: int
-    dropout: float
     learning_rate: float
 
 
@@ -34,8 +34,8 @@ class _Defaults(NamedTuple):
     """The best settings for one kind of token; docs/training.md has the measurements."""
 
     sizes: dict[str, _Size]
-    short: int  # tokens; a text with fewer needs the most dropout
-    tokens_a_minute: int  # a text with fewer for each minute of training needs more dropout
+    dropout: float  # of a text of as many tokens as the units squared, read once
+    speed: float  # tokens a minute, times units squared, of a core that multiplies in float32
     schedule: str
     optimizer: str
     batch_size: int
@@ -45,12 +45,12 @@ class _Defaults(NamedTuple):
 
 _CHARACTERS = _Defaults(
     sizes={
-        "small": _Size(400_000, 256, 0.5, 0.016),
-        "medium": _Size(8_000_000, 512, 0.3, 0.008),
-        "large": _Size(math.inf, 1024, 0.2, 0.008),
+        "small": _Size(400_000, 256, 0.016),
+        "medium": _Size(8_000_000, 512, 0.008),
+        "large": _Size(math.inf, 1024, 0.008),
     },
-    short=50_000,
-    tokens_a_minute=100_000,
+    dropout=-1 / 3,
+    speed=500_000 * 512**2,
     schedule="linear",
     optimizer="cautious",
     batch_size=32,
@@ -61,12 +61,12 @@ _CHARACTERS = _Defaults(
 # large ones, so small batches give more updates for the same time.
 _WORDS = _Defaults(
     sizes={
-        "small": _Size(2_000_000, 256, 0.5, 0.008),
-        "medium": _Size(20_000_000, 512, 0.2, 0.008),
-        "large": _Size(math.inf, 1024, 0.2, 0.008),
+        "small": _Size(2_000_000, 256, 0.008),
+        "medium": _Size(20_000_000, 512, 0.008),
+        "large": _Size(math.inf, 1024, 0.008),
     },
-    short=150_000,
-    tokens_a_minute=25_000,
+    dropout=1 / 8,
+    speed=50_000 * 512**2,
     schedule="cosine",
     optimizer="adamw",
     batch_size=16,
@@ -96,7 +96,7 @@ class TrainingOptions(ReadingOptions):
 
     size: str | None = option(
         None,
-        "Preset of --units, --dropout and --learning-rate (by the length of the text).",
+        "Preset of --units and --learning-rate (by the length of the text and --minutes).",
         choices=tuple(_CHARACTERS.sizes),
     )
     units: tuple[int, ...] | None = option(
@@ -124,7 +124,10 @@ class TrainingOptions(ReadingOptions):
         choices=tuple(GATES),
     )
     dropout: float | None = option(
-        None, "Share of each layer's outputs dropped in training.", at_least=0, below=1
+        None,
+        "Share of each layer's outputs dropped in training (by the text and how often it is read).",
+        at_least=0,
+        below=1,
     )
     batch_size: int | None = option(
         None,
@@ -215,11 +218,10 @@ class TrainingOptions(ReadingOptions):
         Raises OptionError if `tie` and `embedding` do not fit the units chosen.
         """
         defaults = self._defaults
-        size, dropout = self.size, self.dropout
-        if size is None:
-            size = next(name for name, each in defaults.sizes.items() if tokens <= each.tokens)
-            if dropout is None:
-                dropout = self._more_dropout(tokens)
+        precision = self.precision
+        if precision == "auto":
+            precision = "bfloat16" if has_bfloat16() else "float32"
+        size = self.size or self._fitting_size(tokens, precision)
         preset = defaults.sizes[size]
         units = self.units or (preset.units,)
         if len(units) == 1:
@@ -230,21 +232,21 @@ class TrainingOptions(ReadingOptions):
         embedding = self.embedding or (units[-1] if tie else _EMBEDDING)
         if tie and embedding != units[-1]:
             raise _tied_embedding(units[-1])
-        batch_size, chunk_length = self._fitting_batch(tokens)
         epochs = self.epochs
         if epochs is None and self.minutes is None:
             share = min(1.0, defaults.sizes["medium"].tokens / max(tokens, 1))
             epochs = max(1.0, _EPOCHS * share)
         elif epochs is None and tokens <= defaults.sizes["small"].tokens:
             epochs = _EPOCHS  # in more, a short text is learned by heart
-        precision = self.precision
-        if precision == "auto":
-            precision = "bfloat16" if has_bfloat16() else "float32"
+        dropout = self.dropout
+        if dropout is None:
+            dropout = self._fitting_dropout(tokens, max(units), epochs, precision)
+        batch_size, chunk_length = self._fitting_batch(tokens)
         return TrainingSettings(
             reading=self.reading,
             architecture=Architecture(self.cell, units, embedding, tie),
             size=size,
-            dropout=preset.dropout if dropout is None else dropout,
+            dropout=dropout,
             batch_size=batch_size,
             chunk_length=chunk_length,
             epochs=epochs,
@@ -260,12 +262,36 @@ class TrainingOptions(ReadingOptions):
             stateless=self.stateless,
         )
 
-    def _more_dropout(self, tokens: int) -> float | None:
-        """Return the dropout that prevents overfitting to a text that is short or often read."""
-        if tokens < self._defaults.short:
-            return _SHORT_DROPOUT
-        often = self.minutes is not None and tokens < self._defaults.tokens_a_minute * self.minutes
-        return _OFTEN_READ_DROPOUT if often else None
+    def _fitting_size(self, tokens: int, precision: str) -> str:
+        """Return the largest preset that suits a text and that its minutes suffice to train."""
+        sizes = list(self._defaults.sizes.items())
+        fitting = "small"
+        for (_, smaller), (name, size) in pairwise(sizes):
+            least = _TOKENS_A_UNIT * size.units**2
+            if tokens > smaller.tokens and self._readable(size.units, precision) >= least:
+                fitting = name
+        return fitting
+
+    def _readable(self, units: int, precision: str) -> float:
+        """Return how many tokens a layer of so many units reads in `minutes` here, about."""
+        if self.minutes is None:
+            return math.inf
+        speed = self._defaults.speed * cores() * (3 if precision == "bfloat16" else 1)
+        return self.minutes * speed / units**2
+
+    def _fitting_dropout(
+        self, tokens: int, units: int, epochs: float | None, precision: str
+    ) -> float:
+        """Return the dropout that suits a text and how often it is read.
+
+        It is an eighth more if the text is half as long, or if the layer has twice the weights, and
+        two eighths more if the text is read twice as often.
+        """
+        tokens = max(tokens, 1)
+        readings = min(epochs or math.inf, self._readable(units, precision) / tokens)
+        doublings = math.log2(max((readings * units) ** 2 / tokens, 1e-9))
+        dropout = self._defaults.dropout + doublings / 8
+        return min(max(0.0, round(20 * dropout) / 20), _MOST_DROPOUT)
 
     def _fitting_batch(self, tokens: int) -> tuple[int, int]:
         """Return a batch size and chunk length that give a short text enough updates."""
