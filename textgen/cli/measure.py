@@ -101,4 +101,5 @@ def info(runs: tuple[str, ...], as_json: bool) -> None:
         losses = validation_losses(opened[0].history())
         if losses and can_print(BLOCKS):
             figures = f"{losses[0]:.3f} {block_curve(losses)} {losses[-1]:.3f}"
-            show(f"\nvalidation loss  {figures}, best {min(losses):.3f}")
+            best = described[0]["outcome"]["validation_loss"]
+            show(f"\nvalidation loss  {figures}, best {best:.3f}")

@@ -14,7 +14,7 @@ from matplotlib.ticker import EngFormatter, MaxNLocator, ScalarFormatter
 
 from textgen.errors import OptionError, OutputError, RunError
 from textgen.runs.folder import Run, distinct_names
-from textgen.runs.history import Evaluations, best
+from textgen.runs.history import Evaluations, best, kept_losses
 from textgen.system.terminal import one_line
 
 AGAINST = ("epochs", "seconds", "tokens")
@@ -149,10 +149,11 @@ def _draw_losses(
     for key, style in _STYLES.items():
         _draw_points(panel, places, history, key, loss, colour, **style)
     kept = best(history)
-    key = "loss" if kept["validation_loss"] is None else "validation_loss"
-    if kept[key] is None:
+    validation, _ = kept_losses(kept)
+    own = kept["loss"] if validation is None else validation
+    if own is None:
         return None
-    place, height = places[history.index(kept)], loss(kept[key])
+    place, height = places[history.index(kept)], loss(own)
     panel.plot([place], [height], "o", color=colour, ms=8, mfc="white", mew=1.8, zorder=3)
     return height
 

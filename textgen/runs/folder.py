@@ -22,7 +22,7 @@ from textgen.preprocess.corpus import Corpus, Means, load_corpus
 from textgen.preprocess.prepare import Prepared
 from textgen.preprocess.tokenizers import Ids, tokenizer_from_json
 from textgen.runs.files import Arrays, read_arrays, reading, write_arrays, write_at, write_file
-from textgen.runs.history import Evaluations, Progress, best, check_history
+from textgen.runs.history import Evaluations, Progress, best, check_history, kept_losses
 from textgen.runs.locking import LOCK, is_locked
 from textgen.system.terminal import counted
 
@@ -201,9 +201,10 @@ class Run(Prepared):
         """Return the results of training: the figures of the weights kept, and of the whole."""
         history = self.history()
         kept, last = best(history), (history or [{}])[-1]
+        loss, bits = kept_losses(kept)
         return {
-            "validation_loss": kept.get("validation_loss"),
-            "bits_per_character": kept.get("bits_per_character"),
+            "validation_loss": loss,
+            "bits_per_character": bits,
             "training_loss": kept.get("loss"),
             "best_epoch": kept.get("epoch"),
             "epochs": last.get("epoch"),

@@ -15,7 +15,11 @@ _FIGURES = {
     "validation_loss": True,
     "tokens_per_second": True,
 }
-_LATER_FIGURES = ("learning_rate", "gradient_norm", "tokens")  # older runs lack these
+# Older runs lack these. Only weights that were kept at the end of a training have the last three.
+_LATER_FIGURES = (
+    *("learning_rate", "gradient_norm", "tokens"),
+    *("temperature", "tempered_loss", "tempered_bits"),
+)
 _LARGEST_FIGURE = 1e30  # far above any in a training; pictures of larger ones overflow
 
 # What the progress of older runs lacks.
@@ -79,6 +83,15 @@ def best(history: Evaluations) -> dict[str, Any]:
     """
     judged = [entry for entry in history if entry["validation_loss"] is not None]
     return min(judged, key=lambda entry: entry["validation_loss"], default=(history or [{}])[-1])
+
+
+def kept_losses(kept: dict[str, Any]) -> tuple[float | None, float | None]:
+    """Return the validation loss of the weights that are kept: per token, and in bits.
+
+    `kept` is the evaluation that `best` returns.
+    """
+    loss, bits = kept.get("validation_loss"), kept.get("bits_per_character")
+    return kept.get("tempered_loss", loss), kept.get("tempered_bits", bits)
 
 
 def validation_losses(history: Evaluations) -> list[float]:

@@ -77,6 +77,8 @@ def _fit(run: Run, workers: Workers, quiet: bool, start: float, log: EventLog | 
             reporter.stepped(plan.done(), recorder.figures)
             if forecast := recorder.forecast():
                 reporter.note(forecast)
+        states = trainer.states()
         if workers.is_first:
+            recorder.fit_temperature(states, plan.done() >= 1)
             reporter.note(recorder.summary())
         workers.meet()  # so that no worker ends before everything is written

@@ -3,16 +3,16 @@
 import math
 import textwrap
 import time
-from typing import Any
 
 from textgen.options.training import TrainingSettings
 from textgen.preprocess.corpus import Corpus
 from textgen.runs.files import Arrays
 from textgen.runs.folder import Run, TrainingState
-from textgen.runs.history import Evaluations, best, validation_losses
+from textgen.runs.history import Evaluations, best, kept_losses, validation_losses
 from textgen.sampling.sampler import Sampler
 from textgen.system.terminal import counted
 from textgen.training.streams import Streams
+from textgen.training.temperature import TemperatureFit, at_temperature
 from textgen.training.tensorboard import EventLog
 from textgen.training.trainer import Trainer
 
@@ -37,6 +37,9 @@ class Recorder:
         self._progress = trainer.progress
         validation = trainer.validation
         self.validation = _validation_streams(validation, run.settings) if len(validation) else None
+        self._temperature: TemperatureFit | None = None
+        if self.validation and not run.settings.architecture.tie:
+            self._temperature = TemperatureFit(trainer.stepper, self.validation)
         self.saved = time.monotonic()
         self._evaluation_seconds: float | None = None  # of the last evaluation
         self._has_forecast = False
@@ -88,6 +91,26 @@ class Recorder:
         self._evaluation_seconds = time.monotonic() - start
         return note
 
+    def fit_temperature(self, states: Arrays, at_end: bool) -> None:
+        """Divide the logits of the weights that are kept by the temperature that suits them best.
+
+        Call it once training is over, because it changes the weights of the network. With `tie`,
+        nothing is done: the output layer has no kernel of its own to divide.
+        """
+        kept = best(self.history)
+        if self._temperature is None or "temperature" in kept:
+            return
+        last, weights = self._trainer.weights(), self._run.weights()
+        temperature, loss = self._temperature.fit(weights)
+        if loss < kept["validation_loss"]:
+            self._run.save_weights(weights | at_temperature(weights, temperature))
+        else:
+            temperature, loss = 1.0, kept["validation_loss"]
+        bits = self._run.means.bits_per_character(loss)
+        kept |= {"temperature": temperature, "tempered_loss": loss, "tempered_bits": bits}
+        self._run.write_metrics(self.history)
+        self._save(states, last, at_end)
+
     def save(self, states: Arrays) -> None:
         """Save a checkpoint, and weights to sample from if no evaluation judges them."""
         weights = self._trainer.weights()
@@ -113,11 +136,12 @@ class Recorder:
 
     @property
     def reserve(self) -> float:
-        """The seconds that another evaluation takes."""
-        if self._evaluation_seconds is not None:
-            return self._evaluation_seconds
-        speed, validation = self._trainer.tokens_per_second, self.validation
-        return _COMPILING_SECONDS + validation.predictions / speed if validation and speed else 0.0
+        """The seconds that another evaluation, and fitting the temperature, take."""
+        seconds, validation = self._evaluation_seconds, self.validation
+        if seconds is None and validation and (speed := self._trainer.tokens_per_second):
+            seconds = _COMPILING_SECONDS + validation.predictions / speed
+        passes = self._temperature.passes if self._temperature else 0.0
+        return (seconds or 0.0) * (1 + passes)
 
     def forecast(self) -> str | None:
         """Return a note on the time that the epochs take, once the speed is known."""
@@ -138,7 +162,7 @@ class Recorder:
     def summary(self) -> str:
         """Return one line on the weights that are kept, with a hint if training was too long."""
         kept, last = best(self.history), self.history[-1]
-        figures = [f"epoch {kept['epoch']:.2f}", *self._validation(kept)]
+        figures = [f"epoch {kept['epoch']:.2f}", *self._validation(kept_losses(kept)[0])]
         if (loss := kept["loss"]) is not None:
             figures.append(f"loss {loss:.3f}")
         summary = f"{self._run.path} keeps the weights of {', '.join(figures)}"
@@ -157,14 +181,14 @@ class Recorder:
         if (loss := self._trainer.mean_loss) is not None:
             parts.append(f"loss {loss:.3f}")
         if self.history:
-            parts += self._validation(self.history[-1])
+            parts += self._validation(self.history[-1]["validation_loss"])
         if speed := self._trainer.tokens_per_second:
             parts.append(f"{speed:,.0f} tokens/s")
         return ", ".join(parts)
 
-    def _validation(self, entry: dict[str, Any]) -> list[str]:
-        """Return the validation loss of an evaluation as text, if it has one."""
-        if (loss := entry["validation_loss"]) is None:
+    def _validation(self, loss: float | None) -> list[str]:
+        """Return a validation loss as text, if there is one."""
+        if loss is None:
             return []
         bits = self._run.means.bits_per_character(loss)
         return [f"validation {loss:.3f} ({bits:.3f} bits/character)"]

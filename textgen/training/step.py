@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -137,19 +138,21 @@ class Stepper:
         loss, norm = result.numpy().tolist()
         return loss, norm, states
 
-    def loss(self, streams: Streams) -> float:
-        """Return the mean loss over a text. The state starts at zero and is carried.
+    def loss(self, streams: Streams, chunks: int | None = None) -> float:
+        """Return the mean loss over a text, or over its first chunks.
 
-        With the option `stateless` every chunk starts at zero, as in training.
+        The state starts at zero and is carried. With the option `stateless` every chunk starts at
+        zero, as in training.
         """
+        chunks = len(streams) if chunks is None else chunks
         zero = states = self.network.zero_state(streams.batch_size)
         total = 0.0
-        for batch in streams:
+        for batch in islice(streams, chunks):
             if self._settings.stateless:
                 states = zero
             loss, states = self._evaluate(self._padded(batch), states)
             total += float(loss)
-        return total / streams.predictions
+        return total / streams.predicted(chunks)
 
     def _compiled_loss(self, precision: tf.DType) -> CompiledLoss | None:
         if self._on_gpu:

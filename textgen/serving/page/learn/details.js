@@ -55,7 +55,7 @@ export function Details({ api, run, others, takesFocus, onNews, onEnd }) {
       ${wasGoing.current &&
       html`<${Rewriting} api=${api} name=${run.name} level=${run.level} metrics=${log.metrics} />`}
       <${Previews} metrics=${log.metrics} previews=${log.previews} />
-      ${run.level && html`<${Figures} run=${run} metrics=${log.metrics} />`}
+      ${run.level && html`<${Figures} run=${run} metrics=${log.metrics} isGoing=${isGoing} />`}
     </article>
   `;
 }
@@ -113,9 +113,10 @@ function sentence(state, { state: told, metrics, progress }) {
   return isOurs ? time || "It learns." : `${time} Another program trains it.`;
 }
 
-function Figures({ run, metrics }) {
+function Figures({ run, metrics, isGoing }) {
   const last = metrics[metrics.length - 1] ?? run;
-  const judged = metrics.filter((line) => line.validation_loss != null);
+  // The end of a training lowers the loss of the weights kept, which is in the run alone.
+  const judged = isGoing ? metrics.filter((line) => line.validation_loss != null) : [];
   const best = judged.length
     ? judged.reduce((a, b) => (b.validation_loss < a.validation_loss ? b : a))
     : run;
