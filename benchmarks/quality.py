@@ -53,7 +53,9 @@ def learning_curve(job: Job) -> list[Point]:
         with tempfile.TemporaryDirectory() as folder:
             options = {"minutes": job.minutes, "seed": job.seed, "quiet": True}
             model = textgen.train(job.book, out=Path(folder) / "run", **options)
-            return [Point(e["seconds"], e["validation_loss"]) for e in model.run.history()]
+            points = [Point(e["seconds"], e["validation_loss"]) for e in model.run.history()]
+            outcome = model.run.outcome()  # at the temperature that is fitted at the end
+            return [*points, Point(outcome["seconds"], outcome["validation_loss"])]
     from rivals import NanoGPT, TorchLSTM
 
     ids, kinds = ids_of(job.book)

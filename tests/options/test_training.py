@@ -135,14 +135,14 @@ def test_dropout_grows_with_the_number_of_times_a_text_is_read(
 
     monkeypatch.setattr("textgen.options.training.cores", lambda: 2)
     lengths = (0, 30_000, 100_000, 1_200_000, 3_000_000, 100_000_000)
-    assert [dropout(length) for length in lengths] == [0.7, 0.7, 0.5, 0.3, 0.1, 0]
+    assert [dropout(length) for length in lengths] == [0.7, 0.7, 0.5, 0.2, 0, 0]
     times = (1e-320, 0.5, 3, 6, 12, 24, 1000)
-    assert [dropout(1_200_000, epochs=n) for n in times] == [0, 0, 0, 0.05, 0.3, 0.55, 0.7]
-    assert dropout(1_200_000, minutes=14) == 0.3
-    assert dropout(1_200_000, minutes=14, epochs=6) == 0.05
-    assert dropout(1_200_000, units=256) == dropout(1_200_000, epochs=6)
+    assert [dropout(1_200_000, epochs=n) for n in times] == [0, 0, 0, 0, 0.2, 0.45, 0.7]
+    assert dropout(1_200_000, minutes=14) == 0.2
+    assert dropout(1_200_000, minutes=14, epochs=6) == 0
+    assert dropout(25_000, epochs=6) == dropout(100_000, units=512, epochs=6) == 0.65
     assert dropout(1_200_000, units="256,256") == dropout(1_200_000, units=256)
-    assert dropout(1_200_000, level="word") == 0.5
+    assert dropout(1_200_000, level="word") == 0.35
     assert dropout(1_000_000, dropout=0.1) == 0.1
 
 
