@@ -22,13 +22,15 @@ def test_defaults_that_depend_on_the_level() -> None:
     assert (words.optimizer, words.schedule) == ("adamw", "cosine")
 
 
-def test_minutes_leave_out_the_epochs_unless_a_text_is_short() -> None:
+def test_minutes_end_before_a_text_is_learned_by_heart() -> None:
     def limits(tokens: int, **options: Any) -> tuple[float | None, float | None]:
         made = TrainingOptions(**options).resolve(tokens)
         assert TrainingSettings.from_json(made.to_json(), 1) == made
         return made.epochs, made.minutes
 
-    assert limits(1_000_000, minutes=3) == (None, 3)
+    lengths = 30_000, 330_000, 1_100_000, 3_200_000
+    found = [limits(length, minutes=99, precision="float32") for length in lengths]
+    assert found == [(12, 99), (31, 99), (27, 99), (63, 99)]
     assert limits(100_000, minutes=3) == limits(100_000, minutes=3, level="word") == (12, 3)
     assert limits(100_000, minutes=3, epochs=99) == limits(10**9, minutes=3, epochs=99) == (99, 3)
 

@@ -6,6 +6,7 @@ import re
 import shutil
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -296,6 +297,26 @@ def test_a_schedule_ends_with_the_minutes_or_epochs_that_are_over_first() -> Non
     assert both.done(30, 60, 0) == 0.5
     assert both.done(225, 60, 0) == 0.75
     assert both.done(300, 60, 0) == both.done(30, 120, 0) == 1
+
+
+def test_the_time_of_epochs_is_told_if_they_end_before_the_minutes(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Trainer, "tokens_per_second", property(lambda trainer: trainer.tokens / 6))
+
+    def forecast(minutes: float | None) -> str | None:
+        settings = replace(model.run.settings, epochs=1002.0, minutes=minutes)  # two are done
+        run = replace(model.run, settings=settings)
+        trainer = Trainer(run, Workers(), 0.0)
+        trainer.steps = 1000
+        return Recorder(run, trainer).forecast()
+
+    told = forecast(None)
+    assert told is not None
+    assert told.startswith("about 1 h 40 min for 1002 epochs at ")
+    assert told.endswith("; Ctrl-C stops and saves, --minutes sets a limit")
+    assert forecast(101) == told.partition(";")[0]
+    assert forecast(99) is None
 
 
 def test_a_finished_run_can_be_trained_further(book: Path) -> None:

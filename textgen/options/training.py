@@ -18,6 +18,7 @@ _EPOCHS = 12.0  # of a text that is not long
 _UPDATES = 40  # in an epoch of a short text, at least; see docs/training.md
 _SHORTEST_CHUNK = 8
 _MOST_DROPOUT = 0.7
+_ENOUGH_DROPOUT = 0.5  # a text that needs more has been read often enough
 _TOKENS_A_UNIT = 16  # read by a good network of few minutes, for each unit squared
 _BEFORE = {"schedule": "cosine", "optimizer": "adamw"}  # options that older runs lack
 
@@ -143,8 +144,8 @@ class TrainingOptions(ReadingOptions):
     )
     epochs: float | None = option(
         None,
-        "Passes over the text (12, fewer for a long text; with --minutes, 12 for a short text, "
-        "else no limit).",
+        "Passes over the text (12, fewer for a long text; with --minutes, as many as improve the "
+        "network, at least 12).",
         above=0,
         on_resume=True,
     )
@@ -233,11 +234,8 @@ class TrainingOptions(ReadingOptions):
         if tie and embedding != units[-1]:
             raise _tied_embedding(units[-1])
         epochs = self.epochs
-        if epochs is None and self.minutes is None:
-            share = min(1.0, defaults.sizes["medium"].tokens / max(tokens, 1))
-            epochs = max(1.0, _EPOCHS * share)
-        elif epochs is None and tokens <= defaults.sizes["small"].tokens:
-            epochs = _EPOCHS  # in more, a short text is learned by heart
+        if epochs is None:
+            epochs = self._fitting_epochs(tokens, max(units))
         dropout = self.dropout
         if dropout is None:
             dropout = self._fitting_dropout(tokens, max(units), epochs, precision)
@@ -279,19 +277,30 @@ class TrainingOptions(ReadingOptions):
         speed = self._defaults.speed * cores() * (3 if precision == "bfloat16" else 1)
         return self.minutes * speed / units**2
 
-    def _fitting_dropout(
-        self, tokens: int, units: int, epochs: float | None, precision: str
-    ) -> float:
+    def _fitting_epochs(self, tokens: int, units: int) -> float:
+        """Return how often to read a text; if it is read more often, it is learned by heart."""
+        if self.minutes is None:
+            share = min(1.0, self._defaults.sizes["medium"].tokens / max(tokens, 1))
+            return max(1.0, _EPOCHS * share)
+        more = _ENOUGH_DROPOUT - self._dropout_of_one_epoch(tokens, units)
+        return max(_EPOCHS, round(2 ** (4 * more)))
+
+    def _fitting_dropout(self, tokens: int, units: int, epochs: float, precision: str) -> float:
         """Return the dropout that suits a text and how often it is read.
 
-        It is a fourth more if the text is read twice as often, and a fifth more if the text is half
-        as long, or if the layer has twice the weights.
+        It is a fourth more if the text is read twice as often.
         """
-        tokens = max(tokens, 1)
-        readings = min(epochs or math.inf, self._readable(units, precision) / tokens)
-        often, short = math.log2(max(readings, 1e-9)), math.log2(units**2 / tokens)
-        dropout = self._defaults.dropout + often / 4 + short / 5
+        readings = min(epochs, self._readable(units, precision) / max(tokens, 1))
+        often = math.log2(max(readings, 1e-9))
+        dropout = self._dropout_of_one_epoch(tokens, units) + often / 4
         return min(max(0.0, round(20 * dropout) / 20), _MOST_DROPOUT)
+
+    def _dropout_of_one_epoch(self, tokens: int, units: int) -> float:
+        """Return the dropout that suits a text that is read once; it may be negative.
+
+        It is a fifth more if the text is half as long, or if the layer has twice the weights.
+        """
+        return self._defaults.dropout + math.log2(units**2 / max(tokens, 1)) / 5
 
     def _fitting_batch(self, tokens: int) -> tuple[int, int]:
         """Return a batch size and chunk length that give a short text enough updates."""

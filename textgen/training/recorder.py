@@ -150,7 +150,7 @@ class Recorder:
             return None
         self._has_forecast = True
         minutes = round((epochs - self._trainer.epoch) * self._trainer.tokens / speed / 60)
-        if minutes < 2:
+        if not 2 <= minutes <= (self._settings.minutes or minutes):
             return None
         hours, rest = divmod(minutes, 60)
         expected = f"{hours:,} h {rest} min" if hours else f"{minutes} min"
