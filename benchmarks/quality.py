@@ -2,10 +2,11 @@
 
 Contenders train one after the other, each in a process of its own, for the same number of minutes
 on the first nine tenths of a book, which is of characters. Their validation loss is that of the
-last tenth, but for a few characters at its ends. textgen runs with all defaults, and its minutes
-include its start and its evaluations. Those of the rivals (`rivals.py`) do not count. The PyTorch
-LSTM has textgen's layers, units, batch size, chunk length and dropout. Writes a CSV and a PNG.
-Needs the extra `benchmarks`.
+last tenth, but for a few characters at its ends. textgen runs with all defaults. Its minutes
+include its start and its evaluations, and it may end earlier; its last point is at the temperature
+that it fits to the validation part. The evaluations of the rivals (`rivals.py`) do not count. The
+PyTorch LSTM has textgen's layers, units, batch size, chunk length and dropout. Writes a CSV and a
+PNG. Needs the extra `benchmarks`.
 
 The speed of a large matrix product is printed, because machines differ: a machine of half the speed
 needs twice the minutes.

@@ -5,7 +5,6 @@ import http.client
 import io
 import json
 import socket
-import time
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -46,13 +45,6 @@ def refuse(client: httpx.Client, param: str | None = None, **fields: Any) -> str
 
 def slots_used(url: str) -> int:
     return sum(slot["is_processing"] for slot in httpx.get(f"{url}/slots").json())
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.01)
 
 
 class _Stream(io.BufferedReader):

@@ -1,9 +1,12 @@
 """Shared helpers: small books and small networks."""
 
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors.numpy import load_file
 
 from textgen.options.training import TrainingOptions
 from textgen.runs.folder import Run
@@ -31,9 +34,10 @@ def notes_of(stderr: str) -> list[str]:
     return [line for line in stderr.splitlines() if "the C kernels are missing" not in line]
 
 
-def weights_of(run: str | Path) -> bytes:
-    """Return the bytes of the best weights."""
-    return (Path(run) / "model.safetensors").read_bytes()
+def weights_of(run: str | Path) -> dict[str, bytes]:
+    """Return the bytes of the weights that a run keeps, by name."""
+    weights = load_file(Path(run) / "model.safetensors")
+    return {name: weight.tobytes() for name, weight in weights.items()}
 
 
 def make_book(words: int = 400, seed: int = 0) -> str:
@@ -59,3 +63,11 @@ def fabricate(out: str | Path, *books: str | Path, seed: int = 0, **options: Any
     run = create(out, books, asked, force=True)
     save_random_weights(run, seed)
     return run
+
+
+def wait_for(ready: Callable[[], bool], seconds: float = 120) -> None:
+    """Wait until something is so; fail if it takes too long."""
+    deadline = time.monotonic() + seconds
+    while not ready():
+        assert time.monotonic() < deadline, "timed out"
+        time.sleep(0.01)

@@ -6,13 +6,13 @@ import os
 import signal
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers import wait_for
 
 SECONDS = 120  # time limit for steps that usually take a few seconds
 
@@ -107,13 +107,6 @@ def train_noting(note: str, *books: str, **options: Any) -> None:
     except textgen.TextgenError as error:
         sys.exit(str(error))
     Path(note).write_text(json.dumps(losses))
-
-
-def wait_for(ready: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + SECONDS
-    while not ready():
-        assert time.monotonic() < deadline, "timed out"
-        time.sleep(0.01)
 
 
 def _call(

@@ -46,7 +46,7 @@ def test_train_sample_evaluate_info(book: Path, command: Command) -> None:
     trained = json.loads(result.stdout)
     assert set(trained) == {
         *("run", "validation_loss", "bits_per_character", "training_loss", "best_epoch"),
-        *("epochs", "seconds", "tokens_per_second"),
+        *("temperature", "epochs", "seconds", "tokens_per_second"),
     }
     assert trained["run"] == "checkpoints/book"
     assert trained["epochs"] == 1

@@ -236,6 +236,7 @@ def test_what_a_resumed_run_may_change() -> None:
     assert (longer.minutes, longer.epochs, longer.patience) == (5, None, 2)
     both = longer.resumed({"minutes": 6, "epochs": 4})
     assert (both.minutes, both.epochs) == (6, 4)
-    both = both.resumed({"epochs": 5}).resumed({"minutes": 7}).resumed({"patience": 1})
-    assert (both.minutes, both.epochs) == (7, 5)
+    both = both.resumed({"minutes": 7}).resumed({"patience": 1})
+    assert (both.minutes, both.epochs) == (7, 4)
+    assert (both.resumed({"epochs": 5}).minutes, both.resumed({"epochs": 5}).epochs) == (None, 5)
     assert longer.architecture == settings.architecture

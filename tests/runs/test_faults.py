@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import Result
-from helpers import SMALL, make_book, notes_of, snapshot, weights_of
-from processes import SECONDS, Start, run_textgen, starting, wait_for
+from helpers import SMALL, make_book, notes_of, snapshot, wait_for, weights_of
+from processes import SECONDS, Start, run_textgen, starting
 from safetensors.numpy import load_file
 
 import textgen

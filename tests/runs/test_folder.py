@@ -242,6 +242,8 @@ def test_what_may_never_end_is_not_trained_on(run: Path, name: str) -> None:
         "no JSON",
         '{"step": 1}',
         '{"step": "1"}',
+        LINE.replace("{", '{"temperature": 1.1, ', 1) % 1,
+        LINE.replace("{", '{"temperature": 1, "tempered_loss": null, "tempered_bits": 1, ', 1) % 1,
     ],
 )
 def test_damaged_metrics(run: Path, lines: str) -> None:

@@ -199,7 +199,10 @@ def test_runs_have_the_figures_of_info(url: str, models: dict[str, Model]) -> No
             "architecture": "LSTM 1x16",
             **{
                 name: info["outcome"][name]
-                for name in ("validation_loss", "bits_per_character", "epochs", "seconds")
+                for name in (
+                    *("validation_loss", "bits_per_character", "temperature"),
+                    *("epochs", "seconds"),
+                )
             },
         }
         assert run["validation_loss"] > 0

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import make_book
-from processes import Child, starting, train_noting, wait_for
+from helpers import make_book, wait_for
+from processes import Child, starting, train_noting
 from safetensors import safe_open
 from steppers import note_losses
 

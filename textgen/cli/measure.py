@@ -101,5 +101,9 @@ def info(runs: tuple[str, ...], as_json: bool) -> None:
         losses = validation_losses(opened[0].history())
         if losses and can_print(BLOCKS):
             figures = f"{losses[0]:.3f} {block_curve(losses)} {losses[-1]:.3f}"
-            best = described[0]["outcome"]["validation_loss"]
-            show(f"\nvalidation loss  {figures}, best {best:.3f}")
+            outcome = described[0]["outcome"]
+            best = f"{min(losses):.3f}"
+            if outcome["temperature"] is not None:
+                best += f", at temperature {outcome['temperature']:.2f} "
+                best += f"{outcome['validation_loss']:.3f}"
+            show(f"\nvalidation loss  {figures}, best {best}")

@@ -19,6 +19,7 @@ _UPDATES = 40  # in an epoch of a short text, at least; see docs/training.md
 _SHORTEST_CHUNK = 8
 _MOST_DROPOUT = 0.7
 _ENOUGH_DROPOUT = 0.5  # a text that needs more has been read often enough
+_DROPOUT_OF_DOUBLED_EPOCHS = 1 / 4
 _TOKENS_A_UNIT = 16  # read by a good network of few minutes, for each unit squared
 _BEFORE = {"schedule": "cosine", "optimizer": "adamw"}  # options that older runs lack
 
@@ -144,8 +145,8 @@ class TrainingOptions(ReadingOptions):
     )
     epochs: float | None = option(
         None,
-        "Passes over the text (12, fewer for a long text; with --minutes, as many as improve the "
-        "network, at least 12).",
+        "Passes over the text (12, fewer for a long text; with --minutes, 12 or more, until it is "
+        "about learned by heart).",
         above=0,
         on_resume=True,
     )
@@ -278,21 +279,18 @@ class TrainingOptions(ReadingOptions):
         return self.minutes * speed / units**2
 
     def _fitting_epochs(self, tokens: int, units: int) -> float:
-        """Return how often to read a text; if it is read more often, it is learned by heart."""
+        """Return how often to read a text: with minutes, until it is about learned by heart."""
         if self.minutes is None:
             share = min(1.0, self._defaults.sizes["medium"].tokens / max(tokens, 1))
             return max(1.0, _EPOCHS * share)
-        more = _ENOUGH_DROPOUT - self._dropout_of_one_epoch(tokens, units)
-        return max(_EPOCHS, round(2 ** (4 * more)))
+        more_dropout = _ENOUGH_DROPOUT - self._dropout_of_one_epoch(tokens, units)
+        return max(_EPOCHS, round(2 ** (more_dropout / _DROPOUT_OF_DOUBLED_EPOCHS)))
 
     def _fitting_dropout(self, tokens: int, units: int, epochs: float, precision: str) -> float:
-        """Return the dropout that suits a text and how often it is read.
-
-        It is a fourth more if the text is read twice as often.
-        """
+        """Return the dropout that suits a text and how often it is read."""
         readings = min(epochs, self._readable(units, precision) / max(tokens, 1))
-        often = math.log2(max(readings, 1e-9))
-        dropout = self._dropout_of_one_epoch(tokens, units) + often / 4
+        more = math.log2(max(readings, 1e-9)) * _DROPOUT_OF_DOUBLED_EPOCHS
+        dropout = self._dropout_of_one_epoch(tokens, units) + more
         return min(max(0.0, round(20 * dropout) / 20), _MOST_DROPOUT)
 
     def _dropout_of_one_epoch(self, tokens: int, units: int) -> float:
@@ -377,12 +375,12 @@ class TrainingSettings:
     def resumed(self, options: dict[str, Any]) -> "TrainingSettings":
         """Return the settings for resuming with some options changed.
 
+        Epochs replace both limits. Minutes replace the minutes, or the only limit there is.
+
         Raises OptionError for a value outside its limits, TypeError for an unknown option.
         """
-        limits = {"epochs": self.epochs, "minutes": self.minutes}
-        given = limits.keys() & options.keys()
-        if given and all(limits[name] is None for name in given):  # it replaces the other limit
-            options = dict.fromkeys(limits) | options
+        if "epochs" in options or ("minutes" in options and self.minutes is None):
+            options = {"epochs": None, "minutes": None} | options
         return self._with(options)
 
     def _with(self, options: dict[str, Any]) -> "TrainingSettings":

@@ -109,6 +109,15 @@ class Run(Prepared):
     def save_weights(self, weights: Arrays) -> None:
         write_arrays(self.path / MODEL, weights, self._metadata)
 
+    def temper_weights(self, temperature: float) -> None:
+        """Divide the logits of the weights kept by a temperature, unless that is done already."""
+        weights, metadata = read_arrays(self.path / MODEL, self.weight_shapes, self._metadata)
+        if "temperature" not in metadata:
+            metadata = self._metadata | {"temperature": repr(temperature)}
+            write_arrays(
+                self.path / MODEL, weights | at_temperature(weights, temperature), metadata
+            )
+
     @property
     def is_begun(self) -> bool:
         """Whether training has saved anything; false for a run that is only prepared."""
@@ -206,6 +215,7 @@ class Run(Prepared):
             "validation_loss": loss,
             "bits_per_character": bits,
             "training_loss": kept.get("loss"),
+            "temperature": kept.get("temperature"),
             "best_epoch": kept.get("epoch"),
             "epochs": last.get("epoch"),
             "seconds": last.get("seconds"),
@@ -235,6 +245,12 @@ class Run(Prepared):
     def _metadata(self) -> dict[str, str]:
         """Metadata that ties weights to the vocabulary they were trained with."""
         return {"vocabulary": hashlib.sha256(self._tokenizer_json).hexdigest()}
+
+
+def at_temperature(weights: Arrays, temperature: float) -> Arrays:
+    """Return the weights of the output layer for logits that are divided by a temperature."""
+    divided = ("output.kernel", "output.bias")
+    return {name: weights[name] / np.float32(temperature) for name in divided}
 
 
 def distinct_names(runs: Sequence[Run]) -> list[str]:

@@ -21,7 +21,7 @@ _UNKNOWN: dict[str, Any] = dict.fromkeys(
     (
         *("name", "state", "error", "saved"),
         *("level", "books", "tokens", "vocabulary", "weights", "architecture"),
-        *("validation_loss", "bits_per_character", "epochs", "seconds"),
+        *("validation_loss", "bits_per_character", "temperature", "epochs", "seconds"),
     )
 )
 
@@ -92,6 +92,7 @@ def _read_figures(path: Path) -> dict[str, Any]:
         "architecture": str(run.settings.architecture),
         "validation_loss": outcome["validation_loss"],
         "bits_per_character": outcome["bits_per_character"],
+        "temperature": outcome["temperature"],
         "epochs": outcome["epochs"],
         "seconds": outcome["seconds"],
     }

@@ -77,8 +77,10 @@ def _fit(run: Run, workers: Workers, quiet: bool, start: float, log: EventLog | 
             reporter.stepped(plan.done(), recorder.figures)
             if forecast := recorder.forecast():
                 reporter.note(forecast)
-        states = trainer.states()
+        states = trainer.states()  # of all workers
         if workers.is_first:
             recorder.fit_temperature(states, plan.done() >= 1)
             reporter.note(recorder.summary())
         workers.meet()  # so that no worker ends before everything is written
+        if signals.received:
+            signals.obey()

@@ -12,7 +12,7 @@ from textgen.runs.history import Evaluations, best, kept_losses, validation_loss
 from textgen.sampling.sampler import Sampler
 from textgen.system.terminal import counted
 from textgen.training.streams import Streams
-from textgen.training.temperature import TemperatureFit, at_temperature
+from textgen.training.temperature import FEWEST_TOKENS, TemperatureFit
 from textgen.training.tensorboard import EventLog
 from textgen.training.trainer import Trainer
 
@@ -37,9 +37,10 @@ class Recorder:
         self._progress = trainer.progress
         validation = trainer.validation
         self.validation = _validation_streams(validation, run.settings) if len(validation) else None
-        self._temperature: TemperatureFit | None = None
-        if self.validation and not run.settings.architecture.tie:
-            self._temperature = TemperatureFit(trainer.stepper, self.validation)
+        self._fit: TemperatureFit | None = None
+        is_long = self.validation and self.validation.predictions >= FEWEST_TOKENS
+        if self.validation and is_long and not run.settings.architecture.tie:
+            self._fit = TemperatureFit(trainer.stepper, self.validation)
         self.saved = time.monotonic()
         self._evaluation_seconds: float | None = None  # of the last evaluation
         self._has_forecast = False
@@ -94,22 +95,24 @@ class Recorder:
     def fit_temperature(self, states: Arrays, at_end: bool) -> None:
         """Divide the logits of the weights that are kept by the temperature that suits them best.
 
-        Call it once training is over, because it changes the weights of the network. With `tie`,
-        nothing is done: the output layer has no kernel of its own to divide.
+        Call it once training is over, because it changes the weights of the network. Nothing is
+        done if the validation part is short, or with `tie`: then the output layer has no kernel of
+        its own to divide.
         """
         kept = best(self.history)
-        if self._temperature is None or "temperature" in kept:
+        if self._fit is None or kept["validation_loss"] is None:
             return
-        last, weights = self._trainer.weights(), self._run.weights()
-        temperature, loss = self._temperature.fit(weights)
-        if loss < kept["validation_loss"]:
-            self._run.save_weights(weights | at_temperature(weights, temperature))
-        else:
-            temperature, loss = 1.0, kept["validation_loss"]
-        bits = self._run.means.bits_per_character(loss)
-        kept |= {"temperature": temperature, "tempered_loss": loss, "tempered_bits": bits}
-        self._run.write_metrics(self.history)
-        self._save(states, last, at_end)
+        if "temperature" not in kept:
+            last = self._trainer.weights()
+            temperature, loss = self._fit.fit(self._run.weights())
+            if loss >= kept["validation_loss"]:
+                temperature, loss = 1.0, kept["validation_loss"]
+            bits = self._run.means.bits_per_character(loss)
+            kept |= {"temperature": temperature, "tempered_loss": loss, "tempered_bits": bits}
+            self._run.write_metrics(self.history)
+            self._save(states, last, at_end)
+        # If the process dies before this, the resumed one does the same.
+        self._run.temper_weights(kept["temperature"])
 
     def save(self, states: Arrays) -> None:
         """Save a checkpoint, and weights to sample from if no evaluation judges them."""
@@ -137,11 +140,12 @@ class Recorder:
     @property
     def reserve(self) -> float:
         """The seconds that another evaluation, and fitting the temperature, take."""
-        seconds, validation = self._evaluation_seconds, self.validation
-        if seconds is None and validation and (speed := self._trainer.tokens_per_second):
-            seconds = _COMPILING_SECONDS + validation.predictions / speed
-        passes = self._temperature.passes if self._temperature else 0.0
-        return (seconds or 0.0) * (1 + passes)
+        speed, validation = self._trainer.tokens_per_second, self.validation
+        a_pass = validation.predictions / speed if validation and speed else 0.0
+        seconds = self._evaluation_seconds
+        if seconds is None:
+            seconds = _COMPILING_SECONDS + a_pass if a_pass else 0.0
+        return seconds + (self._fit.passes * a_pass if self._fit else 0.0)
 
     def forecast(self) -> str | None:
         """Return a note on the time that the epochs take, once the speed is known."""
@@ -150,7 +154,8 @@ class Recorder:
             return None
         self._has_forecast = True
         minutes = round((epochs - self._trainer.epoch) * self._trainer.tokens / speed / 60)
-        if not 2 <= minutes <= (self._settings.minutes or minutes):
+        limit = self._settings.minutes
+        if minutes < 2 or (limit and minutes > limit - self._trainer.seconds() / 60):
             return None
         hours, rest = divmod(minutes, 60)
         expected = f"{hours:,} h {rest} min" if hours else f"{minutes} min"
@@ -163,6 +168,8 @@ class Recorder:
         """Return one line on the weights that are kept, with a hint if training was too long."""
         kept, last = best(self.history), self.history[-1]
         figures = [f"epoch {kept['epoch']:.2f}", *self._validation(kept_losses(kept)[0])]
+        if "temperature" in kept:
+            figures[-1] += f" at temperature {kept['temperature']:.2f}"
         if (loss := kept["loss"]) is not None:
             figures.append(f"loss {loss:.3f}")
         summary = f"{self._run.path} keeps the weights of {', '.join(figures)}"
@@ -171,8 +178,9 @@ class Recorder:
                 summary += f"; {self._settings.epochs:g} epochs are over, before the minutes"
             return summary
         return (
-            f"{summary}; then the validation loss rose to {last['validation_loss']:.3f} by epoch "
-            f"{last['epoch']:.2f}: train on more text, for a shorter time, or with more --dropout"
+            f"{summary}; then the validation loss rose from {kept['validation_loss']:.3f} to "
+            f"{last['validation_loss']:.3f} by epoch {last['epoch']:.2f}: train on more text, for "
+            "a shorter time, or with more --dropout"
         )
 
     def figures(self) -> str:

@@ -3,12 +3,16 @@
 import numpy as np
 
 from textgen.runs.files import Arrays
+from textgen.runs.folder import at_temperature
 from textgen.training.step import Stepper
 from textgen.training.streams import Streams
 
 _TEMPERATURES = (0.85, 1.0, 1.2)  # that are tried
-_MOST = 1.5  # as much below 1 as above; further away the loss is no parabola
-_TOKENS = 1 << 14  # of the validation part that the temperature is fitted to, at least
+_MOST = 1.5  # and its inverse is the least; further away the loss is no parabola
+_TOKENS = 1 << 14  # of the validation part that the temperature is fitted to, about
+
+FEWEST_TOKENS = 1000
+"""Tokens of the shortest validation part that shows which temperature is best."""
 
 
 class TemperatureFit:
@@ -37,17 +41,14 @@ class TemperatureFit:
         """
         self._stepper.network.assign(weights)
         losses = [self._loss(weights, temperature, self._chunks) for temperature in _TEMPERATURES]
-        curvature, slope, _ = np.polyfit(np.log(_TEMPERATURES), losses, 2)
-        lowest = -slope / (2 * curvature) if curvature > 0 else 0.0
-        temperature = float(np.clip(np.exp(lowest), 1 / _MOST, _MOST))
+        logarithms = np.log(_TEMPERATURES)
+        curvature, slope, _ = np.polyfit(logarithms, losses, 2)
+        lowest = logarithms[np.argmin(losses)]
+        if curvature > 0:
+            lowest = np.clip(-slope / (2 * curvature), -np.log(_MOST), np.log(_MOST))
+        temperature = float(np.exp(lowest))
         return temperature, self._loss(weights, temperature, len(self._validation))
 
     def _loss(self, weights: Arrays, temperature: float, chunks: int) -> float:
         self._stepper.network.assign(at_temperature(weights, temperature))
         return self._stepper.loss(self._validation, chunks)
-
-
-def at_temperature(weights: Arrays, temperature: float) -> Arrays:
-    """Return the weights of the output layer for logits that are divided by a temperature."""
-    divided = ("output.kernel", "output.bias")
-    return {name: weights[name] / np.float32(temperature) for name in divided}

@@ -10,17 +10,8 @@ from collections.abc import Callable
 
 import httpx
 import pytest
-from clients import (
-    GET,
-    LONG,
-    Connect,
-    Connection,
-    head,
-    refusal,
-    request,
-    slots_used,
-    wait_until,
-)
+from clients import GET, LONG, Connect, Connection, head, refusal, request, slots_used
+from helpers import wait_for
 
 from textgen.runs.folder import Run
 from textgen.serving import application, messages, protocol, server
@@ -153,10 +144,10 @@ def test_a_client_that_goes_away(connect: Connect, url: str) -> None:
         connect(data).close()
     for stream in (False, True):
         clients = [connect(request(stream=stream, **LONG)) for _ in range(8)]
-        wait_until(lambda: slots_used(url) == 4)
+        wait_for(lambda: slots_used(url) == 4, 10)
         for client in clients:
             client.close()
-        wait_until(lambda: slots_used(url) == 0)
+        wait_for(lambda: slots_used(url) == 0, 10)
     figures = httpx.get(f"{url}/metrics").text
     assert "textgen_queued_requests 0.0" in figures
     assert httpx.post(f"{url}/v1/completions", json={"model": "char"}).status_code == 200
@@ -202,10 +193,10 @@ def test_a_second_request_before_the_first_answer(connect: Connect, url: str) ->
 
 def test_a_client_that_goes_away_after_a_second_request(connect: Connect, url: str) -> None:
     connection = connect(request(**LONG) + GET)
-    wait_until(lambda: slots_used(url) == 1)
+    wait_for(lambda: slots_used(url) == 1, 10)
     connection.send(GET + b"nonsense")
     connection.close()
-    wait_until(lambda: slots_used(url) == 0)
+    wait_for(lambda: slots_used(url) == 0, 10)
 
 
 def test_requests_one_after_another(connect: Connect) -> None:
@@ -224,7 +215,7 @@ def test_too_many_values_of_novel(connect: Connect, client: httpx.Client, url: s
     without = connect(request(model="char"))
     for connection in waiting:
         connection.close()
-    wait_until(lambda: slots_used(url) == 0)
+    wait_for(lambda: slots_used(url) == 0, 10)
     assert without.answer().status_code == 200
     answer = client.post("/v1/completions", json={"model": "char", "novel": 30})
     assert answer.status_code == 200
@@ -269,7 +260,7 @@ def test_too_many_connections(connect: Connect, monkeypatch: pytest.MonkeyPatch)
             return connect(GET).answer().status_code == 200
         return False
 
-    wait_until(is_answered)
+    wait_for(is_answered, 10)
 
 
 def test_answers_do_not_wait_for_acknowledgements() -> None:

@@ -115,7 +115,7 @@ function sentence(state, { state: told, metrics, progress }) {
 
 function Figures({ run, metrics, isGoing }) {
   const last = metrics[metrics.length - 1] ?? run;
-  // The end of a training lowers the loss of the weights kept, which is in the run alone.
+  // The temperature that is fitted at the end, and the loss at it, are in the run alone.
   const judged = isGoing ? metrics.filter((line) => line.validation_loss != null) : [];
   const best = judged.length
     ? judged.reduce((a, b) => (b.validation_loss < a.validation_loss ? b : a))
@@ -127,6 +127,7 @@ function Figures({ run, metrics, isGoing }) {
     ["network", `${run.architecture}, ${counted(run.weights)} weights`],
     ["validation loss", figure(best.validation_loss)],
     ["bits per character", figure(best.bits_per_character)],
+    best.temperature && ["fitted temperature", figure(best.temperature, 2)],
     ["trained for", `${duration(last.seconds)}, ${figure(last.epoch ?? last.epochs, 2)} epochs`],
     ["saved", moment(run.saved)],
   ];
@@ -134,7 +135,7 @@ function Figures({ run, metrics, isGoing }) {
     <section aria-labelledby="figures">
       <h3 id="figures">Figures</h3>
       <dl>
-        ${rows.map(
+        ${rows.filter(Boolean).map(
           ([name, value]) => html`<div key=${name}><dt>${name}</dt><dd>${value}</dd></div>`,
         )}
       </dl>
