@@ -6,7 +6,6 @@ Goodman (1998), "An empirical study of smoothing techniques for language modelin
 interpolated.
 """
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -23,11 +22,11 @@ Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 
-def losses(train: Ints, test: Ints, size: int, order: int) -> Iterator[float]:
-    """Yield the mean loss of the test part, in nats, of the models of order 1, 2, ... `order`.
+def loss_of(train: Ints, test: Ints, size: int, order: int) -> float:
+    """Return the mean loss of the test part in nats.
 
-    `train` and `test` are ids below `size`. A model is interpolated with that of the order below.
-    The counts of all but the longest n-grams are those of the different tokens before them.
+    `train` and `test` are ids below `size`. Each order is interpolated with the one below. The
+    counts of all but the longest n-grams are those of the different tokens before them.
     """
     border = len(train)
     ids = np.concatenate([train, test])
@@ -45,7 +44,7 @@ def losses(train: Ints, test: Ints, size: int, order: int) -> Iterator[float]:
         counts = np.bincount(counted, minlength=grams.max() + 1)
         learned = slice(length - 1, border)
         likely = _interpolated(likely, counts, grams, contexts, learned, border)
-        yield -float(np.log(likely).mean())
+    return -float(np.log(likely).mean())
 
 
 def _longer(grams: Ints, ids: Ints, size: int) -> Ints:
@@ -98,12 +97,11 @@ def _discounts(counts: Ints) -> Floats:
 @click.option("--validation", default=0.1, help="Share left out before the test part.")
 @click.option("--test", default=0.1, help="Share of the test part.")
 def main(book: Path, order: int, validation: float, test: float) -> None:
-    """Print the loss of the test part of BOOK by n-grams of every order."""
+    """Print the loss of the test part of BOOK by n-grams."""
     kinds, ids = np.unique(list(read_text(book)), return_inverse=True)
-    shares = ReadingOptions(validation=validation, test=test)
-    end, border = borders(len(ids), shares)
-    for length, loss in enumerate(losses(ids[:end], ids[border:], len(kinds), order), 1):
-        print(f"{length}-grams: {loss:.3f} nats per character", flush=True)
+    validated, tested = borders(len(ids), ReadingOptions(validation=validation, test=test))
+    loss = loss_of(ids[:validated], ids[tested:], len(kinds), order)
+    print(f"{order}-grams: {loss:.3f} nats per character")
 
 
 if __name__ == "__main__":
