@@ -19,6 +19,7 @@ from textgen.model import Model
 from textgen.preprocess.tokenizers import ByteTokenizer
 from textgen.reporting.inspection import Inspection
 from textgen.runs.folder import RUN_FILES
+from textgen.runs.history import TEMPERED
 from textgen.sampling.generation import Generation
 from textgen.sampling.network import LayerTrace
 from textgen.sampling.writer import Writer
@@ -141,5 +142,5 @@ def test_each_key_of_a_run_stands_in_the_table_of_its_file(model: Model) -> None
     assert documented == set(config) | set(config["options"])
     assert set(rows("files.md", "tokenizer.json")) == {*ByteTokenizer(documents=True).to_json()}
     metrics = (model.path / "metrics.jsonl").read_text("utf-8").splitlines()
-    assert set(rows("files.md", "metrics.jsonl")) == set(json.loads(metrics[0]))
+    assert set(rows("files.md", "metrics.jsonl")) == {*json.loads(metrics[0]), *TEMPERED}
     assert set(rows("files.md", "The run folder")) == {*RUN_FILES} - {"corpus"} | {"corpus/"}

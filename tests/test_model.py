@@ -241,7 +241,7 @@ def test_none_is_an_option_left_out(book: Path) -> None:
     again = {"out": model.path, "resume": True, "quiet": True}
     assert textgen.train(**again, minutes=None, epochs=None).run.settings.minutes == 3
     other = textgen.train(**again, minutes=None, epochs=2, units=None, delimiter=None).run.settings
-    assert (other.minutes, other.epochs) == (3, 2)
+    assert (other.minutes, other.epochs) == (None, 2)
 
 
 def test_resuming_replaces_nothing(run: Path) -> None:

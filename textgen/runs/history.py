@@ -7,6 +7,9 @@ from typing import Any
 
 Evaluations = list[dict[str, Any]]
 
+TEMPERED = ("temperature", "tempered_loss", "tempered_bits")
+"""Figures of the weights that are kept, if a temperature was fitted to them at the end."""
+
 # The figures of an evaluation, and whether each may be None.
 _FIGURES = {
     "epoch": False,
@@ -16,8 +19,6 @@ _FIGURES = {
     "tokens_per_second": True,
 }
 _LATER_FIGURES = ("learning_rate", "gradient_norm", "tokens")  # older runs lack these
-# Of the weights that were kept at the end of a training, if a temperature was fitted to them.
-_TEMPERED = ("temperature", "tempered_loss", "tempered_bits")
 _LARGEST_FIGURE = 1e30  # far above any in a training; pictures of larger ones overflow
 
 # What the progress of older runs lacks.
@@ -66,8 +67,8 @@ def check_history(lines: Iterable[Any]) -> Evaluations:
         if not isinstance(line, dict) or type(line.get("step")) is not int:
             raise ValueError("a line in it is not an evaluation")
         later = [(line.get(name), True) for name in _LATER_FIGURES]
-        if not set(_TEMPERED).isdisjoint(line):
-            later += [(line[name], False) for name in _TEMPERED]
+        if not set(TEMPERED).isdisjoint(line):
+            later += [(line[name], False) for name in TEMPERED]
         for figure, optional in [*((line[name], may) for name, may in _FIGURES.items()), *later]:
             if figure is None and optional:
                 continue
