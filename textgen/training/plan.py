@@ -40,7 +40,9 @@ class Plan:
 
     def done(self) -> float:
         """Return the share of the training that is done, from 0 to 1."""
-        done = self._share(self._trainer.progress.step, self._trainer.seconds())
+        done = self._schedule.done(
+            self._trainer.progress.step, self._trainer.seconds(), self._recorder.reserve
+        )
         self._is_done |= done >= 1  # though the last evaluation may take less than expected
         return 1.0 if self._is_done else done
 
@@ -93,7 +95,7 @@ class Plan:
     def _evaluation_is_due(self) -> bool:
         history, settings = self._recorder.history, self._settings
         step, seconds = (history[-1]["step"], history[-1]["seconds"]) if history else (0, 0.0)
-        done = self.done() - self._share(step, seconds)
+        done = self.done() - self._schedule.done(step, seconds, 0.0)
         steps = self._trainer.progress.step - step
         tokens = steps * settings.batch_size * settings.chunk_length
         validation = self._recorder.validation
@@ -103,10 +105,6 @@ class Plan:
             and tokens >= _EVALUATION_COST * cost
             and self.done() < 1 - 0.5 / _EVALUATIONS  # the end has an evaluation of its own
         )
-
-    def _share(self, step: int, seconds: float) -> float:
-        """Return the share of the training that is done after so many steps and seconds."""
-        return self._schedule.done(step, seconds, self._recorder.reserve)
 
     def _has_lost_patience(self) -> bool:
         """Return whether the loss has not improved for long, while the learning rate fell.
@@ -121,6 +119,6 @@ class Plan:
         decaying = [
             entry
             for entry in after
-            if self._schedule.decays(self._share(entry["step"], entry["seconds"]))
+            if self._schedule.decays(self._schedule.done(entry["step"], entry["seconds"], 0.0))
         ]
         return len(decaying) >= self._settings.patience
