@@ -30,7 +30,7 @@ def test_minutes_end_before_a_text_is_learned_by_heart() -> None:
 
     lengths = 30_000, 330_000, 1_100_000, 3_200_000
     found = [limits(length, minutes=99, precision="float32") for length in lengths]
-    assert found == [(12, 99), (31, 99), (27, 99), (63, 99)]
+    assert found == [(12, 99), (40, 99), (34, 99), (98, 99)]
     assert limits(100_000, minutes=3) == limits(100_000, minutes=3, level="word") == (12, 3)
     assert limits(100_000, minutes=3, epochs=99) == limits(10**9, minutes=3, epochs=99) == (99, 3)
 
@@ -137,14 +137,14 @@ def test_dropout_grows_with_the_number_of_times_a_text_is_read(
 
     monkeypatch.setattr("textgen.options.training.cores", lambda: 2)
     lengths = (0, 30_000, 100_000, 1_200_000, 3_000_000, 100_000_000)
-    assert [dropout(length) for length in lengths] == [0.7, 0.7, 0.5, 0.2, 0, 0]
+    assert [dropout(length) for length in lengths] == [0.7, 0.7, 0.5, 0.1, 0, 0]
     times = (1e-320, 0.5, 3, 6, 12, 24, 1000)
-    assert [dropout(1_200_000, epochs=n) for n in times] == [0, 0, 0, 0, 0.2, 0.45, 0.7]
-    assert dropout(1_200_000, minutes=14) == 0.2
+    assert [dropout(1_200_000, epochs=n) for n in times] == [0, 0, 0, 0, 0.1, 0.35, 0.7]
+    assert dropout(1_200_000, minutes=14) == 0.1
     assert dropout(1_200_000, minutes=14, epochs=6) == 0
-    assert dropout(25_000, epochs=6) == dropout(100_000, units=512, epochs=6) == 0.65
+    assert dropout(40_000, epochs=6) == dropout(160_000, units=512, epochs=6) == dropout(80_000)
     assert dropout(1_200_000, units="256,256") == dropout(1_200_000, units=256)
-    assert dropout(1_200_000, level="word") == 0.35
+    assert dropout(1_200_000, level="word") == 0.2
     assert dropout(1_000_000, dropout=0.1) == 0.1
 
 

@@ -19,7 +19,6 @@ _UPDATES = 40  # in an epoch of a short text, at least; see docs/training.md
 _SHORTEST_CHUNK = 8
 _MOST_DROPOUT = 0.7
 _ENOUGH_DROPOUT = 0.5  # a text that needs more has been read often enough
-_DROPOUT_OF_DOUBLED_EPOCHS = 1 / 4
 _TOKENS_A_UNIT = 16  # read by a good network of few minutes, for each unit squared
 _BEFORE = {"schedule": "cosine", "optimizer": "adamw"}  # options that older runs lack
 
@@ -36,7 +35,7 @@ class _Defaults(NamedTuple):
     """The best settings for one kind of token; docs/training.md has the measurements."""
 
     sizes: dict[str, _Size]
-    dropout: float  # of a text of as many tokens as the units squared, read once
+    dropout: float  # 4 times that of a text of as many tokens as the units squared, read once
     speed: float  # tokens a minute, times units squared, of a core that multiplies in float32
     schedule: str
     optimizer: str
@@ -51,7 +50,7 @@ _CHARACTERS = _Defaults(
         "medium": _Size(8_000_000, 512, 0.008),
         "large": _Size(math.inf, 1024, 0.008),
     },
-    dropout=-0.27,
+    dropout=-1,
     speed=500_000 * 512**2,
     schedule="linear",
     optimizer="cautious",
@@ -67,7 +66,7 @@ _WORDS = _Defaults(
         "medium": _Size(20_000_000, 512, 0.008),
         "large": _Size(math.inf, 1024, 0.008),
     },
-    dropout=0.28,
+    dropout=1.5,
     speed=50_000 * 512**2,
     schedule="cosine",
     optimizer="adamw",
@@ -283,22 +282,20 @@ class TrainingOptions(ReadingOptions):
         if self.minutes is None:
             share = min(1.0, self._defaults.sizes["medium"].tokens / max(tokens, 1))
             return max(1.0, _EPOCHS * share)
-        more_dropout = _ENOUGH_DROPOUT - self._dropout_of_one_epoch(tokens, units)
-        return max(_EPOCHS, round(2 ** (more_dropout / _DROPOUT_OF_DOUBLED_EPOCHS)))
+        enough = 2 ** (4 * _ENOUGH_DROPOUT - self._defaults.dropout) * tokens / units**2
+        return max(_EPOCHS, round(enough))
 
     def _fitting_dropout(self, tokens: int, units: int, epochs: float, precision: str) -> float:
-        """Return the dropout that suits a text and how often it is read."""
-        readings = min(epochs, self._readable(units, precision) / max(tokens, 1))
-        more = math.log2(max(readings, 1e-9)) * _DROPOUT_OF_DOUBLED_EPOCHS
-        dropout = self._dropout_of_one_epoch(tokens, units) + more
-        return min(max(0.0, round(20 * dropout) / 20), _MOST_DROPOUT)
+        """Return the dropout that suits a text and how often it is read.
 
-    def _dropout_of_one_epoch(self, tokens: int, units: int) -> float:
-        """Return the dropout that suits a text that is read once; it may be negative.
-
-        It is a fifth more if the text is half as long, or if the layer has twice the weights.
+        It is a fourth more if the text is read twice as often or half as long, or if the layer has
+        twice the weights.
         """
-        return self._defaults.dropout + math.log2(units**2 / max(tokens, 1)) / 5
+        tokens = max(tokens, 1)
+        readings = min(epochs, self._readable(units, precision) / tokens)
+        doublings = math.log2(max(readings * units**2 / tokens, 1e-9))
+        dropout = (doublings + self._defaults.dropout) / 4
+        return min(max(0.0, round(20 * dropout) / 20), _MOST_DROPOUT)
 
     def _fitting_batch(self, tokens: int) -> tuple[int, int]:
         """Return a batch size and chunk length that give a short text enough updates."""
