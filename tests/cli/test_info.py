@@ -27,6 +27,11 @@ def test_one_run_ends_with_its_curve(run: Path, command: Callable[..., Result]) 
     write_losses(run, 8, 7, 5, 1, 2)
     last = command("info", run).stdout.splitlines()[-1]
     assert last == "validation loss  8.000 █▇▅▁▂ 2.000, best 1.000"
+    line = Run.open(run).history()[3]
+    line |= {"temperature": 1.125, "tempered_loss": 0.875, "tempered_bits": 1.5}
+    (run / "metrics.jsonl").write_text(json.dumps(line))
+    last = command("info", run).stdout.splitlines()[-1]
+    assert last.endswith("best 1.000, 0.875 at temperature 1.12")
     write_losses(run, None)
     assert not set(BLOCKS) & set(command("info", run).stdout)
 

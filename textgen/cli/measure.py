@@ -104,6 +104,6 @@ def info(runs: tuple[str, ...], as_json: bool) -> None:
             outcome = described[0]["outcome"]
             best = f"{min(losses):.3f}"
             if outcome["temperature"] is not None:
-                best += f", at temperature {outcome['temperature']:.2f} "
-                best += f"{outcome['validation_loss']:.3f}"
+                best += f", {outcome['validation_loss']:.3f} at temperature "
+                best += f"{outcome['temperature']:.2f}"
             show(f"\nvalidation loss  {figures}, best {best}")
