@@ -126,6 +126,9 @@ def test_runs_have_figures_curves_and_previews(
     page: Page, learn: Callable[..., None], runs: Path
 ) -> None:
     make_run(runs / "old", [3.0, 2.5])
+    first, last = (runs / "old/metrics.jsonl").read_text().splitlines()
+    fitted = {"temperature": 1.08, "tempered_loss": 2.375, "tempered_bits": 3.25}
+    (runs / "old/metrics.jsonl").write_text(f"{first}\n{json.dumps(json.loads(last) | fitted)}\n")
     make_run(runs / "new", [3.5, 2.0, 2.25])
     learn("?run=new")
     row = page.get_by_role("row", name="new")
@@ -135,6 +138,7 @@ def test_runs_have_figures_curves_and_previews(
     figures = page.get_by_role("region", name="Figures", exact=True)
     for text in ("new.txt", "characters", "LSTM", "2.000", "3.00 epochs"):
         expect(figures).to_contain_text(text, ignore_case=True)
+    expect(figures).not_to_contain_text("fitted temperature")
     previews = page.get_by_role("region", name="What it wrote as it learned")
     expect(previews.locator("blockquote")).to_have_text(["new 3", "new 2", "new 1"])
     curve = page.get_by_role("img", name=re.compile("new: loss.* best 2.000 after 1 min"))
@@ -147,6 +151,8 @@ def test_runs_have_figures_curves_and_previews(
     page.get_by_role("link", name="old").click()
     expect(page.get_by_role("heading", name="old")).to_be_focused()
     expect(previews.locator("blockquote")).to_have_text(["old 2", "old 1"])
+    for text in ("2.375", "3.250", "fitted temperature1.08"):
+        expect(figures).to_contain_text(text)
     assert page.get_by_role("link", name="Write with it").get_attribute("href") == (
         "#write?model=old"
     )

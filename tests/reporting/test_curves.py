@@ -121,6 +121,10 @@ def test_what_a_run_lacks_is_left_out(make: Callable[..., Run]) -> None:
     losses, _ = draw_curves([make("no-validation", validation_loss=None)]).axes
     assert labels(losses) == ["training", "kept  1.500"]
     assert points(losses.get_lines()[-1]) == [(3, 1.5)]
+    fitted = {"temperature": 1.1, "tempered_loss": 1.75, "tempered_bits": 2.5}
+    losses, _ = draw_curves([make("fitted", **fitted)]).axes
+    assert labels(losses)[-1] == "kept  1.750"
+    assert points(losses.get_lines()[-1]) == [(2, 1.75)]
     one = draw_curves([make("one", count=1)])
     assert one.axes[0].get_lines()[0].get_marker() == "o"
 
