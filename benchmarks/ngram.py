@@ -43,7 +43,7 @@ def loss_of(train: Ints, test: Ints, size: int, order: int) -> float:
             counted = grams[length:border][first]
         counts = np.bincount(counted, minlength=grams.max() + 1)
         learned = slice(length - 1, border)
-        likely = _interpolated(likely, counts, grams, contexts, learned, border)
+        likely = _interpolated(likely, counts, grams, contexts, learned)
     return -float(np.log(likely).mean())
 
 
@@ -54,7 +54,7 @@ def _longer(grams: Ints, ids: Ints, size: int) -> Ints:
 
 
 def _interpolated(
-    lower: Floats, counts: Ints, grams: Ints, contexts: Ints, learned: slice, border: int
+    lower: Floats, counts: Ints, grams: Ints, contexts: Ints, learned: slice
 ) -> Floats:
     """Return the probability of each token of the test part.
 
@@ -63,8 +63,7 @@ def _interpolated(
         counts: of each n-gram.
         grams: the n-gram that ends at each token, of both parts.
         contexts: the context of each token: its n-gram without the last token.
-        learned: the places in the training part.
-        border: where the test part begins.
+        learned: the places in the training part, which ends where the test part begins.
     """
     kinds, first = np.unique(grams[learned], return_index=True)
     counts_of_kinds = counts[kinds]
@@ -73,7 +72,7 @@ def _interpolated(
     totals = np.bincount(contexts_of_kinds, counts_of_kinds, size)
     taken = discounts[np.minimum(counts_of_kinds, _DISCOUNTED)]
     for_lower = np.bincount(contexts_of_kinds, taken, size)
-    count, context = counts[grams[border:]], contexts[border:]
+    count, context = counts[grams[learned.stop :]], contexts[learned.stop :]
     kept = count - discounts[np.minimum(count, _DISCOUNTED)]
     is_known = totals[context] > 0
     mixed = (kept + for_lower[context] * lower) / np.where(is_known, totals[context], 1)

@@ -38,9 +38,9 @@ class Recorder:
         validation = trainer.validation
         self.validation = _validation_streams(validation, run.settings) if len(validation) else None
         self._fit: TemperatureFit | None = None
-        is_long = self.validation and self.validation.predictions >= FEWEST_TOKENS
-        if self.validation and is_long and not run.settings.architecture.tie:
-            self._fit = TemperatureFit(trainer.stepper, self.validation)
+        streams, tied = self.validation, run.settings.architecture.tie
+        if streams and streams.predictions >= FEWEST_TOKENS and not tied:
+            self._fit = TemperatureFit(trainer.stepper, streams)
         self.saved = time.monotonic()
         self._evaluation_seconds: float | None = None  # of the last evaluation
         self._has_forecast = False
