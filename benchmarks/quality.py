@@ -90,22 +90,23 @@ def ceiling() -> float:
 
 
 def draw(curves: dict[Job, list[Point]], path: str) -> None:
-    """Draw the curves, a picture for each book and time."""
+    """Draw the curves: a row of pictures for each book, a column for each number of minutes."""
     mpl.use("Agg")
     from matplotlib import pyplot
 
-    kinds = list(dict.fromkeys((job.book, job.minutes) for job in curves))
-    shape = {"figsize": (5 * len(kinds), 4), "dpi": 100, "squeeze": False}
-    figure, (row,) = pyplot.subplots(1, len(kinds), **shape)
-    for axes, (book, minutes) in zip(row, kinds, strict=True):
-        for job, points in curves.items():
-            if (job.book, job.minutes) == (book, minutes):
-                color = f"C{CONTENDERS.index(job.contender)}"
-                name = job.contender if job.seed == 0 else None
-                axes.plot(*zip(*points, strict=True), marker=".", color=color, label=name)
-        axes.set(title=Path(book).stem, xlabel="seconds", ylabel="validation, nats per character")
-        axes.set_ylim(top=min(3.0, axes.get_ylim()[1]))
-        axes.grid(alpha=0.3)
+    books = list(dict.fromkeys(job.book for job in curves))
+    minutes = list(dict.fromkeys(job.minutes for job in curves))
+    size = 5 * len(minutes), 3.2 * len(books)
+    figure, grid = pyplot.subplots(len(books), len(minutes), figsize=size, dpi=100, squeeze=False)
+    for job, points in curves.items():
+        axes = grid[books.index(job.book), minutes.index(job.minutes)]
+        color = f"C{CONTENDERS.index(job.contender)}"
+        name = job.contender if job.seed == 0 else None
+        axes.plot(*zip(*points, strict=True), marker=".", color=color, label=name)
+        axes.set(title=Path(job.book).stem, xlabel="seconds", ylabel="nats per character")
+    for axes in grid.flat:
+        axes.set_ylim(top=min(2.5, axes.get_ylim()[1]))
+        axes.grid(visible=True, alpha=0.3)
         axes.legend()
     figure.tight_layout()
     figure.savefig(path)

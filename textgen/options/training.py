@@ -15,7 +15,7 @@ from textgen.system.processor import cores, has_bfloat16
 _LARGEST_DIMENSION = 65_536
 _EMBEDDING = 64  # unless tied
 _EPOCHS = 12.0  # of a text that is not long
-_UPDATES = 40  # in an epoch of a short text, at least; see docs/training.md
+_UPDATES = 40  # in an epoch of a short text, at least; see docs/recipe.md
 _SHORTEST_CHUNK = 8
 _MOST_DROPOUT = 0.7
 _ENOUGH_DROPOUT = 0.5  # a text that needs more has been read often enough
@@ -32,7 +32,7 @@ class _Size(NamedTuple):
 
 
 class _Defaults(NamedTuple):
-    """The best settings for one kind of token; docs/training.md has the measurements."""
+    """The best settings for one kind of token; docs/recipe.md has the measurements."""
 
     sizes: dict[str, _Size]
     dropout: float  # 4 times that of a text of as many tokens as the units squared, read once

@@ -16,7 +16,7 @@ from textgen.runs.folder import Run
 
 _LARGEST_COMPONENT = 1e4  # above any number in a trained vector
 _LARGEST_VECTOR = 65_536
-_FINE_TUNING_RATE = 0.004  # see docs/training.md
+_FINE_TUNING_RATE = 0.004  # see docs/recipe.md
 _INHERITED = ("level", "cell", "units", "layers", "embedding", "tie")
 
 
