@@ -1,0 +1,56 @@
+"""Texts that copy nothing from the book."""
+
+from itertools import product
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+from predictable import Bigrams, request, texts
+
+from textgen.preprocess.tokenizers import CharacterTokenizer, WordTokenizer
+from textgen.sampling.engine import Engine
+from textgen.sampling.novel import Guard
+
+
+@given(
+    known=st.lists(st.text(st.sampled_from("ab☃"), max_size=30), min_size=1, max_size=3),
+    text=st.text(st.sampled_from("ab☃"), max_size=12),
+    piece=st.text(st.sampled_from("ab☃"), min_size=1, max_size=4),
+    length=st.integers(2, 6),
+)
+def test_a_guard_knows_every_stretch(known: list[str], text: str, piece: str, length: int) -> None:
+    joined = text + piece
+    ends = range(max(length, len(text) + 1), len(joined) + 1)
+    expected = any(joined[end - length : end] in book for end in ends for book in known)
+    assert Guard(known, length).copies(text, piece) == expected
+
+
+def test_what_would_copy_is_not_drawn() -> None:
+    tokenizer, book = CharacterTokenizer("abcd"), "abcabcabcabd"
+    network = Bigrams(np.log(np.full((4, 4), 0.02) + np.roll(np.eye(4), 1, axis=1)))
+    for top_k in (None, 1):  # with top-k 1 the only token left may be a copy
+        options = {"length": 200, "temperature": 1, "top_k": top_k, "guard": Guard([book], 4)}
+        (text,) = texts(network, [0], tokenizer, "a", **options)
+        written = "a" + "".join(text)
+        assert len(written) == 201
+        assert not [i for i in range(198) if written[i : i + 4] in book]
+        assert any(written[i : i + 3] in book for i in range(199))
+
+
+def test_a_text_ends_where_everything_would_copy() -> None:
+    network = Bigrams(np.zeros((2, 2)))
+    guard = Guard([a + b + c for a, b, c in product("ab", repeat=3)], 3)
+    for text in texts(network, range(3), CharacterTokenizer("ab"), "a", guard=guard):
+        assert len("".join(text)) == 1
+        assert (text.tokens, text.finish_reason) == (1, "novel")
+
+
+def test_the_guard_sees_the_space_that_a_prompt_ends_with() -> None:
+    # The token after "The " is " lamp" or " ."; either way the text has the space once.
+    words = WordTokenizer(["The", " lamp", " .", "."])
+    network = Bigrams(np.zeros((5, 5)))
+    for banned, expected in (((0, 1), "lamp"), ((0, 1, 2), "")):
+        guard = Guard(["The ."], 5)
+        asked = request(network, words, "The", " ", length=1, guard=guard, banned=banned)
+        text = Engine(network, words).join(asked, np.random.default_rng(0))
+        assert "".join(text) == expected
