@@ -9,7 +9,7 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from textgen.options.training import TrainingOptions
-from textgen.runs.folder import Run
+from textgen.runs.folder import Run, TrainingState
 from textgen.runs.lifecycle import create
 
 SMALL = {
@@ -21,6 +21,7 @@ SMALL = {
     "chunk_length": 8,
     "quiet": True,
 }
+FLAGS = ["--units=16", "--embedding=8", "--batch-size=4", "--chunk-length=8"]
 
 
 def snapshot(folder: Path) -> dict[str, bytes]:
@@ -32,6 +33,15 @@ def snapshot(folder: Path) -> dict[str, bytes]:
 def notes_of(stderr: str) -> list[str]:
     """Return the lines of standard error, without the one where no C compiler built kernels."""
     return [line for line in stderr.splitlines() if "the C kernels are missing" not in line]
+
+
+def in_training(run: Path) -> tuple[dict[str, tuple[int, ...]], TrainingState]:
+    """Return the shapes of the optimizer's slots, and the last checkpoint."""
+    arrays = load_file(run / "training.safetensors")
+    slots = {n.partition("/")[2]: a.shape for n, a in arrays.items() if n.startswith("optimizer/")}
+    state = Run.open(run).training_state(slots)
+    assert state is not None
+    return slots, state
 
 
 def weights_of(run: str | Path) -> dict[str, bytes]:

@@ -15,7 +15,7 @@ from pathlib import Path
 import click
 import pytest
 from click.testing import Result
-from helpers import SMALL, notes_of
+from helpers import FLAGS, SMALL, notes_of
 
 import textgen
 from textgen.cli import main
@@ -24,7 +24,6 @@ from textgen.options.sampling import SamplingOptions
 from textgen.options.training import TrainingOptions
 
 Command = Callable[..., Result]
-FLAGS = ["--units=16", "--embedding=8", "--batch-size=4", "--chunk-length=8"]
 
 
 def one_line(result: Result, code: int) -> str:

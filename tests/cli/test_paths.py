@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from click.shell_completion import ShellComplete
 from click.testing import Result
-from helpers import fabricate, snapshot
+from helpers import FLAGS, fabricate, snapshot
 
 import textgen
 from textgen.cli import main
@@ -79,8 +79,7 @@ def test_a_tilde_is_the_home_folder(
 
 @pytest.mark.usefixtures("untrained")
 def test_advice_quotes_what_a_shell_would_split(book: Path, command: Command) -> None:
-    flags = ["--units=16", "--embedding=8", "--batch-size=4", "--chunk-length=8"]
-    result = command("train", book, "--out", "my run", *flags)
+    result = command("train", book, "--out", "my run", *FLAGS)
     assert result.stderr == "my run is trained; now: textgen sample 'my run'\n"
     Path("my run/model.safetensors").unlink()
     result = command("sample", "my run")

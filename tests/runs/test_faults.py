@@ -1,9 +1,8 @@
-"""Crash safety: killed processes, signals, failed writes, full disks, concurrent processes."""
+"""Crash safety: killed processes, failed writes, full disks, concurrent processes."""
 
 import errno
 import io
 import itertools
-import json
 import os
 import random
 import resource
@@ -20,10 +19,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from click.testing import Result
-from helpers import SMALL, make_book, notes_of, snapshot, wait_for, weights_of
-from processes import SECONDS, Start, run_textgen, starting
-from safetensors.numpy import load_file
+from helpers import FLAGS, SMALL, in_training, make_book, snapshot, weights_of
+from processes import Start, run_textgen, starting
 
 import textgen
 from textgen.errors import BookError, RunError
@@ -32,11 +29,8 @@ from textgen.runs.folder import Run, TrainingState
 from textgen.runs.history import Progress
 from textgen.runs.lifecycle import create, resume
 from textgen.runs.locking import locked
-from textgen.training.step import Stepper
-from textgen.training.trainer import Trainer
 
 OPTIONS = TrainingOptions(size="small", batch_size=2, chunk_length=4)
-FLAGS = ["--units=16", "--embedding=8", "--batch-size=4", "--chunk-length=8", "-q"]
 
 
 def model_book(run: Path) -> str:
@@ -64,7 +58,7 @@ def test_a_run_killed_again_and_again_ends_as_if_undisturbed(
     request: pytest.FixtureRequest,
 ) -> None:
     kills, chance = request.config.getoption("--kills"), random.Random(0)
-    flags = [*FLAGS, "--epochs=6", "--dropout=0.2", "--save-every=0.02"]
+    flags = [*FLAGS, "-q", "--epochs=6", "--dropout=0.2", "--save-every=0.02"]
     # XLA optimises, as in a user's process.
     start_textgen = partial(start, run_textgen, "train", environment={"XLA_FLAGS": ""})
     assert start_textgen(str(book), "--out=undisturbed", *flags).wait() == 0
@@ -195,15 +189,6 @@ def cut(last: int, fault: BaseException) -> Iterator[Files]:
         yield Files(patch, last, fault)
 
 
-def in_training(run: Path) -> tuple[dict[str, tuple[int, ...]], TrainingState]:
-    """Return the shapes of the optimizer's slots, and the last checkpoint."""
-    arrays = load_file(run / "training.safetensors")
-    slots = {n.partition("/")[2]: a.shape for n, a in arrays.items() if n.startswith("optimizer/")}
-    state = Run.open(run).training_state(slots)
-    assert state is not None
-    return slots, state
-
-
 @faults
 def test_a_save_that_is_cut_short_leaves_the_old_or_the_new(
     run: Path, fault: BaseException
@@ -308,118 +293,6 @@ def test_places_that_are_none(book: Path) -> None:
     for out in ("/", "loop"):
         with pytest.raises(RunError, match=r"cannot be a run|cannot write"):
             create(out, [book], OPTIONS)
-
-
-# Signals
-
-
-def test_a_process_prints_notes_only_and_saves_before_sigterm_ends_it(
-    book: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL", raising=False)  # textgen must silence TensorFlow
-    flags = [flag for flag in FLAGS if flag != "-q"] + ["--epochs=100000", "--save-every=100000"]
-    command = [sys.executable, "-m", "textgen", "train", str(book), "--out=run", *flags]
-    with Path("errors").open("w+") as file, subprocess.Popen(command, stderr=file) as process:
-        try:
-            wait_for(lambda: "about " in Path("errors").read_text() or process.poll() is not None)
-            assert not Path("run/training.safetensors").exists()
-            process.terminate()
-            assert process.wait(SECONDS) == 143
-        finally:
-            process.kill()
-    assert in_training(Path("run"))[1].progress.step > 0
-    first, forecast, last = notes_of(Path("errors").read_text())
-    assert first.startswith("run: training on")
-    assert forecast.startswith("about ")
-    assert " for 100000 epochs at " in forecast
-    assert last == "stopped; resume with: textgen train --out run --resume"
-
-
-@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
-def test_signals_save_before_they_end_training(
-    book: Path,
-    command: Callable[..., Result],
-    signal_at: Callable[..., None],
-    name: str,
-    code: int,
-) -> None:
-    signal_at(17, getattr(signal, name))
-    result = command("train", book, "--out=run", *FLAGS, "--epochs=3")
-    assert result.exit_code == code
-    assert result.stderr == "stopped; resume with: textgen train --out run --resume\n"
-    assert in_training(Path("run"))[1].progress.step == 18
-    signal_at(-1)
-    result = command("train", book, "--out=run", "--resume", "--json", "-q")
-    assert json.loads(result.stdout)["epochs"] == 3
-
-
-def test_the_end_of_the_terminal_saves_and_then_ends_the_process(
-    book: Path, signal_at: Callable[..., None], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    raised = []
-    monkeypatch.setattr(signal, "raise_signal", raised.append)  # a real one would end pytest
-    signal_at(17, signal.SIGHUP)
-    with pytest.raises(KeyboardInterrupt):
-        textgen.train(book, out="run", epochs=3, **SMALL)
-    assert raised == [signal.SIGHUP]
-    assert in_training(Path("run"))[1].progress.step == 18
-
-
-def test_a_signal_before_the_first_step_tells_how_to_resume(
-    book: Path, command: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def interrupted(*_: Any) -> None:
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    create("run", [book], OPTIONS)
-    monkeypatch.setattr(Trainer, "__init__", interrupted)
-    result = command("train", "--out=run", "--resume")
-    assert result.exit_code == 143
-    assert result.stderr == "stopped; resume with: textgen train --out run --resume\n"
-
-
-def test_a_second_signal_does_not_wait(book: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    train = Stepper.train
-
-    def twice(self: Stepper, *arguments: Any) -> Any:
-        os.kill(os.getpid(), signal.SIGINT)
-        os.kill(os.getpid(), signal.SIGINT)
-        return train(self, *arguments)
-
-    monkeypatch.setattr(Stepper, "train", twice)
-    with pytest.raises(KeyboardInterrupt, match="--resume"):
-        textgen.train(book, out="run", epochs=1, **SMALL)
-    assert not Path("run/training.safetensors").exists()
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-
-
-def test_a_signal_that_is_ignored_stays_ignored(
-    book: Path, command: Callable[..., Result], signal_at: Callable[..., None]
-) -> None:
-    signal_at(17, signal.SIGTERM)
-    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    try:
-        result = command("train", book, "--out=run", *FLAGS, "--epochs=1")
-        assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
-    finally:
-        signal.signal(signal.SIGTERM, before)
-    assert result.exit_code == 0
-    assert Run.open("run").history()[-1]["epoch"] == 1
-
-
-def test_a_signal_in_the_last_evaluation_is_obeyed(
-    book: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    loss = Stepper.loss
-
-    def interrupted(self: Stepper, *arguments: Any) -> float:
-        os.kill(os.getpid(), signal.SIGINT)
-        return loss(self, *arguments)
-
-    monkeypatch.setattr(Stepper, "loss", interrupted)
-    with pytest.raises(KeyboardInterrupt, match="--resume"):
-        textgen.train(book, out="run", epochs=0.1, **SMALL)
-    assert textgen.load("run").generate(length=3)
 
 
 # Concurrent processes
