@@ -121,7 +121,7 @@ def states(events: list[tuple[str, dict[str, Any]]]) -> list[str]:
 
 
 def uploads() -> list[Path]:
-    return list(RUNS.glob(".textgen-uploads-*/*"))
+    return [path for path in RUNS.glob(".textgen-uploads-*/*") if path.is_dir()]
 
 
 async def refusal(awaitable: Any) -> RequestError:

@@ -11,7 +11,7 @@ from textgen.analysis.novelty import Novelty, find_copies
 from textgen.errors import RunError
 from textgen.options.declare import check_whole
 from textgen.preprocess.documents import Stretch, read_stretches
-from textgen.preprocess.reading import display_name
+from textgen.preprocess.reading import display_name, size_of
 from textgen.runs.folder import Run
 from textgen.sampling.sampler import Sampler
 from textgen.system.terminal import byte_bar
@@ -39,7 +39,8 @@ class Model(Sampler):
         Each text is a document. Raises BookError if there is nothing to predict, and with `strict`
         VocabularyError for a token that is not in the vocabulary.
         """
-        return evaluate(self.network, self.tokenizer, [Stretch(list(texts), True)], strict)
+        stretches = [Stretch(list(texts), True)] if texts else []
+        return evaluate(self.network, self.tokenizer, stretches, strict)
 
     def evaluate_file(
         self,
@@ -56,8 +57,7 @@ class Model(Sampler):
         other arguments and errors are those of `evaluate`.
         """
         stretches = self._stretches(path, encoding, keep_gutenberg)
-        size = Path(path).stat().st_size if Path(path).is_file() else None
-        with byte_bar("reading", size, quiet) as bar:
+        with byte_bar("reading", size_of(path), quiet) as bar:
             return evaluate(self.network, self.tokenizer, stretches, strict, bar.update)
 
     def evaluate_test(self, quiet: bool = True) -> Evaluation:

@@ -45,6 +45,12 @@ def test_figures_follow_from_the_probability_of_each_token(
     assert evaluate(model.network, model.tokenizer, parts).loss == pytest.approx(found.loss)
 
 
+@pytest.mark.parametrize("level", ["char", "word", "byte"])
+def test_no_text_cannot_be_evaluated(level: str, models: dict[str, Model]) -> None:
+    with pytest.raises(BookError, match="nothing to predict"):
+        models[level].evaluate()
+
+
 def test_texts_that_cannot_be_evaluated(model: Model) -> None:
     with pytest.raises(BookError, match="nothing to predict"):
         model.evaluate("T")

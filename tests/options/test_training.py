@@ -208,6 +208,7 @@ def test_layers_may_have_widths_of_their_own(
         ({"units": True}, "units must be a whole number"),
         ({"units": 9.5}, "units must be a whole number"),
         ({"units": "9,0"}, "units must be at least 1, not 0"),
+        ({"units": [1] * 101}, "units may have at most 100 numbers, not 101"),
         ({"units": "9,4", "embedding": 9, "tie": True}, "embedding must equal units, 4"),
     ],
 )

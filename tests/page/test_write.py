@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from helpers import fabricate, make_book
@@ -268,6 +269,19 @@ def test_a_link_gives_the_same_text(page: Page, url: str, browser: Browser) -> N
     context.close()
 
 
+@pytest.mark.parametrize(
+    "settings", ['{"stop":"abc","top_k":"x","temperature":[],"constructor":1}', "5", "null", "{"]
+)
+def test_a_link_with_settings_that_make_no_sense(page: Page, url: str, settings: str) -> None:
+    query = urlencode({"prompt": "abcdefghijkl", "model": "alphabet", "settings": settings})
+    for _ in range(2):  # and the page can be opened again
+        page.goto(f"{url}/#write?{query}")
+        expect_longer(page, 20)
+        assert text_of(page).startswith("abcdefghijklmnopqrst")
+        page.keyboard.press("Escape")
+        page.goto("about:blank")
+
+
 def test_text_of_a_model_is_never_markup(page: Page, url: str) -> None:
     """Nor are the names of runs, or what a person types."""
     ran = list[str]()
@@ -316,13 +330,13 @@ def test_a_lost_connection_loses_no_text(page: Page, url: str) -> None:
 
 
 def test_asks_for_the_key(page: Page, serve: Callable[..., str], models: dict[str, Model]) -> None:
-    url = serve(models["char"].path, api_key="letmein")
+    url = serve(models["char"].path, api_key="ключ")
     page.goto(url)
     dialog = page.get_by_role("dialog", name="The server asks for a key")
     dialog.get_by_label("Key").fill("wrong")
     dialog.get_by_role("button", name="Use this key").click()
     expect(dialog).to_contain_text("is not right")
-    dialog.get_by_label("Key").fill("letmein")
+    dialog.get_by_label("Key").fill("ключ")
     dialog.get_by_role("button", name="Use this key").click()
     expect(page.get_by_label("Model", exact=True)).to_have_value("char")
     field_of(page).click()

@@ -6,13 +6,16 @@ import lzma
 import os
 import re
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import textgen
 from textgen.errors import BookError, OptionError
+from textgen.model import Model
 from textgen.options.reading import ReadingOptions
 from textgen.preprocess import reading
 from textgen.preprocess.documents import Stretch, read_stretches
@@ -168,6 +171,21 @@ def test_a_text_has_no_nul_characters() -> None:
 def test_an_unknown_encoding(encoding: str) -> None:
     with pytest.raises(OptionError, match="encoding"):
         read_text(write(b"abc"), encoding)
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda path: textgen.train(path, out="run"),
+        lambda path: textgen.prepare(path, out="run"),
+        lambda path: textgen.train("book.txt", out="run", level="word", vectors=path),
+    ],
+)
+def test_a_file_out_of_reach(read: Callable[[str], object], book: Path, model: Model) -> None:
+    with pytest.raises(BookError, match=r"cannot read xxx.*: File name too long"):
+        read("x" * 300)
+    with pytest.raises(BookError, match=r"cannot read xxx.*: File name too long"):
+        model.evaluate_file("x" * 300)
 
 
 def test_missing_files_and_folders() -> None:

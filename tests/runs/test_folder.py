@@ -84,6 +84,11 @@ def poison(path: Path, value: float = np.nan) -> None:
         ("config.json", lambda p: p.write_bytes(b"\xff\xfe"), "damaged"),
         ("config.json", lambda p: edit(p, lambda c: c.pop("options")), "options"),
         ("config.json", lambda p: edit(p, lambda c: c.update(format="1")), "not have the settings"),
+        (
+            "config.json",
+            lambda p: edit(p, lambda c: c.update(format=1, options=[])),
+            "not an object",
+        ),
         ("config.json", lambda p: edit(p, lambda c: c.update(format=99)), "format 99, which needs"),
         ("config.json", lambda p: edit(p, lambda c: c.update(format=0)), "there is no format 0"),
         (
@@ -242,6 +247,11 @@ def test_what_may_never_end_is_not_trained_on(run: Path, name: str) -> None:
         "no JSON",
         '{"step": 1}',
         '{"step": "1"}',
+        LINE.replace('"step": 1', '"step": -1') % 1,
+        LINE.replace('"step": 1', f'"step": {10**400}') % 1,
+        LINE.replace("{", '{"bits_per_character": NaN, ', 1) % 1,
+        LINE.replace("{", '{"bits_per_character": "x", ', 1) % 1,
+        LINE.replace("{", '{"temperature": 0, "tempered_loss": 1, "tempered_bits": 1, ', 1) % 1,
         LINE.replace("{", '{"temperature": 1.1, ', 1) % 1,
         LINE.replace("{", '{"temperature": 1, "tempered_loss": null, "tempered_bits": 1, ', 1) % 1,
     ],
@@ -259,6 +269,7 @@ def test_damaged_metrics(run: Path, lines: str) -> None:
         *({"seconds": -1e300}, {"seconds": 10**400}, {"history": [json.loads(LINE % 10**400)]}),
         {"history": [json.loads(LINE % 1) | {"seconds": None}]},
         *({"norm_steps": -1}, {"norm_total": 10**400}, {"learning_rate": "fast"}),
+        *({"seconds": "5"}, {"loss_total": "1"}, {"learning_rate": ""}, {"history": {}}),
         {"history": [json.loads(LINE % 1) | {"learning_rate": []}]},
     ],
 )

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from textgen.errors import VocabularyError
+from textgen.errors import OptionError, VocabularyError
 from textgen.model import Model
 
 
@@ -105,6 +105,12 @@ def test_the_tail_is_the_end_of_the_text(models: dict[str, Model]) -> None:
             writer.type("“café”")
             for length in (0, 1, 5, 9, 20, 50, 10_000):
                 assert writer.tail(length) == writer.text[max(len(writer.text) - length, 0) :]
+
+
+@pytest.mark.parametrize("name", ["count", "log_probabilities", "stop"])
+def test_options_of_several_texts_are_refused(model: Model, name: str) -> None:
+    with pytest.raises(OptionError, match=name):
+        model.writer("The ", **{name: 3 if name == "count" else "x"})
 
 
 def test_undone_text_leaves_no_trace(model: Model) -> None:

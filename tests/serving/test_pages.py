@@ -22,6 +22,7 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 from starlette.testclient import TestClient
 
+from textgen.errors import OptionError
 from textgen.model import Model
 from textgen.runs.folder import Run
 from textgen.serving import application, pages
@@ -170,6 +171,12 @@ def test_the_page_works_in_another_application(models: dict[str, Model]) -> None
 def test_the_address_that_is_shown_can_be_opened(host: str, shown: str) -> None:
     with listen(host, 0) as listener:
         assert address_of(listener) == f"{shown}:{listener.getsockname()[1]}"
+
+
+@pytest.mark.parametrize("host", [".local", "a..b", "x" * 64])
+def test_hosts_that_are_none(host: str) -> None:
+    with pytest.raises(OptionError, match="host is not an address of this computer"):
+        listen(host, 0)
 
 
 # Runs

@@ -15,7 +15,7 @@ import httpx
 import pytest
 from helpers import fabricate
 
-from textgen.errors import RunError
+from textgen.errors import RunError, TrainingError
 from textgen.model import Model
 from textgen.options.serving import ServingOptions
 from textgen.preprocess.tokenizers import Tokenizer
@@ -236,6 +236,12 @@ def test_two_runs_cannot_have_one_name(book: Path, tmp_path: Path) -> None:
         fabricate(tmp_path / folder / "run", book)
     with pytest.raises(RunError, match="two runs have the name run"):
         Models([tmp_path / "a" / "run", tmp_path / "b" / "run"], None)
+
+
+def test_a_kernel_that_there_is_none_of(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TEXTGEN_KERNELS", "abacus")
+    with pytest.raises(TrainingError, match="TEXTGEN_KERNELS is 'abacus'; here it can be off"):
+        application(run)
 
 
 def test_no_runs(tmp_path: Path) -> None:

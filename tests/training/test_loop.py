@@ -200,6 +200,18 @@ def test_the_summary_says_which_weights_are_kept(model: Model) -> None:
     )
 
 
+@pytest.mark.parametrize("validation", [0, 0.1])
+def test_minutes_may_end_before_the_first_step(
+    book: Path, validation: float, capfd: pytest.CaptureFixture[str]
+) -> None:
+    options = SMALL | {"quiet": False}
+    model = textgen.train(book, out="run", minutes=1e-9, validation=validation, **options)
+    assert model.run.history()[-1]["step"] == 0
+    told = capfd.readouterr().err
+    assert "run keeps the weights of epoch 0.00" in told
+    assert "rose" not in told
+
+
 def test_the_seed_decides(book: Path) -> None:
     first, again, other = (
         trained(book, f"run{i}", seed=seed, dropout=0.1, epochs=1)

@@ -11,14 +11,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import make_book, wait_for
+from helpers import make_book, snapshot, wait_for
 from processes import Child, starting, train_noting
 from safetensors import safe_open
 from steppers import note_losses
 
 import textgen
-from textgen.errors import TrainingError
+from textgen.errors import RunError, TrainingError
 from textgen.runs.folder import Run
+from textgen.runs.locking import locked
 from textgen.training.workers import Workers, this_cluster
 
 OPTIONS = {
@@ -176,6 +177,17 @@ def test_a_first_worker_that_cannot_begin_keeps_none_waiting(start: Start) -> No
     assert "there is no file none.txt" in said
     assert "another worker has ended" in others
     assert not Path("team").exists()
+
+
+def test_the_settings_of_a_run_in_training_stay(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Team(Workers):
+        several = True
+
+    monkeypatch.setattr("textgen.training.session.connect_workers", lambda _: Team())
+    before = snapshot(run)
+    with locked(run), pytest.raises(RunError, match="is being trained by another process"):
+        textgen.train(out=run, resume=True, epochs=99, quiet=True)
+    assert snapshot(run) == before
 
 
 @pytest.mark.parametrize(

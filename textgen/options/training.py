@@ -13,6 +13,7 @@ from textgen.options.reading import ReadingOptions
 from textgen.system.processor import cores, has_bfloat16
 
 _LARGEST_DIMENSION = 65_536
+_MOST_LAYERS = 100
 _EMBEDDING = 64  # unless tied
 _EPOCHS = 12.0  # of a text that is not long
 _UPDATES = 40  # in an epoch of a short text, at least; see docs/recipe.md
@@ -80,6 +81,8 @@ def parse_units(value: Any) -> tuple[int, ...]:
     """Read 512, "512", "512,128" or (512, 128); raise ValueError for anything else."""
     parts = value.split(",") if isinstance(value, str) else value
     parts = parts if isinstance(parts, list | tuple) else [parts]
+    if len(parts) > _MOST_LAYERS:
+        raise ValueError(f"may have at most {_MOST_LAYERS} numbers, not {len(parts):,}")
     try:
         whole = [int(part) if isinstance(part, str) else part for part in parts]
     except ValueError:
@@ -108,7 +111,10 @@ class TrainingOptions(ReadingOptions):
         parse=parse_units,
     )
     layers: int | None = option(
-        None, "Number of recurrent layers (1, or as many as --units has).", at_least=1, at_most=100
+        None,
+        "Number of recurrent layers (1, or as many as --units has).",
+        at_least=1,
+        at_most=_MOST_LAYERS,
     )
     embedding: int | None = option(
         None,

@@ -23,7 +23,7 @@ from textgen.preprocess.corpus import (
 from textgen.preprocess.documents import Boundary, are_documents, dialect_of, read_stretches
 from textgen.preprocess.numbering import Numbering
 from textgen.preprocess.parallel import in_parallel
-from textgen.preprocess.reading import display_name, fingerprint
+from textgen.preprocess.reading import display_name, fingerprint, size_of
 from textgen.preprocess.tokenizers import Ids, Tokenizer
 from textgen.preprocess.vocabulary import (
     BOUNDARY,
@@ -187,6 +187,6 @@ def _choose(
 
 def _reading_bar(books: Sequence[str | Path], quiet: bool) -> "tqdm":
     """Return a progress bar that appears after a second."""
-    sizes = [Path(book).stat().st_size for book in books if Path(book).is_file()]
+    sizes = [size for book in books if (size := size_of(book)) is not None]
     total = sum(sizes) if len(sizes) == len(books) else None
     return byte_bar("reading", total, quiet, delay=1)

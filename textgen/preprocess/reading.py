@@ -138,6 +138,27 @@ def _check_encoding(encoding: str) -> None:
         ) from None
 
 
+def size_of(source: str | Path) -> int | None:
+    """Return the size of a file in bytes; None if it is not a regular file, or out of reach."""
+    mode, size = _mode_and_size(source)
+    return size if source != "-" and stat.S_ISREG(mode) else None
+
+
+def is_read_once(source: str | Path) -> bool:
+    """Return whether a source can be read only once, as standard input and pipes can."""
+    mode, _ = _mode_and_size(source)
+    return source == "-" or not (mode == 0 or stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
+def _mode_and_size(source: str | Path) -> tuple[int, int]:
+    """Return the mode and size of a file; 0 if it is out of reach: reading it reports the error."""
+    try:
+        status = Path(source).stat()
+    except (OSError, ValueError):  # ValueError: a NUL in the name
+        return 0, 0
+    return status.st_mode, status.st_size
+
+
 def fingerprint(source: str | Path) -> str | None:
     """Return the SHA-256 of a file's bytes; None if it cannot be read, or only once."""
     try:

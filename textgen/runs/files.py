@@ -132,6 +132,12 @@ def read_arrays(
         return arrays, found_metadata
 
 
+def flush_file(path: Path) -> None:
+    """Flush the content of a file to disk."""
+    with path.open("r+b") as file:
+        os.fsync(file.fileno())
+
+
 def flush_folder(path: Path) -> None:
     """Flush a folder to disk to make a rename durable, on systems that support it."""
     if hasattr(os, "O_DIRECTORY"):

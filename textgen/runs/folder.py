@@ -279,6 +279,8 @@ def _parse_config(config: dict[str, Any]) -> tuple[TrainingSettings, dict[str, A
     `layers` and one number of units for all layers, and the delimiter with escapes.
     """
     known = {item.name for item in fields(TrainingOptions)}
+    if not isinstance(config["options"], dict):
+        raise ValueError("its options are not an object")
     if unknown := set(config["options"]) - known:
         raise ValueError(f"unknown options {', '.join(sorted(unknown))}")
     for name in ("corpus_digest", "corpus_key"):

@@ -18,7 +18,9 @@ _FIGURES = {
     "validation_loss": True,
     "tokens_per_second": True,
 }
-_LATER_FIGURES = ("learning_rate", "gradient_norm", "tokens")  # older runs lack these
+# Figures that may be None, and that older runs lack.
+_LATER_FIGURES = ("bits_per_character", "learning_rate", "gradient_norm", "tokens")
+_LARGEST_COUNT = 1 << 53  # larger ones are not exact in JSON
 _LARGEST_FIGURE = 1e30  # far above any in a training; pictures of larger ones overflow
 
 # What the progress of older runs lacks.
@@ -52,11 +54,16 @@ class Progress:
 
     def _check(self) -> None:
         for value in (self.step, self.loss_steps, self.norm_steps, self.samples_size):
-            if type(value) is not int or not 0 <= value < 1 << 53:
+            if not _is_count(value):
                 raise ValueError("step, loss_steps, norm_steps or samples_size is not a count")
-        totals = (self.loss_total, self.norm_total, self.learning_rate or 0.0)
-        if not (0 <= float(self.seconds) < 1e12 and all(math.isfinite(float(x)) for x in totals)):
-            raise ValueError("seconds, learning_rate, loss_total or norm_total is out of range")
+        rate = 0.0 if self.learning_rate is None else self.learning_rate
+        figures = (self.seconds, self.loss_total, self.norm_total, rate)
+        if not all(isinstance(x, int | float) and math.isfinite(x) for x in figures):
+            raise ValueError("seconds, learning_rate, loss_total or norm_total is not a number")
+        if not 0 <= self.seconds < 1e12:
+            raise ValueError("seconds is out of range")
+        if not isinstance(self.history, list):
+            raise ValueError("history is not a list")
         check_history(self.history)
 
 
@@ -64,17 +71,23 @@ def check_history(lines: Iterable[Any]) -> Evaluations:
     """Return the lines of metrics.jsonl as a list; raise ValueError if one is invalid."""
     history = list(lines)
     for line in history:
-        if not isinstance(line, dict) or type(line.get("step")) is not int:
+        if not isinstance(line, dict) or not _is_count(line.get("step")):
             raise ValueError("a line in it is not an evaluation")
         later = [(line.get(name), True) for name in _LATER_FIGURES]
         if not set(TEMPERED).isdisjoint(line):
             later += [(line[name], False) for name in TEMPERED]
+            if float(line["temperature"]) <= 0:
+                raise ValueError("a temperature in it is not above 0")
         for figure, optional in [*((line[name], may) for name, may in _FIGURES.items()), *later]:
             if figure is None and optional:
                 continue
             if not isinstance(figure, int | float) or not abs(float(figure)) < _LARGEST_FIGURE:
                 raise ValueError("a figure in it is not a number, or far too large")
     return history
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value < _LARGEST_COUNT
 
 
 def best(history: Evaluations) -> dict[str, Any]:

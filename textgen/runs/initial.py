@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from textgen.errors import BookError, OptionError
 from textgen.preprocess.documents import Boundary
+from textgen.preprocess.reading import is_read_once
 from textgen.preprocess.tokenizers import Tokenizer
 from textgen.runs.files import Arrays
 from textgen.runs.folder import Run
@@ -95,7 +96,7 @@ class WordVectors:
 
     def __init__(self, path: str | Path) -> None:
         self._path = Path(path)
-        if self._path.exists() and not self._path.is_file():  # it is read twice
+        if is_read_once(path):
             raise BookError(f"{path} is not a regular file; give a text file of word2vec or GloVe")
         first, second = [*islice(self._lines(), 2), "", ""][:2]
         sizes = first.split()

@@ -12,9 +12,9 @@ from textgen.options.reading import ReadingOptions
 from textgen.options.training import TrainingOptions, TrainingSettings
 from textgen.preprocess.corpus import CORPUS_FILES, borders
 from textgen.preprocess.prepare import Prepared, corpus_key_of, prepare_corpus
-from textgen.preprocess.reading import display_name
+from textgen.preprocess.reading import display_name, is_read_once
 from textgen.preprocess.tokenizers import Tokenizer
-from textgen.runs.files import flush_folder, writing
+from textgen.runs.files import flush_file, flush_folder, writing
 from textgen.runs.folder import CORPUS, MODEL, Run
 from textgen.runs.initial import InitialWeights
 from textgen.runs.replacement import (
@@ -84,7 +84,7 @@ def prepare(
     """
     path = Path(path)
     for book in books:
-        if book == "-" or (Path(book).exists() and not Path(book).is_file()):
+        if is_read_once(book):
             raise BookError(f"{display_name(book)} can be read only once; name a file")
     reading = {item.name: getattr(options, item.name) for item in fields(ReadingOptions)}
     with writing(path), draft_of(path) as draft:
@@ -168,6 +168,7 @@ def _copy_prepared(
         return None
     for name in CORPUS_FILES:
         shutil.copyfile(run.path / CORPUS / name, folder / name)
+        flush_file(folder / name)
     return run
 
 
@@ -177,7 +178,7 @@ def _has_books(run: Run, books: Sequence[str | Path]) -> bool:
         return True
     with writing(run.path), draft_of(run.path) as draft, _naming(books):
         found = prepare_corpus(books, draft, options, run.tokenizer)
-        return found.corpus_digest == run.corpus().digest()
+        return found.corpus_digest == (run.corpus_digest or run.corpus().digest())
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from textgen.runs.files import writing
 
 LOCK = ".lock"
 _WAIT = 0.5  # seconds; `is_locked` holds the lock for a moment
+_SHORT_WAIT = 0.02  # as others may ask whether the run is locked, too
 
 
 @contextmanager
@@ -40,9 +41,9 @@ def is_locked(path: Path) -> bool:
 
     if not (path / LOCK).is_file():
         return False
-    lock = FileLock(path / LOCK, timeout=0)
+    lock = FileLock(path / LOCK, timeout=_SHORT_WAIT)
     try:
-        lock.acquire()
+        lock.acquire(poll_interval=_SHORT_WAIT / 4)
     except Timeout:
         return True
     except OSError:  # it is someone else's, and cannot be opened to write

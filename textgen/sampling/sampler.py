@@ -189,7 +189,8 @@ class Sampler:
         writing: bool = False,
     ) -> tuple[Request, int]:
         """Check the arguments; return the request and the seed."""
-        SamplingOptions.check_names(options, "prompt", "seed", "count", "log_probabilities")
+        others = ("prompt", "seed") if writing else ("prompt", "seed", "count", "log_probabilities")
+        SamplingOptions.check_names(options, *others)
         settings = SamplingOptions(**options)
         seed = new_seed() if seed is None else seed
         check_whole("seed", seed, 0)

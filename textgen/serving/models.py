@@ -35,7 +35,9 @@ class ServedModel:
         run = Run.open(path)
         weights = run.weights()
         self.sampler = Sampler([run], [weights])
-        self.sampler.tokenizer.encode_known("a b")  # words import NLTK, which takes 0.4 s
+        # In this thread, because it takes long: packing the weights, importing NLTK for words.
+        _ = self.sampler.fast_network
+        self.sampler.tokenizer.encode_known("a b")
         self.key = secrets.token_bytes(16)  # tells its states from those of other models
         self.comparing = asyncio.Lock()  # held while a guard is made, which takes memory
         self.guards = WeakSet[Guard]()  # of the texts that are being written
@@ -69,17 +71,17 @@ class Models:
         self._loaded: OrderedDict[str, ServedModel] = OrderedDict()
         self._locks: dict[str, asyncio.Lock] = {}
 
-    def names(self) -> list[str]:
-        """Return the names of all runs with weights, those saved last first."""
-        saved = {name: time for name, path in self.folders().items() if (time := saved_at(path))}
-        return sorted(saved, key=lambda name: -saved[name])
+    def saved(self) -> list[tuple[str, float]]:
+        """Return the names of all runs with weights and when these were saved, the last first."""
+        found = [(name, time) for name, path in self.folders().items() if (time := saved_at(path))]
+        return sorted(found, key=lambda run: -run[1])
 
     def newest_name(self) -> str:
         """Return the name of the run whose weights were saved last.
 
         Raises RequestError if there is none.
         """
-        name = next(iter(self.names()), None)
+        name = next((name for name, _ in self.saved()), None)
         if name is None:
             raise RequestError(404, "there is no model yet", code="model_not_found")
         return name

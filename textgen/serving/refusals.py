@@ -12,6 +12,7 @@ _TYPES = {
     401: "authentication_error",
     403: "permission_error",
     404: "not_found_error",
+    500: "server_error",
     503: "overloaded_error",
 }
 _LONGEST_MESSAGE = 1000  # characters; messages show what a client sent
@@ -32,7 +33,7 @@ class RequestError(Exception):
         """Describe the refusal.
 
         Args:
-            status: the HTTP status, 4xx, or 503 if the server has too much to do.
+            status: the HTTP status, 4xx, 503 if the server has too much to do, or 500 if it fails.
             param: the field that is wrong.
             code: a word that programs can compare.
             retry_after: seconds after which the same request may succeed.

@@ -99,7 +99,7 @@ def listen(host: str, port: int) -> socket.socket:
         # Otherwise a short answer waits until the client has acknowledged its headers: 40 ms.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return listener
-    except socket.gaierror:
+    except (socket.gaierror, ValueError):  # ValueError: the name cannot be encoded
         raise OptionError("host", f"is not an address of this computer: {host}") from None
     except OverflowError:
         raise OptionError("port", "must be from 0 to 65535") from None

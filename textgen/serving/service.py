@@ -14,6 +14,7 @@ from starlette.responses import Response
 from starlette.types import Receive
 
 from textgen.errors import OptionError, RunError
+from textgen.kernels import kernels
 from textgen.options.serving import ServingOptions
 from textgen.runs.lifecycle import newest
 from textgen.serving.answers import END_OF_DOCUMENT, Answer
@@ -50,12 +51,14 @@ class Service:
     def __init__(self, runs: Sequence[Path], folder: Path, options: ServingOptions) -> None:
         """Serve `runs`; without any, or if clients may train, also all runs under `folder`.
 
-        Raises RunError if a run cannot be read, or if there is none.
+        Raises RunError if a run cannot be read, or if there is none, TrainingError if
+        TEXTGEN_KERNELS names no kernel.
         """
         if not runs and not options.train:
             newest(folder)  # raises RunError if there is none
         if options.train and os.name != "posix":
             raise OptionError("train", "is not possible on this system; leave it out")
+        kernels()  # raises TrainingError if TEXTGEN_KERNELS names none
         self._options = options
         self._models = Models(runs, folder if options.train or not runs else None)
         self._scheduler = Scheduler(
@@ -142,17 +145,13 @@ class Service:
 
     async def list_models(self, _: Request) -> Response:
         """GET /v1/models"""
-        names = await to_thread.run_sync(self._models.names)
-        models = [self._model(name) for name in names]
-        return Json({"object": "list", "data": models})
+        saved = await to_thread.run_sync(self._models.saved)
+        return Json({"object": "list", "data": [_shown_model(name, time) for name, time in saved]})
 
     async def show_model(self, request: Request) -> Response:
         """GET /v1/models/{name}"""
-        return Json(self._model(request.path_params["name"]))
-
-    def _model(self, name: str) -> dict[str, Any]:
-        created = saved_at(self._models.path(name)) or 0
-        return {"id": name, "object": "model", "created": int(created), "owned_by": "textgen"}
+        name = request.path_params["name"]
+        return Json(_shown_model(name, saved_at(self._models.path(name)) or 0.0))
 
     async def tokenize(self, request: Request) -> Response:
         """POST /tokenize"""
@@ -234,6 +233,10 @@ class Service:
     async def show_metrics(self, _: Request) -> Response:
         """GET /metrics"""
         return Response(self.metrics.page(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+def _shown_model(name: str, saved: float) -> dict[str, Any]:
+    return {"id": name, "object": "model", "created": int(saved), "owned_by": "textgen"}
 
 
 async def _call(work: int, function: Callable[..., _Result], *arguments: Any) -> _Result:

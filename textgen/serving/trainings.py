@@ -10,8 +10,11 @@ from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
 from textgen.options.serving import ServingOptions
 from textgen.runs.folder import CONFIG, MODEL
+from textgen.runs.locking import LOCK, is_locked
 from textgen.serving import events
 from textgen.serving.events import Event
 from textgen.serving.messages import BYTES_OF_A_MB
@@ -21,6 +24,7 @@ from textgen.serving.refusals import RequestError, no_run
 
 # The only text of a client that becomes part of a path. Windows ignores a period at the end.
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9_-])?")
+_UPLOADS = ".textgen-uploads-"  # a folder of texts beside the runs, locked by its server
 _REMEMBERED = 100  # trainings that are over
 _PROGRESS_SECONDS = 1.0
 _CLOSING_SECONDS = 30.0
@@ -37,6 +41,7 @@ class Trainings:
         self._trainings: dict[str, TrainingProcess] = {}
         self._arriving: set[str] = set()  # names of runs whose text is being received
         self._uploads: tempfile.TemporaryDirectory[str] | None = None
+        self._lock: FileLock | None = None  # on the folder of uploads
         self._worker: asyncio.Task[None] | None = None
         self._is_closed = False
 
@@ -120,7 +125,8 @@ class Trainings:
             for training in self._trainings.values():
                 training.kill()
             await asyncio.wait([self._worker], timeout=_CLOSING_SECONDS)
-        if self._uploads:
+        if self._uploads and self._lock:
+            self._lock.release()
             self._uploads.cleanup()
 
     @property
@@ -228,10 +234,20 @@ class Trainings:
         """Return a new folder. It is beside the runs, and no run is looked for in it."""
         if self._uploads is None:
             self._folder.mkdir(parents=True, exist_ok=True)
-            self._uploads = tempfile.TemporaryDirectory(
-                prefix=".textgen-uploads-", dir=self._folder, ignore_cleanup_errors=True
+            self._remove_abandoned_uploads()
+            uploads = tempfile.TemporaryDirectory(
+                prefix=_UPLOADS, dir=self._folder, ignore_cleanup_errors=True
             )
+            self._lock = FileLock(Path(uploads.name, LOCK))
+            self._lock.acquire()
+            self._uploads = uploads
         return Path(tempfile.mkdtemp(dir=self._uploads.name))
+
+    def _remove_abandoned_uploads(self) -> None:
+        """Remove the texts that a server left when it was killed."""
+        for folder in self._folder.glob(f"{_UPLOADS}*"):
+            if (folder / LOCK).is_file() and not is_locked(folder):
+                shutil.rmtree(folder, ignore_errors=True)
 
     async def _write(self, path: Path, body: AsyncIterator[bytes]) -> None:
         size = 0

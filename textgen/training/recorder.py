@@ -173,7 +173,7 @@ class Recorder:
         if (loss := kept["loss"]) is not None:
             figures.append(f"loss {loss:.3f}")
         summary = f"{self._run.path} keeps the weights of {', '.join(figures)}"
-        if kept["epoch"] > _OVERFITTED * last["epoch"]:
+        if kept is last or kept["epoch"] > _OVERFITTED * last["epoch"]:
             if self._settings.minutes and self._trainer.epochs_are_over:
                 summary += f"; {self._settings.epochs:g} epochs are over, before the minutes"
             return summary

@@ -27,7 +27,7 @@ class Schedule:
 
         Args:
             step: how many steps are done.
-            seconds: time since the first step.
+            seconds: time since training began, and of earlier processes that trained the run.
             reserve: seconds to leave for the work after the last step.
         """
         by_steps = step / self._steps if self._steps else 0.0

@@ -3,7 +3,7 @@
 import shlex
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import ExitStack
 from pathlib import Path
 
 from textgen.runs.folder import Run
@@ -28,25 +28,26 @@ def train_run(
     """
     workers = connect_workers(quiet)
     log: EventLog | None = None
+    with ExitStack() as held:
 
-    def first() -> Run:
-        nonlocal log
-        if tensorboard is not None:
-            log = EventLog(tensorboard, path)
-        run = begin()
-        if workers.several:
-            run.write_config()  # the others read the settings there
-        return run
+        def first() -> Run:
+            nonlocal log
+            if tensorboard is not None:
+                log = EventLog(tensorboard, path)
+            run = begin()
+            held.enter_context(locked(run.path))
+            if workers.several:
+                run.write_config()  # the others read the settings there
+            return run
 
-    run = workers.after_the_first(first, lambda: Run.open(path))
-    try:
-        with locked(run.path) if workers.is_first else nullcontext():
+        run = workers.after_the_first(first, lambda: Run.open(path))
+        try:
             start = time.monotonic()
             from textgen.training.loop import fit  # TensorFlow takes seconds to import
 
             fit(run, workers, quiet, start, log)
-    except KeyboardInterrupt as interrupt:  # or its subclass for SIGTERM
-        raise type(interrupt)(
-            f"stopped; resume with: textgen train --out {shlex.quote(str(run.path))} --resume"
-        ) from None
+        except KeyboardInterrupt as interrupt:  # or its subclass for SIGTERM
+            raise type(interrupt)(
+                f"stopped; resume with: textgen train --out {shlex.quote(str(run.path))} --resume"
+            ) from None
     return run.path

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from fake_trainings import (
     state_is,
     states,
 )
+from filelock import FileLock
 from helpers import make_book, snapshot
 
 from textgen.runs.folder import Run
@@ -92,6 +94,22 @@ def test_only_so_many_trainings_are_remembered(monkeypatch: pytest.MonkeyPatch) 
             await begin(trainings, name, "exit 0")
             await state_is(trainings, name, "finished")
         assert [name for name in "abcde" if trainings.describe(name)] == ["c", "d", "e"]
+
+    closing(test)
+
+
+@fake
+def test_the_texts_of_a_killed_server_are_removed() -> None:
+    for name in ("killed", "alive"):
+        Path(RUNS / f".textgen-uploads-{name}/x").mkdir(parents=True)
+        Path(RUNS / f".textgen-uploads-{name}/.lock").touch()
+
+    async def test(trainings: Trainings) -> None:
+        with FileLock(RUNS / ".textgen-uploads-alive/.lock"):
+            await begin(trainings, "new", "exit 0")
+            others = [path.parent.name for path in RUNS.glob(".textgen-uploads-*/x")]
+            assert others == [".textgen-uploads-alive"]
+        shutil.rmtree(RUNS / ".textgen-uploads-alive")
 
     closing(test)
 

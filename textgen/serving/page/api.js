@@ -39,7 +39,7 @@ async function send(method, path, { query, body, signal } = {}) {
   const isJson = body !== undefined && Object.getPrototypeOf(body) === Object.prototype;
   const content = isJson ? JSON.stringify(body) : body;
   const answer = await withKey(async (key) => {
-    const headers = key ? { Authorization: `Bearer ${key}` } : {};
+    const headers = key ? { Authorization: bearer(key) } : {};
     if (isJson) headers["Content-Type"] = "application/json";
     try {
       return await fetch(addressOf(path, query), { method, headers, body: content, signal });
@@ -92,7 +92,7 @@ async function upload(path, content, { query, signal, progress = () => {} } = {}
       new Promise((resolve, reject) => {
         const request = new XMLHttpRequest();
         request.open("POST", addressOf(path, query));
-        if (key) request.setRequestHeader("Authorization", `Bearer ${key}`);
+        if (key) request.setRequestHeader("Authorization", bearer(key));
         request.upload.onprogress = (e) => e.lengthComputable && progress(e.loaded / e.total);
         request.onload = () => resolve(request);
         request.onerror = () => reject(lost());
@@ -135,6 +135,11 @@ async function withKey(request) {
     localStorage.setItem(KEY, given);
   }
   return withKey(request);
+}
+
+/** Return the value of a header that sends a key as UTF-8; each character there is one byte. */
+function bearer(key) {
+  return `Bearer ${String.fromCharCode(...new TextEncoder().encode(key))}`;
 }
 
 function addressOf(path, query = {}) {

@@ -82,7 +82,7 @@ export class Desk extends Told {
       return;
     }
     if (query.has("model")) this.#chooseModel(query.get("model"));
-    const link = readLink(query, this.settings.options.map(({ name }) => name));
+    const link = readLink(query);
     if (link) await this.#openLink(link);
   }
 
@@ -251,7 +251,7 @@ export class Desk extends Told {
   /** Write the text of a link, as a new one: what was open is kept. */
   async #openLink({ prompt, seed, weights, values }) {
     await this.open();
-    this.settings.choose({ seed, values });
+    this.settings.choose({ seed, values: this.settings.valid(values) });
     if (prompt) this.session.edit(0, 0, prompt);
     if (this.session.problem) return; // its model is not there
     await this.write();

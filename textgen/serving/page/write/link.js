@@ -20,23 +20,21 @@ export function linkTo({ model, seed, weights, ...settings }, prompt) {
  * Return what a link asks for, `{prompt, model, seed, weights, values}`, or null if it is none.
  *
  * @param {URLSearchParams} query
- * @param {string[]} names the options that there are
  */
-export function readLink(query, names) {
+export function readLink(query) {
   if (!query.has("prompt")) return null;
-  let settings = {};
+  let values = {};
   try {
-    settings = JSON.parse(query.get("settings") ?? "{}") ?? {};
+    values = Object(JSON.parse(query.get("settings")));
   } catch {
     // The link is damaged; the defaults must do.
   }
-  const known = Object.entries(settings).filter(([name]) => names.includes(name));
   return {
     prompt: query.get("prompt"),
     model: query.get("model"),
     seed: /^\d{1,15}$/.test(query.get("seed")) ? query.get("seed") : "",
     weights: query.get("weights"),
-    values: Object.fromEntries(known),
+    values,
   };
 }
 

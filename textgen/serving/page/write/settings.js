@@ -14,6 +14,17 @@ export const PRESETS = {
 /** The options that presets set; the others stay. */
 const OF_PRESETS = ["temperature", "top_k", "top_p", "min_p"];
 
+const isNumber = Number.isFinite;
+const isText = (value) => typeof value === "string";
+/** Whether a value is of the type of an option. */
+const IS_OF = {
+  integer: isNumber,
+  number: isNumber,
+  schedule: (value) => isNumber(value) || isText(value),
+  boolean: (value) => typeof value === "boolean",
+  texts: (value) => Array.isArray(value) && value.every(isText),
+};
+
 export class Settings extends Told {
   constructor() {
     super();
@@ -36,6 +47,7 @@ export class Settings extends Told {
     this.options = options;
     this.models = data.map(({ id }) => id);
     this.levels = Object.fromEntries(runs.map(({ name, level }) => [name, level]));
+    this.values = this.valid(this.values);
     if (!this.models.includes(this.model)) this.model = this.models[0] ?? null;
     this.tell();
   }
@@ -54,6 +66,12 @@ export class Settings extends Told {
 
   choose({ model = this.model, seed = this.seed, values = this.values }) {
     this.#keep({ model, seed, values });
+  }
+
+  /** Return those values of options, perhaps of a link or of another version, that can be used. */
+  valid(values) {
+    const known = this.options.filter(({ name, type }) => IS_OF[type](values[name]));
+    return Object.fromEntries(known.map(({ name }) => [name, values[name]]));
   }
 
   /** Return the name of the preset that is set, or null. */
