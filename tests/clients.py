@@ -37,6 +37,12 @@ def refusal(answer: httpx.Response, status: int, param: str | None = None) -> st
     return error["message"]
 
 
+def error_of(answer: httpx.Response) -> tuple[int, str | None, str | None]:
+    """Return the status of an error, the field and the code."""
+    error = answer.json()["error"]
+    return answer.status_code, error["param"], error["code"]
+
+
 def refuse(client: httpx.Client, param: str | None = None, **fields: Any) -> str:
     """Send a request for a completion that is refused; return the message."""
     body = json.dumps({"model": "char"} | fields)

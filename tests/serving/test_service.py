@@ -27,11 +27,6 @@ PROMPT = "The ferry saw "
 SETTINGS = {"max_tokens": 200, "temperature": 0.9}
 
 
-@pytest.fixture(scope="module")
-def url(serve: Callable[..., str], models: dict[str, Model]) -> str:
-    return serve(*(model.path for model in models.values()))
-
-
 def complete(url: str, prompt: Any = PROMPT, **fields: Any) -> dict[str, Any]:
     body = {"model": "char", "prompt": prompt} | SETTINGS | fields
     answer = httpx.post(f"{url}/v1/completions", json=body, timeout=60)
