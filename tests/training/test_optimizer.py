@@ -49,13 +49,13 @@ def test_updates_are_those_of_keras(how: str, kind: str) -> None:
             update = tf.function(optimizer.update)
         gradients = {name: rng.normal(size=x.shape).astype(np.float32) for name, x in first.items()}
         update(gradients, np.float32(SCALE), optimizer.next_figures(rate))
-        before = {name: np.array(variable) for name, variable in theirs.items()}
+        before = {name: variable.numpy() for name, variable in theirs.items()}
         expected.learning_rate = rate
         expected.apply([gradients[name] * SCALE for name in theirs], list(theirs.values()))
         for name, variable in theirs.items():
             if kind == "cautious":
-                mean = np.array(slots[f"{name}_momentum"])
-                after = np.array(variable)
+                mean = slots[f"{name}_momentum"].numpy()
+                after = variable.numpy()
                 variable.assign(cautious(before[name], after, gradients[name], mean, rate))
             np.testing.assert_allclose(ours[name], variable, 1e-5, 1e-6)
     assert optimizer.slots.keys() == slots.keys()
