@@ -103,8 +103,9 @@ def draw(curves: dict[Job, list[Point]], path: str) -> None:
         color = f"C{CONTENDERS.index(job.contender)}"
         name = job.contender if job.seed == 0 else None
         axes.plot(*zip(*points, strict=True), marker=".", color=color, label=name)
-        axes.set(title=Path(job.book).stem, xlabel="seconds", ylabel="nats per character")
-    for axes in grid.flat:
+        title = f"{Path(job.book).stem}, {job.minutes:g} minutes"
+        axes.set(title=title, xlabel="seconds", ylabel="validation, nats per character")
+    for axes in (axes for axes in grid.flat if axes.lines):  # a run that goes on lacks some
         axes.set_ylim(top=min(2.5, axes.get_ylim()[1]))
         axes.grid(visible=True, alpha=0.3)
         axes.legend()

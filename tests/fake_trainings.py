@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from textgen.options.serving import ServingOptions
+from textgen.runs.locking import LOCK
 from textgen.serving.refusals import RequestError
 from textgen.serving.trainings import Trainings
 
@@ -121,7 +122,7 @@ def states(events: list[tuple[str, dict[str, Any]]]) -> list[str]:
 
 
 def uploads() -> list[Path]:
-    return [path for path in RUNS.glob(".textgen-uploads-*/*") if path.is_dir()]
+    return [path for path in RUNS.glob(".textgen-uploads-*/*") if path.name != LOCK]
 
 
 async def refusal(awaitable: Any) -> RequestError:

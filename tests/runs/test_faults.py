@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from helpers import FLAGS, SMALL, in_training, make_book, snapshot, weights_of
 from processes import Start, run_textgen, starting
 
@@ -28,7 +29,7 @@ from textgen.options.training import TrainingOptions
 from textgen.runs.folder import Run, TrainingState
 from textgen.runs.history import Progress
 from textgen.runs.lifecycle import create, resume
-from textgen.runs.locking import locked
+from textgen.runs.locking import LOCK, is_locked, locked
 
 OPTIONS = TrainingOptions(size="small", batch_size=2, chunk_length=4)
 
@@ -323,6 +324,17 @@ def test_two_trainings_cannot_share_a_run(book: Path, run: Path) -> None:
     holder.kill()
     holder.communicate()
     textgen.train(out=run, resume=True, quiet=True)  # a killed process frees its lock
+
+
+def test_who_asks_whether_a_run_is_trained_does_not_train_it(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asking = FileLock(run / LOCK)
+    monkeypatch.setattr(time, "sleep", lambda _: asking.release())
+    with asking:
+        assert not is_locked(run)
+    with locked(run):
+        assert is_locked(run)
 
 
 def test_two_beginnings_of_one_run(book: Path) -> None:

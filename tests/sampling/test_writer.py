@@ -108,7 +108,7 @@ def test_the_tail_is_the_end_of_the_text(models: dict[str, Model]) -> None:
 
 
 @pytest.mark.parametrize("name", ["count", "log_probabilities", "stop"])
-def test_options_of_several_texts_are_refused(model: Model, name: str) -> None:
+def test_options_that_a_writer_lacks_are_refused(model: Model, name: str) -> None:
     with pytest.raises(OptionError, match=name):
         model.writer("The ", **{name: 3 if name == "count" else "x"})
 

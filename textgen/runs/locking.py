@@ -1,4 +1,4 @@
-"""The lock on a run that is being trained. It ends with the process that holds it."""
+"""The lock on a folder, as on a run that is trained. It ends with the process that holds it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,7 +36,7 @@ def locked(path: Path, folder: Path | None = None) -> Iterator[None]:
 
 
 def is_locked(path: Path) -> bool:
-    """Return whether a process trains the run at `path`."""
+    """Return whether a process holds the lock in the folder `path`, as one that trains a run."""
     from filelock import FileLock, Timeout
 
     if not (path / LOCK).is_file():

@@ -7,6 +7,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from textgen.serving.refusals import RequestError, no_run
 # The only text of a client that becomes part of a path. Windows ignores a period at the end.
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9_-])?")
 _UPLOADS = ".textgen-uploads-"  # a folder of texts beside the runs, locked by its server
+_ABANDONED_SECONDS = 24 * 3600  # a training outlives its server, and reads its text for less
 _REMEMBERED = 100  # trainings that are over
 _PROGRESS_SECONDS = 1.0
 _CLOSING_SECONDS = 30.0
@@ -244,10 +246,12 @@ class Trainings:
         return Path(tempfile.mkdtemp(dir=self._uploads.name))
 
     def _remove_abandoned_uploads(self) -> None:
-        """Remove the texts that a server left when it was killed."""
+        """Remove the texts of servers that were killed, once no training reads them any more."""
         for folder in self._folder.glob(f"{_UPLOADS}*"):
-            if (folder / LOCK).is_file() and not is_locked(folder):
-                shutil.rmtree(folder, ignore_errors=True)
+            with suppress(OSError):  # it is another user's
+                is_old = folder.stat().st_mtime < time.time() - _ABANDONED_SECONDS
+                if is_old and not is_locked(folder):
+                    shutil.rmtree(folder, ignore_errors=True)
 
     async def _write(self, path: Path, body: AsyncIterator[bytes]) -> None:
         size = 0

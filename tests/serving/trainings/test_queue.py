@@ -25,6 +25,7 @@ from filelock import FileLock
 from helpers import make_book, snapshot
 
 from textgen.runs.folder import Run
+from textgen.runs.locking import LOCK
 from textgen.serving.trainings import Trainings
 
 
@@ -100,16 +101,25 @@ def test_only_so_many_trainings_are_remembered(monkeypatch: pytest.MonkeyPatch) 
 
 @fake
 def test_the_texts_of_a_killed_server_are_removed() -> None:
-    for name in ("killed", "alive"):
-        Path(RUNS / f".textgen-uploads-{name}/x").mkdir(parents=True)
-        Path(RUNS / f".textgen-uploads-{name}/.lock").touch()
+    folders = {
+        name: RUNS / f".textgen-uploads-{name}" for name in ("killed", "older", "training", "alive")
+    }
+    for name, folder in folders.items():
+        (folder / "x").mkdir(parents=True)
+        if name != "older":  # than locks
+            (folder / LOCK).touch()
+        if name != "training":
+            os.utime(folder, (0, 0))
 
     async def test(trainings: Trainings) -> None:
-        with FileLock(RUNS / ".textgen-uploads-alive/.lock"):
-            await begin(trainings, "new", "exit 0")
-            others = [path.parent.name for path in RUNS.glob(".textgen-uploads-*/x")]
-            assert others == [".textgen-uploads-alive"]
-        shutil.rmtree(RUNS / ".textgen-uploads-alive")
+        try:
+            with FileLock(folders["alive"] / LOCK):
+                await begin(trainings, "new", "exit 0")
+            left = [name for name, folder in folders.items() if folder.exists()]
+        finally:
+            for folder in folders.values():
+                shutil.rmtree(folder, ignore_errors=True)
+        assert left == ["training", "alive"]
 
     closing(test)
 

@@ -19,6 +19,8 @@ export function linkTo({ model, seed, weights, ...settings }, prompt) {
 /**
  * Return what a link asks for, `{prompt, model, seed, weights, values}`, or null if it is none.
  *
+ * The values of options are as the link has them; `Settings.valid` checks them.
+ *
  * @param {URLSearchParams} query
  */
 export function readLink(query) {

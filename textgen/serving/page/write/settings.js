@@ -18,7 +18,7 @@ const isNumber = Number.isFinite;
 const isText = (value) => typeof value === "string";
 /** Whether a value is of the type of an option. */
 const IS_OF = {
-  integer: isNumber,
+  integer: Number.isInteger,
   number: isNumber,
   schedule: (value) => isNumber(value) || isText(value),
   boolean: (value) => typeof value === "boolean",
