@@ -13,6 +13,7 @@ needs twice the minutes.
 """
 
 import csv
+import math
 import statistics
 import tempfile
 import time
@@ -90,25 +91,26 @@ def ceiling() -> float:
 
 
 def draw(curves: dict[Job, list[Point]], path: str) -> None:
-    """Draw the curves: a row of pictures for each book, a column for each number of minutes."""
+    """Draw the curves, a picture for each book and time."""
     mpl.use("Agg")
     from matplotlib import pyplot
 
-    books = list(dict.fromkeys(job.book for job in curves))
-    minutes = list(dict.fromkeys(job.minutes for job in curves))
-    size = 5 * len(minutes), 3.2 * len(books)
-    figure, grid = pyplot.subplots(len(books), len(minutes), figsize=size, dpi=100, squeeze=False)
+    kinds = list(dict.fromkeys((job.book, job.minutes) for job in curves))
+    rows = math.ceil(len(kinds) / 2)
+    figure, grid = pyplot.subplots(rows, 2, figsize=(10, 3.2 * rows), dpi=100, squeeze=False)
     for job, points in curves.items():
-        axes = grid[books.index(job.book), minutes.index(job.minutes)]
+        axes = grid.flat[kinds.index((job.book, job.minutes))]
         color = f"C{CONTENDERS.index(job.contender)}"
         name = job.contender if job.seed == 0 else None
         axes.plot(*zip(*points, strict=True), marker=".", color=color, label=name)
         title = f"{Path(job.book).stem}, {job.minutes:g} minutes"
         axes.set(title=title, xlabel="seconds", ylabel="validation, nats per character")
-    for axes in (axes for axes in grid.flat if axes.lines):  # a run that goes on lacks some
+    for axes in grid.flat[: len(kinds)]:
         axes.set_ylim(top=min(2.5, axes.get_ylim()[1]))
         axes.grid(visible=True, alpha=0.3)
         axes.legend()
+    for axes in grid.flat[len(kinds) :]:
+        axes.set_axis_off()
     figure.tight_layout()
     figure.savefig(path)
 
