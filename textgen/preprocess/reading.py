@@ -140,33 +140,34 @@ def _check_encoding(encoding: str) -> None:
 
 def size_of(source: str | Path) -> int | None:
     """Return the size of a file in bytes; None if it is not a regular file, or out of reach."""
-    mode, size = _mode_and_size(source)
-    return size if source != "-" and stat.S_ISREG(mode) else None
+    status = _status(source)
+    return status.st_size if status and stat.S_ISREG(status.st_mode) else None
 
 
 def is_read_once(source: str | Path) -> bool:
     """Return whether a source can be read only once, as standard input and pipes can."""
-    mode, _ = _mode_and_size(source)
-    return source == "-" or not (mode == 0 or stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+    if source == "-":
+        return True
+    status = _status(source)
+    return status is not None and not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode))
 
 
-def _mode_and_size(source: str | Path) -> tuple[int, int]:
-    """Return the mode and size of a file; 0 if it is out of reach: reading it reports the error."""
+def _status(source: str | Path) -> os.stat_result | None:
+    """Return the status of a file; None if it is out of reach, which reading it reports."""
     try:
-        status = Path(source).stat()
+        return None if source == "-" else Path(source).stat()
     except (OSError, ValueError):  # ValueError: a NUL in the name
-        return 0, 0
-    return status.st_mode, status.st_size
+        return None
 
 
 def fingerprint(source: str | Path) -> str | None:
     """Return the SHA-256 of a file's bytes; None if it cannot be read, or only once."""
+    if size_of(source) is None:
+        return None
     try:
-        if source == "-" or not Path(source).is_file():
-            return None
         with Path(source).open("rb") as file:
             return sha256_of(file).hexdigest()
-    except (OSError, ValueError):  # reading it as a book reports the error
+    except OSError:  # reading it as a book reports the error
         return None
 
 

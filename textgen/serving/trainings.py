@@ -7,7 +7,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import AsyncIterator, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +42,8 @@ class Trainings:
         self._options = options
         self._trainings: dict[str, TrainingProcess] = {}
         self._arriving: set[str] = set()  # names of runs whose text is being received
-        self._uploads: tempfile.TemporaryDirectory[str] | None = None
-        self._lock: FileLock | None = None  # on the folder of uploads
+        self._uploads: Path | None = None  # the folder of texts
+        self._held = ExitStack()  # that folder, and the lock on it
         self._worker: asyncio.Task[None] | None = None
         self._is_closed = False
 
@@ -127,9 +127,7 @@ class Trainings:
             for training in self._trainings.values():
                 training.kill()
             await asyncio.wait([self._worker], timeout=_CLOSING_SECONDS)
-        if self._uploads and self._lock:
-            self._lock.release()
-            self._uploads.cleanup()
+        self._held.close()
 
     @property
     def _unfinished(self) -> list[TrainingProcess]:
@@ -240,10 +238,10 @@ class Trainings:
             uploads = tempfile.TemporaryDirectory(
                 prefix=_UPLOADS, dir=self._folder, ignore_cleanup_errors=True
             )
-            self._lock = FileLock(Path(uploads.name, LOCK))
-            self._lock.acquire()
-            self._uploads = uploads
-        return Path(tempfile.mkdtemp(dir=self._uploads.name))
+            folder = Path(self._held.enter_context(uploads))
+            self._held.enter_context(FileLock(folder / LOCK))
+            self._uploads = folder
+        return Path(tempfile.mkdtemp(dir=self._uploads))
 
     def _remove_abandoned_uploads(self) -> None:
         """Remove the texts of servers that were killed, once no training reads them any more."""
