@@ -21,7 +21,8 @@ from typing import Any
 
 import click
 import numpy as np
-from serve import PLAY, free_port, print_header, print_row, stop_server, wait_until_healthy
+from clients import PLAY
+from serve import free_port, print_header, print_row, stop_server, wait_until_healthy
 
 SIZES = {"small": {"units": 64}, "large": {"units": 256}, "words": {"units": 64, "level": "word"}}
 PROMPTS = [
