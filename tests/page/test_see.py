@@ -69,6 +69,34 @@ def test_the_likeliest_tokens_at_the_pointer(page: Page, url: str) -> None:
     expect_text(page, "abcdefghijklmnop")
 
 
+def test_tokens_are_those_of_the_model(page: Page, url: str) -> None:
+    """Those of another model do not stand for this one's."""
+    open_desk(page, url, "word", max_tokens=4)
+    page.keyboard.type("The ferry saw the lamp")
+    set_caret(page, 6)
+    page.keyboard.press("Alt+l")
+    here = page.get_by_role("option").filter(has_text="stands here").locator(".token")
+    expect(here).to_have_text("␣ferry")
+    page.keyboard.press("Escape")
+    page.get_by_label("Model", exact=True).select_option("char")
+    field_of(page).focus()
+    page.keyboard.press("Alt+l")
+    expect(here).to_have_text("r")
+
+
+def test_the_bytes_of_a_character_are_one_token(page: Page, url: str) -> None:
+    page.goto(url)
+    found = page.evaluate(
+        """async () => {
+          const { score } = await import("/page/write/generate.js");
+          const logprobs = { text_offset: [0, 1, 1, 1, 2], token_logprobs: [null, -1, -2, -3, -4] };
+          return score({ post: async () => ({ choices: [{ logprobs }] }) }, "byte", "a漢b");
+        }"""
+    )
+    expected = {"starts": [0, 1, 2], "ends": [1, 2, 3], "scores": [None, -6, -4]}
+    assert found == {"model": "byte", **expected}
+
+
 def test_surprise_is_coloured(page: Page, url: str) -> None:
     open_desk(page, url, "alphabet")
     page.keyboard.type("abcdefghijklmnopqrstuvwabcdefghijklmn")

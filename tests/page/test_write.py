@@ -1,19 +1,17 @@
-"""The view Write in a browser: writing, its history, and keeping texts."""
+"""The view Write in a browser: writing, and its history."""
 
 import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
 
 import pytest
-from helpers import fabricate, make_book
 from reciter import recite
 
 from textgen.model import Model
 
 pytest.importorskip("playwright.sync_api")
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, Route, expect
 from writing import (
     Cable,
     expect_longer,
@@ -128,6 +126,91 @@ def test_draws_again_from_the_caret(page: Page, url: str) -> None:
     assert len(second) == kept + 40
 
 
+def test_what_was_there_comes_back_if_nothing_is_drawn(page: Page, url: str) -> None:
+    """Whether the server cannot be reached, or a person stops too early."""
+    open_desk(page, url, "char", max_tokens=40)
+    page.keyboard.type(PROMPT)
+    text = write(page)
+    page.route("**/v1/completions", lambda route: route.abort())
+    press(page, "Again")
+    expect(page.get_by_role("alert").first).to_contain_text("The server cannot be reached")
+    expect_text(page, text)
+    page.unroute("**/v1/completions")
+    page.route("**/v1/completions", lambda route: None)  # which never answers
+    for stop in ("Escape", "Control+z"):
+        press(page, "Again")
+        expect_text(page, PROMPT)
+        page.keyboard.press(stop)
+        expect_text(page, text)
+    page.unroute("**/v1/completions")
+    assert write(page, "Again")[: len(PROMPT)] == PROMPT
+    history = unfold(page, "History")
+    expect(history.get_by_text("2 of 2")).to_be_visible()
+
+
+def test_comparisons_are_kept_beside_a_text_that_waits(page: Page, url: str) -> None:
+    open_desk(page, url, "alphabet", max_tokens=4)
+    page.keyboard.type("abcdefghijkl")
+    held = list[Route]()
+    page.route("**/v1/completions", held.append)
+    section = unfold(page, "Side by side")
+    section.get_by_label("Temperatures").fill("0, 0.1")
+    section.get_by_role("button", name=re.compile("^Write 2")).click()
+    field_of(page).click()
+    press(page, "Write")
+    expect(page.get_by_role("button", name="Stop", exact=True)).to_be_visible()
+    while len(held) < 3:
+        page.wait_for_timeout(10)
+    for route in held[:2]:
+        route.continue_()
+    take = section.get_by_role("button", name="Take this")
+    expect(take).to_have_count(2)
+    written = unfold(page, "History").get_by_role("button", name=re.compile("^Written nothing"))
+    written.click()  # it stops, and is gone
+    expect(written).to_have_count(0)
+    expect_text(page, "abcdefghijkl")
+    take.first.click()
+    expect_text(page, "abcdefghijklmnop")
+    expect(unfold(page, "History").get_by_text("1 of 2")).to_be_visible()
+
+
+@pytest.mark.parametrize(
+    ("platform", "keys", "draws"),
+    [
+        ("Linux x86_64", {"key": "a", "code": "KeyQ", "altKey": True}, True),  # AZERTY
+        ("Linux x86_64", {"key": "ą", "code": "KeyA", "altKey": True}, True),
+        ("Linux x86_64", {"key": "ą", "code": "KeyA", "altKey": True, "ctrlKey": True}, False),
+        ("MacIntel", {"key": "ą", "code": "KeyA", "altKey": True}, False),
+        ("MacIntel", {"key": "ą", "code": "KeyA", "altKey": True, "ctrlKey": True}, True),
+    ],
+)
+def test_keys_of_other_keyboards(
+    page: Page, url: str, platform: str, keys: dict[str, Any], draws: bool
+) -> None:
+    page.add_init_script(f"Object.defineProperty(navigator, 'platform', {{value: '{platform}'}})")
+    open_desk(page, url, "alphabet", max_tokens=4)
+    page.keyboard.type("abcdefghijkl")
+    write(page)
+    press_keys = """(field, keys) => !field.dispatchEvent(
+      new KeyboardEvent("keydown", { ...keys, bubbles: true, cancelable: true }))"""
+    assert field_of(page).evaluate(press_keys, keys) == draws
+    ways = unfold(page, "History").get_by_text("2 of 2")
+    expect(ways).to_have_count(int(draws))
+
+
+def test_likely_words_after_a_space(page: Page, url: str) -> None:
+    """A word brings the space before it along, which stands there already."""
+    open_desk(page, url, "word", max_tokens=1)
+    page.keyboard.type("The ")
+    page.keyboard.press("Alt+l")
+    first = page.locator("#proposal-0 .token")
+    expect(first).to_have_text(re.compile(r"^\w"))
+    word = first.inner_text()
+    page.keyboard.press("Enter")
+    expect_longer(page, len("The ") + len(word))
+    assert text_of(page).startswith(f"The {word}")
+
+
 def test_takes_a_suggestion(page: Page, url: str) -> None:
     open_desk(page, url, "char", temperature=1.5)
     page.keyboard.type(PROMPT)
@@ -192,97 +275,6 @@ def test_tells_who_wrote_what(page: Page, url: str) -> None:
     expect_text(page, "abcdefghijklmnonewp")
     assert highlighted(page, "model") == ["mno", "p"]
     assert highlighted(page, "edit") == ["new"]
-
-
-def test_keeps_the_text_in_the_browser(page: Page, url: str) -> None:
-    """With its history and its colours."""
-    open_desk(page, url, "alphabet", max_tokens=4)
-    page.keyboard.type("abcdefghijkl")
-    text = write(page)
-    expect(unfold(page, "Texts").locator(".titles")).to_contain_text(text)
-    page.reload()
-    expect_text(page, text)
-    assert highlighted(page, "model") == ["mnop"]
-    press(page, "Undo")
-    expect_text(page, "abcdefghijkl")
-
-
-def test_keeps_the_texts_of_two_tabs(page: Page, url: str) -> None:
-    open_desk(page, url, "alphabet")
-    page.keyboard.type("first")
-    expect(unfold(page, "Texts").locator(".titles")).to_contain_text("first")
-    other = page.context.new_page()
-    other.goto(url)
-    expect_text(other, "first")
-    for tab in (page, other):
-        field_of(tab).click()
-        tab.keyboard.press("Control+End")
-        tab.keyboard.type(" here" if tab is page else " there")
-        titles = unfold(tab, "Texts").locator(".titles")
-        expect(titles).to_contain_text("first here" if tab is page else "first there")
-    other.reload()
-    texts = unfold(other, "Texts")
-    expect(texts.locator(".titles li")).to_have_count(2)
-    texts.get_by_role("button", name=re.compile("^first here")).click()
-    expect_text(other, "first here")
-
-
-def test_opens_and_deletes_texts(page: Page, url: str) -> None:
-    open_desk(page, url, "alphabet")
-    page.keyboard.type("one")
-    texts = unfold(page, "Texts")
-    texts.get_by_role("button", name="New text").click()
-    expect_text(page, "")
-    field_of(page).click()
-    page.keyboard.type("two")
-    texts.get_by_role("button", name=re.compile("^one")).click()
-    expect_text(page, "one")
-    page.on("dialog", lambda dialog: dialog.accept())
-    texts.get_by_role("button", name="Delete one").click()
-    expect_text(page, "")
-    expect(texts.locator(".titles li")).to_have_count(1)
-
-
-def test_downloads_the_text(page: Page, url: str) -> None:
-    open_desk(page, url, "alphabet")
-    page.keyboard.type("Ünï¢ode: 👍\nשלום\n")
-    with page.expect_download() as download:
-        unfold(page, "Texts").get_by_role("button", name="Download").click()
-    assert download.value.suggested_filename == "Ünï-ode-שלום.txt"
-    assert Path(download.value.path()).read_text("utf-8") == "Ünï¢ode: 👍\nשלום\n"
-
-
-def test_a_link_gives_the_same_text(page: Page, url: str, browser: Browser) -> None:
-    open_desk(page, url, "char", max_tokens=60, temperature=1.1, stop=["zzz"])
-    page.keyboard.type(PROMPT)
-    write(page)
-    text = write(page)
-    page.keyboard.type("typed since")
-    texts = unfold(page, "Texts")
-    texts.get_by_role("button", name="Share").click()
-    link = texts.get_by_label("Link to what the model wrote last").input_value()
-    context = browser.new_context()
-    other = context.new_page()
-    other.goto(link)
-    expect_text(other, text)
-    expect(other).to_have_url(f"{url}/#write")
-    context.close()
-
-
-@pytest.mark.parametrize(
-    "settings", ['{"stop":"abc","top_k":"x","temperature":[],"constructor":1}', "5", "null", "{"]
-)
-def test_a_link_with_settings_that_make_no_sense(page: Page, url: str, settings: str) -> None:
-    query = urlencode({"prompt": "abcdefghijkl", "model": "alphabet", "settings": settings})
-    page.goto(f"{url}/#write?{query}")
-    expect_longer(page, 20)
-    assert text_of(page).startswith("abcdefghijklmnopqrst")
-
-
-def test_kept_settings_that_make_no_sense(page: Page, url: str) -> None:
-    open_desk(page, url, "alphabet", max_tokens=4, stop="abc", top_k="x", top_p=None, none=1)
-    page.keyboard.type("abcdefghijkl")
-    assert write(page) == "abcdefghijklmnop"
 
 
 def test_text_of_a_model_is_never_markup(page: Page, url: str) -> None:
@@ -353,104 +345,3 @@ def test_says_that_there_is_no_model(page: Page, serve: Callable[..., str]) -> N
     page.goto(serve(folder="empty", train=True))
     expect(page.get_by_role("alert").first).to_contain_text("There is no model yet")
     expect(page.get_by_role("button", name="Write", exact=True)).to_be_disabled()
-
-
-def test_texts_of_any_script(page: Page, serve: Callable[..., str]) -> None:
-    """Positions are right behind characters beyond the basic plane, and from right to left."""
-    letters = "אבגדהוזחטיכלמנסעפצקרשת👍🎈𞤀"
-    url = serve(recite("letters", letters).path)
-    field = open_desk(page, url, "letters", max_tokens=6)
-    page.keyboard.insert_text(letters[:22])
-    assert write(page) == letters + letters[:3]
-    assert field.evaluate("e => getComputedStyle(e).direction") == "rtl"
-    assert highlighted(page, "model") == [letters[22:] + letters[:3]]
-    page.keyboard.press("Control+Home")
-    for _ in range(23):
-        page.keyboard.press("ArrowLeft")  # which goes on
-    page.keyboard.press("Alt+l")
-    first = page.get_by_role("listbox").get_by_role("option").first
-    expect(first).to_contain_text("🎈")
-    expect(first).to_contain_text("stands here")
-
-
-def test_composed_text_is_an_edit(page: Page, url: str) -> None:
-    """An input method changes the text by itself."""
-    open_desk(page, url, "alphabet")
-    page.keyboard.type("ab")
-    session = page.context.new_cdp_session(page)
-    for text in ("に", "にほ", "日本"):
-        session.send(
-            "Input.imeSetComposition",
-            {"text": text, "selectionStart": len(text), "selectionEnd": len(text)},
-        )
-    page.keyboard.insert_text("日本")
-    expect_text(page, "ab日本")
-    page.keyboard.press("Enter")
-    page.keyboard.type("c")
-    expect_text(page, "ab日本\nc")
-    page.keyboard.press("Control+a")
-    page.keyboard.press("Delete")
-    expect_text(page, "")
-    page.keyboard.press("Control+z")
-    expect_text(page, "ab日本\nc")
-
-
-def test_keeps_up_with_10_000_tokens(page: Page, serve: Callable[..., str]) -> None:
-    Path("book.txt").write_text(make_book(), "utf-8")
-    url = serve(fabricate("small", "book.txt").path)
-    open_desk(page, url, "small", max_tokens=10_000)
-    page.keyboard.type(PROMPT)
-    tasks = traced(page, lambda: write(page))
-    assert len(text_of(page)) == len(PROMPT) + 10_000
-    assert max(tasks) < 100
-    pane = page.locator(".pane")
-    assert pane.evaluate("p => p.scrollHeight - p.scrollTop - p.clientHeight") < 50  # it followed
-
-
-def test_edits_200_000_characters(page: Page, url: str) -> None:
-    page.context.grant_permissions(["clipboard-read", "clipboard-write"], origin=url)
-    open_desk(page, url, "alphabet")
-    line = "The lamp at Harrow was lit by the ferry and the goose. " * 10 + "\n"
-    text = line * (200_000 // len(line) + 1)
-    page.evaluate("text => navigator.clipboard.writeText(text)", text)
-    field_of(page).click()
-
-    def edit() -> None:
-        page.keyboard.press("Control+v")
-        page.keyboard.type("end")
-        page.keyboard.press("Control+Home")
-        page.keyboard.type("start\n")
-
-    longest = []
-    for _ in range(3):  # programs beside it make a task longer, never shorter
-        page.keyboard.press("Control+a")
-        page.keyboard.press("Delete")
-        longest.append(max(traced(page, edit)))
-        assert text_of(page) == f"start\n{text}end"
-    assert min(longest) < 100
-
-
-def traced(page: Page, act: Callable[[], Any]) -> list[float]:
-    """Return the milliseconds of processor time of each task of the page during an act."""
-    session = page.context.new_cdp_session(page)
-    events, done = list[dict[str, Any]](), list[Any]()
-    session.on("Tracing.dataCollected", lambda data: events.extend(data["value"]))
-    session.on("Tracing.tracingComplete", lambda data: done.append(data))
-    config = {"includedCategories": ["toplevel", "devtools.timeline"]}
-    session.send("Tracing.start", {"transferMode": "ReportEvents", "traceConfig": config})
-    act()
-    session.send("Tracing.end")
-    while not done:
-        page.evaluate("new Promise(requestAnimationFrame)")  # lets events arrive
-    main = {
-        (event["pid"], event["tid"])
-        for event in events
-        if event["name"] == "thread_name" and event["args"]["name"] == "CrRendererMain"
-    }
-    tasks = [
-        event["tdur"] / 1000
-        for event in events
-        if "RunTask" in event["name"] and (event["pid"], event["tid"]) in main and "tdur" in event
-    ]
-    assert len(tasks) > 10
-    return tasks

@@ -7,9 +7,10 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from itertools import chain
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
+from unicodedata import normalize
 
 import httpx
 import pytest
@@ -304,6 +305,34 @@ def test_offsets_point_into_the_text(url: str) -> None:
             assert found["tokens"]
             for token, at in zip(found["tokens"], found["text_offset"], strict=True):
                 assert text[at:].startswith(token) or text[at:] == token[: len(text) - at]
+
+
+def test_offsets_in_a_prompt_of_another_normal_form(serve: Callable[..., str]) -> None:
+    """As a file name or a PDF may have it: a letter, then its accent."""
+    Path("book.txt").write_text("Le café noir de l'été. " * 40, "utf-8")
+    url = serve(fabricate("cafe", "book.txt").path)
+    given = normalize("NFD", "le café noir")
+    fields = {"model": "cafe", "echo": True, "logprobs": 0, "max_tokens": 0}
+    [choice] = complete(url, given, **fields)["choices"]
+    assert choice["text"] == given
+    borders = [*choice["logprobs"]["text_offset"], len(given)]
+    parts = [normalize("NFC", given[start:end]) for start, end in pairwise(borders)]
+    assert parts == choice["logprobs"]["tokens"] == list("le café noir")
+
+
+@pytest.mark.parametrize("prompt", ["The ", "The la", "The lamp"])
+def test_tokens_are_those_of_the_text(url: str, prompt: str) -> None:
+    """The first word may go on from a space, or a part of a word, in the prompt."""
+    fields = {"logprobs": 3, "max_tokens": 8, "seed": 1, "model": "word"}
+    [choice] = complete(url, prompt, **fields)["choices"]
+    found = choice["logprobs"]
+    assert "".join(found["tokens"]) == choice["text"]
+    for token, likeliest in zip(found["tokens"], found["top_logprobs"], strict=True):
+        assert token in likeliest
+    parts = [part["choices"][0] for part in streamed(url, prompt=prompt, **fields)]
+    assert (
+        list(chain.from_iterable(part["logprobs"]["tokens"] for part in parts)) == found["tokens"]
+    )
 
 
 def test_streamed_scores_are_the_whole_ones(url: str) -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-_BASE_STYLE = Path(__file__).with_name("page") / "base.css"
+BASE_STYLE = Path(__file__).with_name("page") / "base.css"
+"""The style that all pages share."""
 
 
 def fill_page(
@@ -36,7 +37,7 @@ def fill_page(
     style, script, worker_script = (
         "\n".join(path.read_text("utf-8") for path in paths)
         for paths in (
-            [_BASE_STYLE, folder / "style.css"],
+            [BASE_STYLE, folder / "style.css"],
             [folder / name for name in scripts],
             [folder / name for name in worker],
         )

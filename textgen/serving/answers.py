@@ -2,9 +2,11 @@
 
 import secrets
 import time
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from itertools import accumulate
 from typing import Any
+from unicodedata import normalize
 
 from textgen.preprocess.tokenizers import ByteTokenizer, Tokenizer, WordTokenizer
 from textgen.sampling.scores import ScoredToken
@@ -32,7 +34,8 @@ class Answer:
             "model": job.model.name,
             "system_fingerprint": job.model.fingerprint,
         }
-        self._begun: set[int] = set()  # choices with something sent
+        self._begun: set[int] = set()  # choices with their prompt sent, if it is echoed
+        self._scored: set[int] = set()  # choices with a token sent
 
     def work(self, updates: Iterable[Update]) -> int:
         """Return how many log-probabilities an answer with these updates has."""
@@ -80,7 +83,8 @@ class Answer:
         offset = len(self._prompt(choice)) if self._asked.echo else 0
         if self._asked.logprobs is not None:
             names = token_names(self._tokenizer, [scored.token for scored in update.scores])
-            logprobs = self._logprobs(update.scores, names, [offset + at for at in update.starts])
+            starts = [offset + at for at in update.starts]
+            logprobs = self._logprobs(update.scores, names, starts, self._ahead(update))
         if self._asked.echo and choice.index not in self._begun:
             self._begun.add(choice.index)
             text = self._prompt(choice) + text
@@ -106,6 +110,14 @@ class Answer:
         prompt = self._asked.prompts[choice.index // self._asked.texts]
         return prompt if isinstance(prompt, str) else self._tokenizer.decode(prompt)
 
+    def _ahead(self, update: Update) -> str:
+        """Return the end of the prompt that the first token of an update begins with."""
+        choice = update.choice
+        if not update.scores or choice.index in self._scored:
+            return ""
+        self._scored.add(choice.index)
+        return choice.request.prompt.ahead
+
     def _prompt_logprobs(self, choice: Choice) -> Logprobs:
         read, given = choice.request.prompt, self._asked.prompts[choice.index // self._asked.texts]
         ids = (read.ids if len(read.ids) else read.tokens).tolist()  # the start of a document
@@ -118,9 +130,11 @@ class Answer:
         elif END_OF_DOCUMENT in names or isinstance(self._tokenizer, ByteTokenizer):
             decode = self._tokenizer.decoder()
             pieces = [decode(token) for token in ids]
-        offsets = [0, *accumulate(map(len, pieces))][: len(names)]
+        offsets = [0, *accumulate(map(len, pieces))]
+        if given and isinstance(given, str) and "".join(pieces) != given:
+            offsets = starts_in(given, pieces)
         scores = read.scores[-(len(ids) - 1) :] if len(ids) > 1 else []
-        found = self._logprobs(scores, names[1:], offsets[1:])
+        found = self._logprobs(scores, names[1:], offsets[1 : len(names)])
         first: Logprobs = {
             "tokens": names[:1],
             "token_logprobs": [None],
@@ -130,14 +144,22 @@ class Answer:
         return {name: first[name] + found[name] for name in first}
 
     def _logprobs(
-        self, scores: Sequence[ScoredToken], names: list[str], offsets: list[int]
+        self,
+        scores: Sequence[ScoredToken],
+        names: list[str],
+        offsets: list[int],
+        ahead: str = "",
     ) -> Logprobs:
+        likeliest = [
+            self._likeliest(scored, name) for scored, name in zip(scores, names, strict=True)
+        ]
+        if ahead:  # the text has it once
+            names = [names[0].removeprefix(ahead), *names[1:]]
+            likeliest[0] = {n.removeprefix(ahead): value for n, value in likeliest[0].items()}
         return {
             "tokens": names,
             "token_logprobs": [scored.log_probability for scored in scores],
-            "top_logprobs": [
-                self._likeliest(scored, name) for scored, name in zip(scores, names, strict=True)
-            ],
+            "top_logprobs": likeliest,
             "text_offset": offsets,
         }
 
@@ -148,6 +170,18 @@ class Answer:
         found = dict(zip(token_names(self._tokenizer, tokens), values, strict=True))
         found = {other: value for other, value in found.items() if value > float("-inf")}
         return found | {name: scored.log_probability}
+
+
+def starts_in(text: str, pieces: Sequence[str]) -> list[int]:
+    """Return where pieces of a text begin, and end, if it was given in another normal form.
+
+    Decomposed, a text and its pieces have equally many characters.
+    """
+    places, starts = (
+        list(accumulate((len(normalize("NFD", part)) for part in parts), initial=0))
+        for parts in (text, pieces)
+    )
+    return [bisect_right(places, start) - 1 for start in starts]
 
 
 def token_names(tokenizer: Tokenizer, ids: Sequence[int]) -> list[str]:

@@ -9,6 +9,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from textgen.reporting.markup import BASE_STYLE
+
 _PAGE_FOLDER = Path(__file__).with_name("page")
 _START_FILE = "index.html"
 # Python's own table depends on the system, and browsers run no script of a wrong type.
@@ -61,7 +63,8 @@ def _answer(request: Request, name: str) -> Response:
 def _files() -> dict[str, Path]:
     """Return the files that exist by the names that clients may ask for, and no others."""
     found = (path for path in _PAGE_FOLDER.rglob("*") if path.suffix in _MEDIA_TYPES)
-    return {path.relative_to(_PAGE_FOLDER).as_posix(): path for path in found}
+    own = {path.relative_to(_PAGE_FOLDER).as_posix(): path for path in found}
+    return own | {BASE_STYLE.name: BASE_STYLE}
 
 
 @lru_cache(maxsize=256)

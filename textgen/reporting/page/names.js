@@ -36,7 +36,7 @@ function seen(text) {
 
 /** A token in words, for a card or a screen reader. */
 function named(text) {
-  if (text in NAMES) return NAMES[text];
+  if (Object.hasOwn(NAMES, text)) return NAMES[text];
   const isSeen = Array.from(text).some((c) => !markOf(c) && !/\s/u.test(c));
   return isSeen ? seen(text) : Array.from(text, (c) => NAMES[c] ?? codeOf(c)).join(", ");
 }

@@ -2,6 +2,7 @@
 // words.
 
 import { eventsOf } from "./events.js";
+import { store, stored } from "./stored.js";
 
 /** The server's root; the page may be mounted below another address. */
 const ROOT = new URL("../", import.meta.url);
@@ -17,6 +18,7 @@ export class ServerError extends Error {
   }
 }
 
+let givenKey = null; // on this page
 let askForKey = () => Promise.resolve(null);
 let asking = null;
 
@@ -124,15 +126,17 @@ export function isAbort(error) {
 
 /** Send with the known key; if the server wants another, ask for it and send again. */
 async function withKey(request) {
-  const key = localStorage.getItem(KEY);
+  const known = () => givenKey ?? stored(KEY);
+  const key = known();
   const answer = await request(key);
   if (answer.status !== 401) return answer;
   // Another request may have got a key while this one was on its way.
-  if (localStorage.getItem(KEY) === key) {
+  if (known() === key) {
     asking ??= askForKey(Boolean(key)).finally(() => (asking = null));
     const given = await asking;
     if (given === null) return answer;
-    localStorage.setItem(KEY, given);
+    givenKey = given;
+    store(KEY, given);
   }
   return withKey(request);
 }

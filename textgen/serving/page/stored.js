@@ -1,15 +1,20 @@
-// What the browser keeps from one visit to the next.
+// What the browser keeps from one visit to the next, if it keeps anything: it may be told not to,
+// or have no room.
 
-/** Return an object that is kept under a key; an empty one if there is none, or it is damaged. */
+/** Return the value that is kept under a key; null if there is none, or it is damaged. */
 export function stored(key) {
   try {
-    return JSON.parse(localStorage.getItem(key)) ?? {};
+    return JSON.parse(localStorage.getItem(key));
   } catch {
-    return {};
+    return null;
   }
 }
 
-/** Keep an object under a key. */
+/** Keep a value under a key. */
 export function store(key, value) {
-  localStorage.setItem(key, JSON.stringify(value));
+  try {
+    localStorage.setItem(key, JSON.stringify(value));
+  } catch {
+    // It lasts as long as the page.
+  }
 }

@@ -47,7 +47,7 @@ export function Details({ api, run, others, takesFocus, onNews, onEnd }) {
       <p role="status" class="unseen">${said}</p>
       ${log.isLost &&
       html`<p class="warn">
-        The connection to the server is lost. The training goes on; this page tries again.
+        The connection to the server is lost. This page tries again.
       </p>`}
       <p class="warn" role="alert">${problemOf(run, log)}</p>
       ${isGoing && html`<${Going} api=${api} name=${run.name} state=${state} log=${log} />`}

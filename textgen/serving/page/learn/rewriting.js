@@ -1,6 +1,6 @@
 // The same beginning, written again by each newer set of weights.
 
-import { html, useEffect, useState } from "../vendor/htm-preact.module.js";
+import { html, useEffect, useRef, useState } from "../vendor/htm-preact.module.js";
 import { after } from "./previews.js";
 
 const SEED = 1; // the same draw each time, so that texts differ by the weights alone
@@ -21,7 +21,10 @@ export const hasWritings = (name) => kept.has(name);
 export function Rewriting({ api, name, level, metrics }) {
   const [found, find] = useState(kept.get(name) ?? { prompt: null, writings: [] });
   const [asked, ask] = useState(found.prompt); // null until the reader gives a beginning
+  const [times, count] = useState(0); // that it was given
   const [prompt, setPrompt] = useState(asked ?? "");
+  const latest = useRef(null);
+  latest.current = asked;
   const [problem, complain] = useState(null);
   const evaluations = metrics.length;
 
@@ -32,11 +35,12 @@ export function Rewriting({ api, name, level, metrics }) {
     api
       .post("v1/completions", body)
       .then(({ choices: [{ text }], system_fingerprint: weights }) => {
+        if (latest.current !== asked) return;
         find((before) => added(before, asked, { text, weights, line }));
         complain(null);
       })
       .catch((error) => complain(error.message));
-  }, [api, name, asked, evaluations]);
+  }, [api, name, asked, times, evaluations]);
   useEffect(() => {
     if (found.prompt !== null) kept.set(name, found);
   }, [name, found]);
@@ -44,6 +48,7 @@ export function Rewriting({ api, name, level, metrics }) {
   const submit = (event) => {
     event.preventDefault();
     ask(prompt);
+    count(times + 1);
   };
   const writings = found.prompt === asked ? found.writings : [];
   return html`

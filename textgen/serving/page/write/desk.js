@@ -33,7 +33,7 @@ export class Desk extends Told {
     this.editor = null; // while the view is shown
     this.isReady = false;
     this.said = ""; // for screen readers
-    this.removed = 0; // how many stored texts were thrown away
+    this.removed = 0; // how often a stored text was thrown away
     this.keepProblem = null; // why the browser does not keep the text
     this.session.listen((change) => this.#changed(change));
     this.settings.listen(() => this.tell());
@@ -72,15 +72,20 @@ export class Desk extends Told {
     this.editor = null;
   }
 
-  /** Learn what the server has, and do what the address asks for. */
-  async start(query) {
+  /** Learn what the server has; return whether it told. */
+  async start() {
     await this.opening;
     try {
       await this.settings.load(this.api);
+      return true;
     } catch (error) {
       this.session.complain(error);
-      return;
+      return false;
     }
+  }
+
+  /** Do what an address asks for. */
+  async follow(query) {
     if (query.has("model")) this.#chooseModel(query.get("model"));
     const link = readLink(query);
     if (link) await this.#openLink(link);
@@ -94,8 +99,12 @@ export class Desk extends Told {
     return this.editor?.caret ?? { start: this.session.text.length, end: this.session.text.length };
   }
 
-  async write() {
-    await this.#writing((request) => this.session.write(request, this.caret.end));
+  /** Let the model write, with a seed if one is given. */
+  async write(seed = null) {
+    await this.#writing((request) => {
+      if (seed !== null) request.seed = seed;
+      return this.session.write(request, this.caret.end);
+    });
   }
 
   async again() {
@@ -129,6 +138,7 @@ export class Desk extends Told {
     this.editor.select(start, end);
     this.editor.focus();
     this.editor.reveal(start);
+    this.editor.pane.scrollIntoView({ block: "nearest" }); // in a narrow window, it is above
   }
 
   undo() {
@@ -160,7 +170,13 @@ export class Desk extends Told {
   /** Open a stored text, or a new one without a title. */
   async open(title = null) {
     const { session } = this;
+    if (title && title.id === session.id) return;
     const saved = title && (await this.shelf.load(title.id));
+    if (title && !saved) {
+      this.removed += 1;
+      session.complain({ message: "This text was deleted in another tab." });
+      return;
+    }
     session.stop();
     // What is typed meanwhile is stored, too.
     do await this.save();
@@ -186,11 +202,10 @@ export class Desk extends Told {
   async save() {
     clearTimeout(this.#timer);
     this.#timer = null;
-    const { session } = this;
-    if (!this.isReady || this.#saved === session.changes) return;
     // One after the other: each needs the version that the one before got.
-    await this.#saving;
-    this.#saving = this.#store();
+    while (this.#saving) await this.#saving;
+    if (!this.isReady || this.#saved === this.session.changes) return;
+    this.#saving = this.#store().finally(() => (this.#saving = null));
     await this.#saving;
   }
 
@@ -203,6 +218,7 @@ export class Desk extends Told {
       return;
     }
     const look = () => {
+      if (session.history !== history) return null; // another text was opened
       changes = session.changes;
       const title = excerpt(session.text) || "(empty)";
       const content = { pieces: session.pieces, history: history.saved };
@@ -251,10 +267,10 @@ export class Desk extends Told {
   /** Write the text of a link, as a new one: what was open is kept. */
   async #openLink({ prompt, seed, weights, values }) {
     await this.open();
-    this.settings.choose({ seed, values: this.settings.valid(values) });
+    this.settings.choose({ values: this.settings.valid(values) });
     if (prompt) this.session.edit(0, 0, prompt);
     if (this.session.problem) return; // its model is not there
-    await this.write();
+    await this.write(seed);
     const { made } = this.session.history.current;
     if (weights && made?.weights && made.weights !== weights) {
       this.session.complain({

@@ -235,7 +235,9 @@ export class Editor {
     const text = children
       .map((node) => (node === this.tail ? "" : node.nodeName === "BR" ? "\n" : node.textContent))
       .join("");
-    const { at, removed, inserted } = differenceOf(this.text, text);
+    const { anchorNode, anchorOffset } = getSelection();
+    const caret = this.element.contains(anchorNode) ? this.#positionOf(anchorNode, anchorOffset) : null;
+    const { at, removed, inserted } = differenceOf(this.text, text, caret);
     if (removed || inserted) {
       this.#isDone = true;
       this.on.edit(at, at + removed, inserted);

@@ -27,8 +27,7 @@ export async function* generate(api, request, signal) {
       const known = waiting.filter(([start]) => start < afterwards);
       waiting = waiting.slice(known.length);
       for (const [start, score] of known) {
-        tokens.starts.push(units + toUnits(Math.max(start - first, 0)));
-        tokens.scores.push(score);
+        addToken(tokens, units + toUnits(Math.max(start - first, 0)), score);
       }
       points = afterwards;
     }
@@ -45,12 +44,24 @@ export async function suggest(api, request, count, signal) {
 
 /** Return the tokens of a text with their scores. */
 export async function score(api, model, text, signal) {
-  if (!text) return noTokens();
+  const tokens = noTokens(model);
+  if (!text) return tokens;
   const body = { model, prompt: text, max_tokens: 0, echo: true, logprobs: 0 };
   const { choices } = await api.post("v1/completions", body, { signal });
   const { text_offset: offsets, token_logprobs: scores } = choices[0].logprobs;
-  const starts = offsets.map(unitsOf(text));
-  return { starts, ends: [...starts.slice(1), text.length], scores };
+  const toUnits = unitsOf(text);
+  offsets.forEach((offset, i) => addToken(tokens, toUnits(offset), scores[i]));
+  tokens.ends = [...tokens.starts.slice(1), text.length];
+  return tokens;
+}
+
+/** Add a token to others. The bytes of a character begin at one place, and are one token here. */
+function addToken({ starts, scores }, start, score) {
+  const last = starts.length - 1;
+  if (starts[last] !== start) {
+    starts.push(start);
+    scores.push(score);
+  } else if (scores[last] !== null) scores[last] += score;
 }
 
 /**
@@ -60,6 +71,7 @@ export async function likeliest(api, model, prompt, signal) {
   const body = { model, prompt, max_tokens: 1, temperature: 0, logprobs: 10 };
   const { choices } = await api.post("v1/completions", body, { signal });
   return Object.entries(choices[0].logprobs.top_logprobs[0])
+    .filter(([name]) => name) // else the prompt ends with the whole word
     .map(([name, score]) => ({ name, probability: Math.exp(score) }))
     .sort((a, b) => b.probability - a.probability)
     .slice(0, 10);

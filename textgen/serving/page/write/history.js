@@ -90,12 +90,10 @@ export class History {
     return [change, ...this.above(change)].some(({ kind }) => kind === "write");
   }
 
-  /** Forget the last change that was added, which changed nothing. */
-  drop(id) {
-    const { parent } = this.nodes.pop();
-    console.assert(this.nodes.length === id && this.#current !== id);
+  /** Forget a change that changed nothing: no way leads to it any more. */
+  drop({ id, parent }) {
     const above = this.nodes[parent];
-    above.children.pop();
+    above.children = above.children.filter((child) => child !== id);
     if (above.next === id) above.next = above.children.at(-1) ?? null;
   }
 

@@ -2,14 +2,18 @@
 
 import { html } from "../vendor/htm-preact.module.js";
 
+const IS_MAC = /^(Mac|iP)/.test(navigator.platform);
+/** The keys that go with a letter. On a Mac, Alt with a letter types another one. */
+export const ALT = IS_MAC ? "Ctrl+Option" : "Alt";
+
 const KEYS = [
   ["Ctrl+Enter", "let the model write at the caret, or stop it"],
   ["Esc", "stop; close a list"],
   ["Ctrl+Z", "undo; every change can be undone"],
   ["Ctrl+Shift+Z", "redo"],
-  ["Alt+A", "again: draw another text, from the caret if it stands in the model’s text"],
-  ["Alt+S", "suggest how to go on"],
-  ["Alt+L", "show the likeliest tokens at the caret"],
+  [`${ALT}+A`, "again: draw another text, from the caret if it stands in the model’s text"],
+  [`${ALT}+S`, "suggest how to go on"],
+  [`${ALT}+L`, "show the likeliest tokens at the caret"],
   ["↑ and ↓", "in a list: choose another"],
   ["Tab", "in a list: take it (Enter, too, for tokens)"],
 ];
@@ -37,11 +41,12 @@ function actionOf(desk, { key, code, ctrlKey, metaKey, altKey, shiftKey, target 
   const isInText = target === desk.editor?.element;
   if (isCommand && key === "Enter") return () => (desk.isWriting ? desk.stop() : desk.write());
   if (key === "Escape" && (desk.isWriting || proposals.list)) return () => desk.stop();
-  // By `code`, because Alt with a letter types another character on some keyboards.
-  if (altKey && !ctrlKey && !metaKey) {
-    if (code === "KeyA") return () => desk.again();
-    if (code === "KeyS") return () => desk.suggest();
-    if (code === "KeyL") return () => desk.lookAtCaret();
+  if (altKey && ctrlKey === IS_MAC && !metaKey) {
+    // Where Alt makes another character of a letter, the key must do.
+    const name = /^[a-z]$/i.test(key) ? `Key${key.toUpperCase()}` : code;
+    if (name === "KeyA") return () => desk.again();
+    if (name === "KeyS") return () => desk.suggest();
+    if (name === "KeyL") return () => desk.lookAtCaret();
   }
   if (!isInText) return null;
   const letter = key.toLowerCase();

@@ -34,7 +34,7 @@ export function readLink(query) {
   return {
     prompt: query.get("prompt"),
     model: query.get("model"),
-    seed: /^\d{1,15}$/.test(query.get("seed")) ? query.get("seed") : "",
+    seed: /^\d{1,15}$/.test(query.get("seed")) ? Number(query.get("seed")) : null,
     weights: query.get("weights"),
     values,
   };

@@ -3,7 +3,8 @@
 // Positions and lengths are those of JavaScript's strings (UTF-16); the server counts code points.
 
 /**
- * @typedef {object} Tokens three lists of equal length, in order
+ * @typedef {object} Tokens three lists of equal length, in order, and the model that they are of
+ * @property {string} model
  * @property {number[]} starts where each token begins, counted from the start of the piece
  * @property {number[]} ends
  * @property {(number|null)[]} scores log-probabilities; null for the first token of a text
@@ -14,7 +15,7 @@
  * @property {Tokens|null} tokens null if they are not known
  */
 
-export const noTokens = () => ({ starts: [], ends: [], scores: [] });
+export const noTokens = (model) => ({ model, starts: [], ends: [], scores: [] });
 
 export function textOf(pieces) {
   return pieces.map(({ text }) => text).join("");
@@ -63,11 +64,11 @@ export function endOfModelText(pieces, position) {
   return end;
 }
 
-/** Return `{start, end, score}` of the token at a position, or null if it is not known. */
-export function tokenAt(pieces, position) {
+/** Return `{start, end, score}` of the token of a model at a position, or null if it is not known. */
+export function tokenAt(pieces, position, model) {
   let found = null;
   visit(pieces, position, position + 1, ({ tokens }, at) => {
-    if (!tokens) return;
+    if (tokens?.model !== model) return;
     const index = lastUpTo(tokens.starts, position - at);
     if (index < 0 || tokens.ends[index] <= position - at) return;
     const [start, end] = [at + tokens.starts[index], at + tokens.ends[index]];
@@ -91,7 +92,7 @@ export function withTokens(pieces, tokens, end) {
       found.push(one);
       continue;
     }
-    const own = noTokens();
+    const own = noTokens(tokens.model);
     while (next < tokens.starts.length && tokens.starts[next] < stop) {
       own.starts.push(tokens.starts[next] - at);
       own.ends.push(tokens.ends[next] - at);
@@ -118,6 +119,7 @@ function tokensWithin(tokens, from, to) {
   while (stop > first && tokens.ends[stop - 1] > to) stop -= 1;
   const shifted = (position) => position - from;
   return {
+    model: tokens.model,
     starts: tokens.starts.slice(first, stop).map(shifted),
     ends: tokens.ends.slice(first, stop).map(shifted),
     scores: tokens.scores.slice(first, stop),

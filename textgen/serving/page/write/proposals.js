@@ -3,6 +3,7 @@
 // One list is shown at a time, beside the place. The keys go to the text field all the while.
 
 import { isAbort } from "../api.js";
+import { store, stored } from "../stored.js";
 import { Told } from "../told.js";
 import { likeliest, suggest } from "./generate.js";
 import { tokenAt } from "./pieces.js";
@@ -16,7 +17,7 @@ const TOKENS = { word: 6 }; // of a suggestion
 const MANY_TOKENS = 24; // if they are characters or bytes
 const AHEAD = 100; // characters to read beyond a token, so that the next ones are known, too
 /** Names of tokens that no text can be inserted for. */
-const NO_TEXT = /^(<\|endoftext\|>|bytes:.+)$/;
+const NO_TEXT = /^(<\|endoftext\|>|bytes:.+|\ufffd)$/;
 
 /**
  * @typedef {object} Item
@@ -48,12 +49,12 @@ export class Proposals extends Told {
     this.#desk = desk;
     /** @type {List|null} */
     this.list = null;
-    this.suggests = localStorage.getItem(KEY) === "yes"; // after a pause in typing
+    this.suggests = stored(KEY) ?? false; // after a pause in typing
   }
 
   setSuggests(value) {
     this.suggests = value;
-    localStorage.setItem(KEY, value ? "yes" : "no");
+    store(KEY, value);
     if (value) this.suggest();
     else this.close();
   }
@@ -82,13 +83,14 @@ export class Proposals extends Told {
 
   /** Follow the pointer over the text; `position` is null where there is none. */
   point(position) {
-    const { session, see, highlights } = this.#desk;
+    const { session, see, settings, highlights } = this.#desk;
     if (!see.pointer || session.isWriting || this.list?.takesKeys) return;
     if (position === null) {
       this.leave();
       return;
     }
-    const token = tokenAt(session.pieces, position) ?? { start: position, end: position + 1 };
+    const known = tokenAt(session.pieces, position, settings.model);
+    const token = known ?? { start: position, end: position + 1 };
     if (this.#pointed?.start === token.start) {
       this.stay();
       return;
@@ -165,10 +167,11 @@ export class Proposals extends Told {
     const signal = this.#begin();
     await this.#show(signal, async () => {
       const { text } = session;
-      if (position < text.length && !tokenAt(session.pieces, position)) {
-        await see.readTokens(Math.min(position + AHEAD, text.length));
+      const known = () => tokenAt(session.pieces, position, model);
+      if (position < text.length && !known()) {
+        await see.readTokens(Math.min(position + AHEAD, text.length), signal);
       }
-      const token = tokenAt(session.pieces, position) ?? { start: position, end: position };
+      const token = known() ?? { start: position, end: position };
       if (!takesKeys) this.#pointed = token;
       const found = await likeliest(api, model, text.slice(0, token.start), signal);
       const here = text.slice(token.start, token.end);

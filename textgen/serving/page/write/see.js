@@ -19,7 +19,7 @@ export class See extends Told {
   constructor(desk) {
     super();
     this.#desk = desk;
-    const kept = stored(KEY);
+    const kept = stored(KEY) ?? {};
     this.surprise = kept.surprise ?? false;
     this.passages = kept.passages ?? false; // whether copied passages are underlined
     this.pointer = kept.pointer ?? true; // whether the likeliest tokens are shown at the pointer
@@ -59,10 +59,11 @@ export class See extends Told {
   }
 
   /** Look at the text up to `end` now; return whether its tokens are known then. */
-  async readTokens(end) {
+  async readTokens(end, signal) {
     const { session, settings } = this.#desk;
     const { changes } = session;
-    const tokens = await score(this.#desk.api, settings.model, session.text.slice(0, end));
+    const text = session.text.slice(0, end);
+    const tokens = await score(this.#desk.api, settings.model, text, signal);
     if (session.changes !== changes || session.isWriting) return false;
     session.learnTokens(tokens, end);
     return true;

@@ -77,17 +77,21 @@ export class Session extends Told {
    * Let a model write at a position, instead of the text up to `end`.
    *
    * @param {object} request what `generate` needs, without the prompt
+   * @param {number} start
+   * @param {number} [end]
+   * @param {object} [back] the change to go back to if nothing comes
    * @returns {Promise<void>} when it has ended; errors become `problem`
    */
-  async write({ logprobs, ...request }, start, end = start) {
+  async write({ logprobs, ...request }, start, end = start, back = null) {
     this.stop();
     this.problem = null;
+    back ??= this.history.current;
     const stopper = new AbortController();
     const body = { ...request, logprobs, prompt: this.text.slice(0, start) };
     const removed = slice(this.pieces, start, end);
     const node = this.history.add("write", start, removed, [], { made: { ...request } });
     this.#change(start, end - start, []);
-    const writing = { node, stopper, text: "", tokens: noTokens(), timer: null };
+    const writing = { node, back, stopper, text: "", tokens: noTokens(body.model), timer: null };
     this.#writing = writing;
     this.tell();
     try {
@@ -122,8 +126,9 @@ export class Session extends Told {
     this.stop();
     const found = this.againFrom(caret);
     if (!found) return null;
+    const { current } = this.history;
     if (found.node) this.goTo(this.history.parent(found.node));
-    return this.write(request, found.start, found.end);
+    return this.write(request, found.start, found.end, current);
   }
 
   /** Return what `again` would draw again: `{start, end, node}`, or null. */
@@ -143,7 +148,10 @@ export class Session extends Told {
   }
 
   undo() {
-    const above = this.history.parent(this.history.current);
+    const { current } = this.history;
+    this.stop();
+    if (this.history.current !== current) return; // nothing was written yet, and is gone
+    const above = this.history.parent(current);
     if (above) this.goTo(above);
   }
 
@@ -154,7 +162,9 @@ export class Session extends Told {
 
   /** Go to the text after a change. */
   goTo(change) {
-    this.stop();
+    const before = this.history.current;
+    this.stop(); // which drops a change that nothing was written for
+    if (change === before || change === this.history.current) return;
     const pieces = this.history.go(this.pieces, change);
     const difference = differenceOf(this.text, textOf(pieces));
     this.pieces = pieces;
@@ -184,12 +194,12 @@ export class Session extends Told {
     writing.timer = null;
     const { node, text, tokens } = writing;
     writing.text = "";
-    writing.tokens = noTokens();
+    writing.tokens = noTokens(tokens.model);
     const isFirst = !node.inserted.length;
     const grown = isFirst ? { text: "", by: "model", tokens: null } : node.inserted[0];
     const stop = node.at + grown.text.length;
     grown.text += text;
-    if (tokens.starts.length) appendTokens((grown.tokens ??= noTokens()), tokens);
+    if (tokens.starts.length) appendTokens((grown.tokens ??= noTokens(tokens.model)), tokens);
     if (grown.tokens) grown.tokens.ends[grown.tokens.ends.length - 1] = grown.text.length;
     if (!text) return;
     // The piece is shared by the text and its history, and grows in both.
@@ -210,9 +220,8 @@ export class Session extends Told {
     writing.stopper.abort();
     if (!writing.node.inserted.length) {
       // Nothing came: what was there before comes back.
-      const { id } = writing.node;
-      this.goTo(this.history.parent(writing.node));
-      this.history.drop(id);
+      this.goTo(writing.back);
+      this.history.drop(writing.node);
     }
     this.tell();
   }
@@ -236,15 +245,23 @@ function appendTokens({ starts, ends, scores }, tokens) {
   }
 }
 
-/** Return the change that makes one text of another. */
-export function differenceOf(before, after) {
-  const most = Math.min(before.length, after.length);
-  let start = 0;
-  while (start < most && before.charCodeAt(start) === after.charCodeAt(start)) start += 1;
+/**
+ * Return the change that makes one text of another.
+ *
+ * Among equal letters there are several; if `caret` is given, the change ends there.
+ */
+export function differenceOf(before, after, caret = null) {
   let [end, stop] = [before.length, after.length];
-  while (end > start && stop > start && before.charCodeAt(end - 1) === after.charCodeAt(stop - 1)) {
-    end -= 1;
-    stop -= 1;
+  const isKnown = caret !== null && before.endsWith(after.slice(caret));
+  if (isKnown) [end, stop] = [end - (stop - caret), caret];
+  let start = 0;
+  const most = Math.min(end, stop);
+  while (start < most && before.charCodeAt(start) === after.charCodeAt(start)) start += 1;
+  if (!isKnown) {
+    while (end > start && stop > start && before.charCodeAt(end - 1) === after.charCodeAt(stop - 1)) {
+      end -= 1;
+      stop -= 1;
+    }
   }
   return { at: start, removed: end - start, inserted: after.slice(start, stop) };
 }

@@ -31,7 +31,7 @@ export class Settings extends Told {
     this.options = []; // as GET /v1/options tells them
     this.models = null; // names, newest first; null until they are known
     this.levels = {}; // of the models: char, word or byte
-    const kept = stored(KEY);
+    const kept = stored(KEY) ?? {};
     this.model = kept.model ?? null;
     this.seed = kept.seed ?? ""; // "" is a new one for each text
     this.values = kept.values ?? {}; // of the options that are not at their default

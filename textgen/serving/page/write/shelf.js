@@ -32,16 +32,18 @@ export class Shelf {
    *
    * @param {string|null} id null for a text that was not stored before
    * @param {number} version as it was stored last
-   * @param {() => {title: string, length: number, content: object}} look what to store; it is
-   *   called when the store is ready, because the text may change until then
+   * @param {() => {title: string, length: number, content: object}|null} look what to store, if
+   *   anything; it is called when the store is ready, because the text may change until then
    */
   async save(id, version, look) {
     let stored = { id: id ?? newId(), version: version + 1 };
     await this.#do("readwrite", (titles, texts) => {
       const before = titles.get(stored.id);
       before.onsuccess = () => {
+        const found = look();
+        if (!found) return;
         if (id !== null && before.result?.version !== version) stored = { id: newId(), version: 1 };
-        const { title, length, content } = look();
+        const { title, length, content } = found;
         titles.put({ ...stored, title, length, time: Date.now() });
         texts.put({ ...stored, ...content });
       };

@@ -2,6 +2,7 @@
 
 import { html } from "../vendor/htm-preact.module.js";
 import { useTold } from "../told.js";
+import { ALT } from "./keys.js";
 
 export function Toolbar({ desk }) {
   useTold(desk.proposals);
@@ -51,14 +52,14 @@ export function Toolbar({ desk }) {
           >
             Write
           </button>`}
-      ${button("Again", "Alt+A", () => desk.again(), canWrite && session.canDrawAgain(desk.caret.end))}
+      ${button("Again", `${ALT}+A`, () => desk.again(), canWrite && session.canDrawAgain(desk.caret.end))}
       ${button("Undo", "Ctrl+Z", () => desk.undo(), current.parent !== null)}
       ${button("Redo", "Ctrl+Shift+Z", () => desk.redo(), current.next !== null)}
-      ${button("Likeliest", "Alt+L", () => desk.lookAtCaret(), canWrite)}
+      ${button("Likeliest", `${ALT}+L`, () => desk.lookAtCaret(), canWrite)}
       <button
         type="button"
         aria-pressed=${proposals.suggests}
-        title="Suggest how to go on after a pause (Alt+S suggests now)"
+        title=${`Suggest how to go on after a pause (${ALT}+S suggests now)`}
         onMouseDown=${keepFocus}
         onClick=${() => proposals.setSuggests(!proposals.suggests)}
       >

@@ -19,9 +19,12 @@ export function Write({ api, place }) {
   desk ??= new Desk(api);
   useTold(desk, (change) => !change);
   useEffect(() => {
-    desk.start(place.query);
-    // What the address asks for is done once.
-    if ([...place.query].length) history.replaceState(null, "", "#write");
+    const { hash } = location;
+    desk.start().then((isLoaded) => {
+      if (!isLoaded || location.hash !== hash) return;
+      if ([...place.query].length) history.replaceState(null, "", "#write"); // it is done once
+      desk.follow(place.query);
+    });
   }, [place]);
   return html`
     <div class="desk" onKeyDown=${(event) => keyDown(desk, event)}>
