@@ -72,6 +72,13 @@ def test_the_caret_stays_behind_what_was_composed(page: Page, url: str) -> None:
     page.keyboard.insert_text("t")
     page.keyboard.type("!")
     expect_text(page, "let!ter")
+    found = page.evaluate(
+        """async () => {
+          const { differenceOf } = await import("/page/write/session.js");
+          return differenceOf("leter", "letter", 3);
+        }"""
+    )
+    assert found == {"at": 2, "removed": 0, "inserted": "t"}
 
 
 def test_keeps_up_with_10_000_tokens(page: Page, serve: Callable[..., str]) -> None:

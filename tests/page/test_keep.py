@@ -165,6 +165,7 @@ def test_a_text_that_another_tab_has_deleted(page: Page, url: str) -> None:
     texts.get_by_role("button", name="New text").click()
     field_of(page).click()
     page.keyboard.type("second")
+    expect(texts.locator(".titles")).to_contain_text("second")
     other = page.context.new_page()
     other.goto(url)
     other.on("dialog", lambda dialog: dialog.accept())
@@ -191,6 +192,29 @@ def test_writes_where_nothing_can_be_kept(page: Page, url: str) -> None:
     field_of(page).click()
     page.keyboard.type("abcdefghijkl")
     assert write(page) == "abcdefghijklmnop"
+
+
+def test_the_newer_version_of_another_tab(page: Page, url: str) -> None:
+    """It can be opened; what was typed here meanwhile is kept, too."""
+    open_desk(page, url, "alphabet")
+    page.keyboard.type("first")
+    titles = unfold(page, "Texts").locator(".titles li")
+    expect(titles).to_contain_text("first")
+    other = page.context.new_page()
+    other.goto(url)
+    expect_text(other, "first")
+    field_of(other).click()
+    other.keyboard.type("other ")
+    expect(unfold(other, "Texts").locator(".titles")).to_contain_text("other first")
+    title = titles.get_by_role("button", name=re.compile("^first"))
+    title.click()
+    expect_text(page, "other first")
+
+
+def test_a_link_to_a_model_that_is_not_there(page: Page, url: str) -> None:
+    page.goto(f"{url}/#write?{urlencode({'prompt': 'abcdefghijkl', 'model': 'none'})}")
+    expect(page.get_by_role("alert").first).to_contain_text("The server has no model none")
+    assert text_of(page) == "abcdefghijkl"
 
 
 def test_a_link_is_tried_again(page: Page, url: str) -> None:

@@ -127,10 +127,11 @@ def test_draws_again_from_the_caret(page: Page, url: str) -> None:
 
 
 def test_what_was_there_comes_back_if_nothing_is_drawn(page: Page, url: str) -> None:
-    """Whether the server cannot be reached, or a person stops too early."""
+    """Whether the server cannot be reached, or a person stops too early; the caret stays, too."""
     open_desk(page, url, "char", max_tokens=40)
     page.keyboard.type(PROMPT)
     text = write(page)
+    set_caret(page, len(PROMPT))
     page.route("**/v1/completions", lambda route: route.abort())
     press(page, "Again")
     expect(page.get_by_role("alert").first).to_contain_text("The server cannot be reached")
@@ -142,6 +143,13 @@ def test_what_was_there_comes_back_if_nothing_is_drawn(page: Page, url: str) -> 
         expect_text(page, PROMPT)
         page.keyboard.press(stop)
         expect_text(page, text)
+    set_caret(page, 3)
+    press(page, "Write")
+    page.keyboard.press("Escape")
+    page.keyboard.type("!")
+    expect_text(page, f"{text[:3]}!{text[3:]}")
+    press(page, "Undo")
+    set_caret(page, len(PROMPT))
     page.unroute("**/v1/completions")
     assert write(page, "Again")[: len(PROMPT)] == PROMPT
     history = unfold(page, "History")
@@ -152,19 +160,17 @@ def test_comparisons_are_kept_beside_a_text_that_waits(page: Page, url: str) -> 
     open_desk(page, url, "alphabet", max_tokens=4)
     page.keyboard.type("abcdefghijkl")
     held = list[Route]()
-    page.route("**/v1/completions", held.append)
+    page.route("**/v1/completions", lambda route: held.append(route))
     section = unfold(page, "Side by side")
     section.get_by_label("Temperatures").fill("0, 0.1")
     section.get_by_role("button", name=re.compile("^Write 2")).click()
     field_of(page).click()
     press(page, "Write")
     expect(page.get_by_role("button", name="Stop", exact=True)).to_be_visible()
-    while len(held) < 3:
-        page.wait_for_timeout(10)
-    for route in held[:2]:
-        route.continue_()
     take = section.get_by_role("button", name="Take this")
-    expect(take).to_have_count(2)
+    for count in (1, 2):
+        held[count - 1].continue_()
+        expect(take).to_have_count(count)
     written = unfold(page, "History").get_by_role("button", name=re.compile("^Written nothing"))
     written.click()  # it stops, and is gone
     expect(written).to_have_count(0)

@@ -34,8 +34,7 @@ class Answer:
             "model": job.model.name,
             "system_fingerprint": job.model.fingerprint,
         }
-        self._begun: set[int] = set()  # choices with their prompt sent, if it is echoed
-        self._scored: set[int] = set()  # choices with a token sent
+        self._begun: set[int] = set()  # choices with something sent
 
     def work(self, updates: Iterable[Update]) -> int:
         """Return how many log-probabilities an answer with these updates has."""
@@ -84,7 +83,8 @@ class Answer:
         if self._asked.logprobs is not None:
             names = token_names(self._tokenizer, [scored.token for scored in update.scores])
             starts = [offset + at for at in update.starts]
-            logprobs = self._logprobs(update.scores, names, starts, self._ahead(update))
+            ahead = choice.request.prompt.ahead if update.starts[:1] == [0] else ""
+            logprobs = self._logprobs(update.scores, names, starts, ahead)
         if self._asked.echo and choice.index not in self._begun:
             self._begun.add(choice.index)
             text = self._prompt(choice) + text
@@ -109,14 +109,6 @@ class Answer:
     def _prompt(self, choice: Choice) -> str:
         prompt = self._asked.prompts[choice.index // self._asked.texts]
         return prompt if isinstance(prompt, str) else self._tokenizer.decode(prompt)
-
-    def _ahead(self, update: Update) -> str:
-        """Return the end of the prompt that the first token of an update begins with."""
-        choice = update.choice
-        if not update.scores or choice.index in self._scored:
-            return ""
-        self._scored.add(choice.index)
-        return choice.request.prompt.ahead
 
     def _prompt_logprobs(self, choice: Choice) -> Logprobs:
         read, given = choice.request.prompt, self._asked.prompts[choice.index // self._asked.texts]
@@ -153,7 +145,7 @@ class Answer:
         likeliest = [
             self._likeliest(scored, name) for scored, name in zip(scores, names, strict=True)
         ]
-        if ahead:  # the text has it once
+        if ahead:  # the first token begins with it, but the text goes on behind it
             names = [names[0].removeprefix(ahead), *names[1:]]
             likeliest[0] = {n.removeprefix(ahead): value for n, value in likeliest[0].items()}
         return {
@@ -177,11 +169,12 @@ def starts_in(text: str, pieces: Sequence[str]) -> list[int]:
 
     Decomposed, a text and its pieces have equally many characters.
     """
-    places, starts = (
-        list(accumulate((len(normalize("NFD", part)) for part in parts), initial=0))
-        for parts in (text, pieces)
-    )
-    return [bisect_right(places, start) - 1 for start in starts]
+
+    def borders(parts: Iterable[str]) -> list[int]:
+        return list(accumulate((len(normalize("NFD", part)) for part in parts), initial=0))
+
+    places = borders(text)
+    return [bisect_right(places, border) - 1 for border in borders(pieces)]
 
 
 def token_names(tokenizer: Tokenizer, ids: Sequence[int]) -> list[str]:

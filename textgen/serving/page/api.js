@@ -18,7 +18,6 @@ export class ServerError extends Error {
   }
 }
 
-let givenKey = null; // on this page
 let askForKey = () => Promise.resolve(null);
 let asking = null;
 
@@ -126,16 +125,14 @@ export function isAbort(error) {
 
 /** Send with the known key; if the server wants another, ask for it and send again. */
 async function withKey(request) {
-  const known = () => givenKey ?? stored(KEY);
-  const key = known();
+  const key = stored(KEY);
   const answer = await request(key);
   if (answer.status !== 401) return answer;
   // Another request may have got a key while this one was on its way.
-  if (known() === key) {
+  if (stored(KEY) === key) {
     asking ??= askForKey(Boolean(key)).finally(() => (asking = null));
     const given = await asking;
     if (given === null) return answer;
-    givenKey = given;
     store(KEY, given);
   }
   return withKey(request);

@@ -39,7 +39,7 @@ export function Rewriting({ api, name, level, metrics }) {
         find((before) => added(before, asked, { text, weights, line }));
         complain(null);
       })
-      .catch((error) => complain(error.message));
+      .catch((error) => latest.current === asked && complain(error.message));
   }, [api, name, asked, times, evaluations]);
   useEffect(() => {
     if (found.prompt !== null) kept.set(name, found);

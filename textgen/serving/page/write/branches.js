@@ -32,7 +32,7 @@ export function Branches({ desk }) {
               aria-current=${change === history.current ? "step" : null}
               onClick=${() => desk.goTo(change)}
             >
-              <span class=${`kind is-${change.kind}`}>${KINDS[change.kind]}</span>
+              <span class=${`kind is-${change.kind}`}>${KINDS[change.kind]}</span>${" "}
               <span dir="auto">${nameOf(change)}</span>
             </button>
             <${Ways} desk=${desk} change=${change} />

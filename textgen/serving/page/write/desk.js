@@ -86,9 +86,20 @@ export class Desk extends Told {
 
   /** Do what an address asks for. */
   async follow(query) {
-    if (query.has("model")) this.#chooseModel(query.get("model"));
+    const { session, settings } = this;
     const link = readLink(query);
-    if (link) await this.#openLink(link);
+    if (link) {
+      if (!(await this.open())) return; // what was open is kept
+      settings.choose({ values: settings.valid(link.values) });
+      if (link.prompt) session.edit(0, 0, link.prompt);
+    }
+    const model = query.get("model");
+    if (model !== null && !settings.models.includes(model)) {
+      session.complain({ message: `The server has no model ${model}.`, param: "model" });
+      return;
+    }
+    if (model !== null) settings.choose({ model });
+    if (link) await this.#writeAgain(link);
   }
 
   get isWriting() {
@@ -167,23 +178,26 @@ export class Desk extends Told {
     this.session.choose(end, end, text, made);
   }
 
-  /** Open a stored text, or a new one without a title. */
+  /** Open a stored text, or a new one without a title; return whether it is open. */
   async open(title = null) {
     const { session } = this;
-    if (title && title.id === session.id) return;
+    const isOpen = () => title?.id === session.id;
+    if (isOpen()) await this.save();
     const saved = title && (await this.shelf.load(title.id));
+    if (isOpen() && saved?.version === session.version) return true;
     if (title && !saved) {
       this.removed += 1;
       session.complain({ message: "This text was deleted in another tab." });
-      return;
+      return false;
     }
     session.stop();
     // What is typed meanwhile is stored, too.
     do await this.save();
     while (this.#saved !== session.changes && !this.keepProblem);
     const isLost = this.keepProblem && session.text;
-    if (isLost && !confirm(`${this.keepProblem} Throw it away?`)) return;
+    if (isLost && !confirm(`${this.keepProblem} Throw it away?`)) return false;
     this.#openSaved(saved);
+    return true;
   }
 
   /** Throw a stored text away. */
@@ -221,8 +235,7 @@ export class Desk extends Told {
       if (session.history !== history) return null; // another text was opened
       changes = session.changes;
       const title = excerpt(session.text) || "(empty)";
-      const content = { pieces: session.pieces, history: history.saved };
-      return { title, length: session.text.length, content };
+      return { title, length: session.text.length, content: session.saved };
     };
     try {
       const stored = await this.shelf.save(id, version, look);
@@ -259,17 +272,8 @@ export class Desk extends Told {
     this.tell();
   }
 
-  #chooseModel(model) {
-    if (this.settings.models.includes(model)) this.settings.choose({ model });
-    else this.session.complain({ message: `The server has no model ${model}.`, param: "model" });
-  }
-
-  /** Write the text of a link, as a new one: what was open is kept. */
-  async #openLink({ prompt, seed, weights, values }) {
-    await this.open();
-    this.settings.choose({ values: this.settings.valid(values) });
-    if (prompt) this.session.edit(0, 0, prompt);
-    if (this.session.problem) return; // its model is not there
+  /** Write the text of a link. */
+  async #writeAgain({ seed, weights }) {
     await this.write(seed);
     const { made } = this.session.history.current;
     if (weights && made?.weights && made.weights !== weights) {
@@ -280,7 +284,8 @@ export class Desk extends Told {
   }
 
   async #writing(begin) {
-    const { session } = this;
+    const { session, caret } = this;
+    const before = session.history.current;
     this.proposals.close();
     if (!this.settings.model) return;
     session.problem = null;
@@ -292,7 +297,9 @@ export class Desk extends Told {
     const { current } = history;
     this.say("The model writes.");
     await writing;
-    if (session.history !== history || history.current !== current) return;
+    if (session.history !== history) return;
+    if (history.current === before) this.editor?.select(caret.start, caret.end); // nothing came
+    if (history.current !== current) return;
     // The caret stays where it was while the text grows, unless it is moved.
     if (this.caret.end === current.at) this.editor?.select(current.at + lengthOf(current.inserted));
     const text = textOf(current.inserted);
@@ -313,7 +320,7 @@ export class Desk extends Told {
       const end = change.at + change.inserted.length;
       editor.replace(change.at, change.removed, change.inserted);
       if (follows) editor.reveal(end);
-      else if (!grows) {
+      else if (!grows && (change.removed || change.inserted)) {
         editor.select(end);
         editor.reveal(end);
       }

@@ -71,7 +71,7 @@ export async function likeliest(api, model, prompt, signal) {
   const body = { model, prompt, max_tokens: 1, temperature: 0, logprobs: 10 };
   const { choices } = await api.post("v1/completions", body, { signal });
   return Object.entries(choices[0].logprobs.top_logprobs[0])
-    .filter(([name]) => name) // else the prompt ends with the whole word
+    .filter(([name]) => name) // else it is a space, which the prompt has already
     .map(([name, score]) => ({ name, probability: Math.exp(score) }))
     .sort((a, b) => b.probability - a.probability)
     .slice(0, 10);

@@ -36,11 +36,6 @@ export class History {
     return this.nodes[this.#current];
   }
 
-  /** Return what can be stored. */
-  get saved() {
-    return { nodes: this.nodes, current: this.#current };
-  }
-
   /** Add a change after `parent`, and return it. The current place stays unless it is followed. */
   add(kind, at, removed, inserted, { made = null, parent = this.current, follow = true } = {}) {
     const added = node(this.nodes.length, parent.id, kind, at, removed, inserted, made);
@@ -90,11 +85,11 @@ export class History {
     return [change, ...this.above(change)].some(({ kind }) => kind === "write");
   }
 
-  /** Forget a change that changed nothing: no way leads to it any more. */
-  drop({ id, parent }) {
+  /** Forget a change that changed nothing; `next` was visited before it. */
+  drop({ id, parent }, next) {
     const above = this.nodes[parent];
     above.children = above.children.filter((child) => child !== id);
-    if (above.next === id) above.next = above.children.at(-1) ?? null;
+    if (above.next === id) above.next = next;
   }
 
   /** Return the changes from the root to the current one, and on to the one visited last. */

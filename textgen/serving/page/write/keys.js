@@ -3,14 +3,15 @@
 import { html } from "../vendor/htm-preact.module.js";
 
 const IS_MAC = /^(Mac|iP)/.test(navigator.platform);
-/** The keys that go with a letter. On a Mac, Alt with a letter types another one. */
+/** The names of keys that go with others. On a Mac, Alt with a letter types another letter. */
+export const CTRL = IS_MAC ? "⌘" : "Ctrl";
 export const ALT = IS_MAC ? "Ctrl+Option" : "Alt";
 
 const KEYS = [
-  ["Ctrl+Enter", "let the model write at the caret, or stop it"],
+  [`${CTRL}+Enter`, "let the model write at the caret, or stop it"],
   ["Esc", "stop; close a list"],
-  ["Ctrl+Z", "undo; every change can be undone"],
-  ["Ctrl+Shift+Z", "redo"],
+  [`${CTRL}+Z`, "undo; every change can be undone"],
+  [`${CTRL}+Shift+Z`, "redo"],
   [`${ALT}+A`, "again: draw another text, from the caret if it stands in the model’s text"],
   [`${ALT}+S`, "suggest how to go on"],
   [`${ALT}+L`, "show the likeliest tokens at the caret"],
@@ -23,7 +24,7 @@ export function Keys() {
     <dl class="keys">
       ${KEYS.map(([keys, what]) => html`<div><dt>${keys}</dt><dd>${what}</dd></div>`)}
     </dl>
-    <p class="hint">On a Mac, ⌘ does what Ctrl does. Typing stops the model, too.</p>
+    <p class="hint">Typing stops the model, too.</p>
   `;
 }
 

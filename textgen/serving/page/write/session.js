@@ -38,6 +38,14 @@ export class Session extends Told {
     this.tell();
   }
 
+  /** What can be stored. A text of which nothing has come is not there yet. */
+  get saved() {
+    const { nodes, current } = this.history;
+    const back = this.#writing?.node.inserted.length === 0 ? this.#writing.back : current;
+    const pieces = this.history.piecesAt(this.pieces, back);
+    return { pieces, history: { nodes, current: back.id } };
+  }
+
   get isWriting() {
     return this.#writing !== null;
   }
@@ -89,9 +97,10 @@ export class Session extends Told {
     const stopper = new AbortController();
     const body = { ...request, logprobs, prompt: this.text.slice(0, start) };
     const removed = slice(this.pieces, start, end);
+    const { next } = this.history.current;
     const node = this.history.add("write", start, removed, [], { made: { ...request } });
     this.#change(start, end - start, []);
-    const writing = { node, back, stopper, text: "", tokens: noTokens(body.model), timer: null };
+    const writing = { node, next, back, stopper, text: "", tokens: noTokens(body.model), timer: null };
     this.#writing = writing;
     this.tell();
     try {
@@ -221,7 +230,7 @@ export class Session extends Told {
     if (!writing.node.inserted.length) {
       // Nothing came: what was there before comes back.
       this.goTo(writing.back);
-      this.history.drop(writing.node);
+      this.history.drop(writing.node, writing.next);
     }
     this.tell();
   }

@@ -2,7 +2,7 @@
 
 import { html } from "../vendor/htm-preact.module.js";
 import { useTold } from "../told.js";
-import { ALT } from "./keys.js";
+import { ALT, CTRL } from "./keys.js";
 
 export function Toolbar({ desk }) {
   useTold(desk.proposals);
@@ -45,7 +45,7 @@ export function Toolbar({ desk }) {
         : html`<button
             type="button"
             class="main"
-            title="Let the model write at the caret (Ctrl+Enter)"
+            title=${`Let the model write at the caret (${CTRL}+Enter)`}
             disabled=${!canWrite}
             onMouseDown=${keepFocus}
             onClick=${() => desk.write()}
@@ -53,8 +53,8 @@ export function Toolbar({ desk }) {
             Write
           </button>`}
       ${button("Again", `${ALT}+A`, () => desk.again(), canWrite && session.canDrawAgain(desk.caret.end))}
-      ${button("Undo", "Ctrl+Z", () => desk.undo(), current.parent !== null)}
-      ${button("Redo", "Ctrl+Shift+Z", () => desk.redo(), current.next !== null)}
+      ${button("Undo", `${CTRL}+Z`, () => desk.undo(), current.parent !== null)}
+      ${button("Redo", `${CTRL}+Shift+Z`, () => desk.redo(), current.next !== null)}
       ${button("Likeliest", `${ALT}+L`, () => desk.lookAtCaret(), canWrite)}
       <button
         type="button"
