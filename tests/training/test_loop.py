@@ -5,7 +5,7 @@ import json
 import re
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from textgen.errors import BookError, OptionError, RunError, TrainingError
 from textgen.model import Model
 from textgen.options.training import TrainingOptions
 from textgen.runs.folder import Run
+from textgen.runs.history import best
 from textgen.runs.lifecycle import create
 from textgen.training import plan
 from textgen.training.network import TrainingNetwork
@@ -145,6 +146,46 @@ def test_a_run_goes_on_from_what_was_saved_if_it_died_later(
     samples = [(run / "samples.txt").read_text("utf-8") for run in (undisturbed, Path("died"))]
     whole, again = (re.sub(r", [\d,]+ tokens/s", "", text) for text in samples)
     assert whole == again  # no sample is written twice
+
+
+def dying_at(monkeypatch: pytest.MonkeyPatch, method: str, last: int) -> Iterator[int]:
+    """Let a process die in a call of a method of runs; return an iterator that counts the calls."""
+    original, calls = getattr(Run, method), itertools.count(1)
+
+    def dies(run: Run, saved: Any) -> None:
+        if next(calls) == last:
+            raise RuntimeError("it died")
+        original(run, saved)
+
+    monkeypatch.setattr(Run, method, dies)
+    return calls
+
+
+def test_weights_that_no_checkpoint_judges_are_not_kept(
+    book: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dying_at(monkeypatch, "save_training_state", 3)
+    with pytest.raises(RuntimeError, match="it died"):
+        trained(book, "died")
+    trainer = Trainer(Run.open("died"), Workers(), 0.0)
+    assert best(trainer.progress.history)["step"] == trainer.progress.step
+    kept = Run.open("died").weights()
+    for name, weight in trainer.weights().items():
+        np.testing.assert_array_equal(kept[name], weight)
+
+
+def test_a_save_that_the_process_did_not_survive_is_completed(
+    book: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = dying_at(monkeypatch, "save_weights", -1)
+    undisturbed = trained(book, "undisturbed")
+    last = next(calls) - 1
+    dying_at(monkeypatch, "save_weights", last)
+    with pytest.raises(RuntimeError, match="it died"):
+        trained(book, "died")
+    monkeypatch.undo()
+    textgen.train(out="died", resume=True, quiet=True)
+    assert weights_of(Path("died")) == weights_of(undisturbed)
 
 
 def test_evaluating_leaves_training_as_it_was(book: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -106,6 +106,14 @@ class Run(Prepared):
             raise RunError(f"{self.path} has no trained weights yet; train it with: {command}")
         return read_arrays(self.path / MODEL, self.weight_shapes, self._metadata)[0]
 
+    def has_weights(self, weights: Arrays) -> bool:
+        """Return whether these are the weights that are saved."""
+        try:
+            own = self.weights()
+        except RunError:  # there are none, or they are damaged
+            return False
+        return all(np.array_equal(own[name], weights[name]) for name in own)
+
     def save_weights(self, weights: Arrays) -> None:
         write_arrays(self.path / MODEL, weights, self._metadata)
 

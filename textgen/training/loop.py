@@ -54,8 +54,10 @@ def _fit(run: Run, workers: Workers, quiet: bool, start: float, log: EventLog | 
     recorder = Recorder(run, trainer, log)
     plan = Plan(run, trainer, recorder)
     over = plan.over()
-    if workers.is_first and not over:
-        run.write_config()  # resuming may have changed options
+    if workers.is_first:
+        recorder.complete_save()
+        if not over:
+            run.write_config()  # resuming may have changed options
     with HeldSignals() as signals, Reporter(quiet, plan.done()) as reporter:
         reporter.note(over or recorder.header())
         while True:

@@ -80,10 +80,10 @@ class Recorder:
         self._progress.samples_size = self._run.add_sample(
             f"{figures}\n\n{text}\n\n", self._progress.samples_size
         )
-        if is_best:
-            self._run.save_weights(weights)
         self._run.write_metrics(self.history)
         self._save(states, weights, at_end)
+        if is_best:
+            self._run.save_weights(weights)
         note = f"{figures}\n{textwrap.indent(text, '    ')}\n"
         if self._log:
             validation = trainer.validation if self.validation else trainer.corpus
@@ -117,9 +117,21 @@ class Recorder:
     def save(self, states: Arrays) -> None:
         """Save a checkpoint, and weights to sample from if no evaluation judges them."""
         weights = self._trainer.weights()
+        self._save(states, weights)
         if not self.history or self.validation is None:
             self._run.save_weights(weights)
-        self._save(states, weights)
+
+    def complete_save(self) -> None:
+        """Keep the weights of the last checkpoint, if the process died before it kept them.
+
+        Weights are saved after the checkpoint that judges them. Otherwise those of an evaluation
+        that no checkpoint knows would be taken for the best of the others.
+        """
+        step, weights = self._progress.step, self._trainer.weights()
+        kept = best(self.history) if self.validation else {}
+        is_last = kept.get("step", step) == step and "temperature" not in kept
+        if step and is_last and not self._run.has_weights(weights):
+            self._run.save_weights(weights)
 
     def header(self) -> str:
         """Return a line that describes the run, its text, network and hardware, and advice."""
