@@ -50,9 +50,9 @@ def inspect(
     from textgen.reporting.output import check_output
 
     if output is None and not as_json:
-        output = "inspection.html" if text == "-" else Path(text).with_suffix(".html").name
+        output = "inspection.html" if text == "-" else f"{Path(text).stem}.html"
     if output is not None:
-        check_output(output, force)  # before the work, not after it
+        check_output(output, force, text)  # before the work, not after it
     judges = textgen.authors(*authors) if authors else None
     model = textgen.load(run)
     found = model.inspect_file(text, length, units, encoding, keep_gutenberg, judges, quiet=False)
