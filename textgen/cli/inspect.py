@@ -8,6 +8,7 @@ import click
 import textgen
 from textgen.cli.app import main
 from textgen.cli.output import authors_table, print_json, show_left_out, table
+from textgen.cli.parameters import encoding, keep_gutenberg
 from textgen.cli.paths import FILE, RUN
 from textgen.system.terminal import show
 
@@ -29,8 +30,8 @@ if TYPE_CHECKING:
     multiple=True,
     help="Run of an author who may have written TEXT; give two or more.",
 )
-@click.option("--encoding", help="Encoding of the text.  [default: UTF-8, or by byte-order mark]")
-@click.option("--keep-gutenberg", is_flag=True, help="Keep Project Gutenberg's header and license.")
+@encoding
+@keep_gutenberg
 @click.option(
     "--json", "as_json", is_flag=True, help="Print the figures; write a page only for -o."
 )
