@@ -251,12 +251,13 @@ def test_options(models: dict[str, Model], data: st.DataObject, name: str, level
         arguments += ["book.txt"]
     else:
         arguments += [str(models[level].path)]
-    if name in ("evaluate", "novelty"):
-        arguments += [str(models[level].path.parent / "book.txt")]
     arguments += ["--length=4"] if name == "sample" else []
     flags = st.sampled_from([flag for flag in FLAGS[name] if flag not in SLOW])
     for flag in data.draw(st.lists(flags, max_size=4)):
         arguments.append(f"{flag}={data.draw(values)}" if data.draw(st.booleans()) else flag)
+    if name in ("author", "evaluate", "inspect", "novelty"):
+        text = str(models[level].path.parent / "book.txt")
+        arguments += ["--", data.draw(st.just(text) | st.sampled_from([".", "..", "/"]) | values)]
     with patch("textgen.serving.server.Server.run"):  # would go on until a signal
         result = CliRunner().invoke(main, arguments, input="")
     assert result.exit_code in (0, 1, 2), (arguments, result.exception)

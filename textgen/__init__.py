@@ -144,8 +144,8 @@ def prepare(
 ) -> Path:
     """Read books into a run folder, ready for `train`, and return the folder.
 
-    `options` are the options of `train` that decide how books are read. `train` uses the
-    prepared corpus if it is called with the same books and options; otherwise it reads the books
+    `options` are the options of `train` that decide how books are read; None is the same as
+    leaving one out. `train` uses the prepared corpus if it is called with the same books and options; otherwise it reads the books
     again. Other arguments and errors are those of `train`.
     """
     from textgen.options.reading import ReadingOptions
@@ -154,8 +154,9 @@ def prepare(
     if not books:
         raise BookError("no book to prepare; name one")
     ReadingOptions.check_names(options, "out", "force", "quiet")
+    given = {name: value for name, value in options.items() if value is not None}
     path = lifecycle.default_folder(books) if out is None else Path(out)
-    return lifecycle.prepare(path, books, ReadingOptions(**options), force, quiet).path
+    return lifecycle.prepare(path, books, ReadingOptions(**given), force, quiet).path
 
 
 def fetch(source: str, folder: str | Path = "corpora", quiet: bool = False) -> Path:

@@ -171,7 +171,18 @@ def test_extracts_are_the_validation_part() -> None:
     first, last = validation_extracts(run, 10, 50)
     assert first.text == end[:1000]
     assert first.context == text[-len(end) - 200 : -len(end)]
-    assert last == (text[-1200:-1000], text[-1000:])
+    assert last == Extract(text[-1200:-1000], text[-1000:])
+
+
+@pytest.mark.parametrize("test", [0.0, 0.1])
+@pytest.mark.parametrize("shift", range(10))
+def test_bytes_are_not_cut_inside_a_character(test: float, shift: int) -> None:
+    text = "b" * shift + "é☃a😀" * 5000
+    Path("book.txt").write_text(text, "utf-8")
+    run = fabricate("run", "book.txt", level="byte", test=test)
+    for each in validation_extracts(run, 10, 50):
+        assert each.context + each.text in text
+        assert len(each.text) == pytest.approx(1000, abs=2)
 
 
 def test_documents_in_an_extract_stand_apart() -> None:
@@ -213,6 +224,39 @@ def test_own_bits_are_those_of_the_validation_parts(chains: list[str]) -> None:
         assert len(validation) == 2000
         text = run.tokenizer.decode(validation)
         assert bits == pytest.approx(chain.loss(text) / math.log(2) / 2000, abs=0.002)
+
+
+def predicting_by_chance(level: str, validation: str) -> str:
+    """Create a run whose network gives each token a fixed probability; return its name."""
+    training = "lamp" + " ferry goose  storm lamp" * 400
+    Path(f"{level}.txt").write_text(training + validation)
+    if level == "word":  # each token but the first begins with a space
+        known, held_out = 1 + training.count(" "), validation.count(" ")
+    else:
+        known, held_out = len(training), len(validation)
+    share = (held_out - 0.5) / (known + held_out)
+    run = fabricate(f"{level}s", f"{level}.txt", level=level, validation=share)
+    weights = {name: np.zeros(shape, np.float32) for name, shape in run.weight_shapes.items()}
+    weights["output.bias"] = np.random.default_rng(0).normal(size=len(run.tokenizer))
+    run.save_weights({name: weight.astype(np.float32) for name, weight in weights.items()})
+    return run.path.name
+
+
+def test_words_that_a_run_does_not_know_count_for_no_network() -> None:
+    plain = " ferry goose  storm lamp" * 12
+    strange = plain.replace(" storm", " zebra storm")
+    others = [predicting_by_chance(level, plain) for level in ("char", "byte")]
+    judged = []
+    for validation in (plain, strange):
+        runs = [predicting_by_chance("word", validation), *others]
+        found = textgen.authors(*runs).judge(" ferry lamp  storm goose" * 10)
+        own = [
+            textgen.load(run).evaluate("p" + text).bits_per_character  # "p" is not predicted
+            for run, text in zip(runs, (validation, plain, plain), strict=True)
+        ]
+        assert found.own_bits_per_character == pytest.approx(own, rel=1e-5)
+        judged.append(found.probabilities)
+    assert judged[1] == pytest.approx(judged[0], rel=1e-5)
 
 
 def test_two_hands_are_found_where_they_meet(chains: list[str]) -> None:

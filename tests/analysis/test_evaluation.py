@@ -151,6 +151,8 @@ def test_texts_that_begin_with_what_has_no_token_of_its_own(models: dict[str, Mo
     found = models["word"].evaluate("Zanzibar lamp")
     assert (found.tokens, found.characters) == (1, len(" lamp"))
     assert found.bits_per_character > 0
+    with pytest.raises(VocabularyError, match="'Zanzibar' is not in the vocabulary"):
+        models["word"].evaluate("Zanzibar lamp", strict=True)
     with pytest.raises(BookError, match="nothing to predict"):
         models["byte"].evaluate("é")
 

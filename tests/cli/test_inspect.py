@@ -1,7 +1,9 @@
 """The `inspect` command: the page, the figures, and what it cannot read."""
 
+import errno
 import io
 import json
+import os
 import shutil
 import sys
 from collections.abc import Callable
@@ -109,11 +111,62 @@ def test_a_bar_on_a_terminal(name: str, model: Model, monkeypatch: pytest.Monkey
     assert f"/{Path('letter.txt').stat().st_size} [" in terminal.getvalue()
 
 
+@pytest.mark.parametrize("output", [None, "notes.html", "./notes.html", "link", "hard"])
+def test_a_page_does_not_replace_the_text(
+    command: Callable[..., Result], model: Model, output: str | None
+) -> None:
+    notes = Path("notes.html")
+    notes.write_text(TEXT, "utf-8")
+    Path("link").symlink_to(notes)
+    Path("hard").hardlink_to(notes)
+    arguments = ["inspect", model.path, "notes.html", *(["-o", output] if output else [])]
+    for force in ([], ["--force"]):
+        result = command(*arguments, *force)
+        assert result.exit_code == 1
+        told = f"Error: {Path(output or notes)} is the text that is read; name another file to write"
+        assert result.stderr == f"{told}\n"
+    assert notes.read_text("utf-8") == TEXT
+    Path("texts").mkdir()
+    notes.rename("texts/notes.html")
+    assert command("inspect", model.path, "texts/notes.html").exit_code == 0
+    assert Path("texts/notes.html").read_text("utf-8") == TEXT
+
+
+def test_writing_a_page_leaves_other_files_alone(
+    command: Callable[..., Result], model: Model
+) -> None:
+    Path("page.html.new").write_text("mine")
+    os.mkfifo("pipe")
+    before = sorted(Path().iterdir())
+    assert command("inspect", model.path, "letter.txt", "-o", "page.html").exit_code == 0
+    assert sorted(Path().iterdir()) == sorted([*before, Path("page.html")])
+    assert Path("page.html.new").read_text() == "mine"
+    for special in ("pipe", os.devnull):
+        result = command("inspect", model.path, "letter.txt", "-o", special, "--force")
+        assert result.stderr == f"Error: {special} is not a regular file; name another file\n"
+    assert Path("pipe").is_fifo()
+
+
+def test_a_full_disk_leaves_nothing(
+    command: Callable[..., Result], model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    result = command("inspect", model.path, "letter.txt")
+    assert result.stderr.startswith("Error: cannot write letter.html: No space left on device")
+    assert list(Path().iterdir()) == [Path("letter.txt")]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (("empty.txt",), "a text of 0 characters leaves nothing to predict; give more text"),
         (("missing.txt",), "there is no file missing.txt; check the name"),
+        ((".",), ". is a folder; name the text files in it"),
+        (("/",), "/ is a folder; name the text files in it"),
+        (("",), " is a folder; name the text files in it"),
         (("letter.txt", "-o", "folder"), "folder is a folder; name a file"),
         (("letter.txt", "-o", "none/page.html"), "there is no folder none for page.html"),
         (("letter.txt", "--units", "0"), "--units must be a whole number, at least 1, not 0"),

@@ -12,6 +12,7 @@ from helpers import FLAGS, fabricate, snapshot
 
 import textgen
 from textgen.cli import main
+from textgen.errors import BookError
 from textgen.model import Model
 from textgen.runs.locking import locked
 
@@ -135,13 +136,22 @@ def test_a_long_copied_passage_is_clipped(command: Command) -> None:
     assert found["longest"][0]["text"] == words
 
 
-def test_splitting_words_that_takes_too_long_names_the_book(
-    command: Command, monkeypatch: pytest.MonkeyPatch
+def test_splitting_words_may_take_too_long(
+    command: Command, monkeypatch: pytest.MonkeyPatch, models: dict[str, Model]
 ) -> None:
     redos = pytest.importorskip("nltk.redos")
     monkeypatch.setattr(redos, "DEFAULT_TIMEOUT", 1e-9)
     Path("long.txt").write_text("The lamp saw the ferry. " * 40_000)
-    result = command("train", "long.txt", "--level=word", "--out=run")
-    assert result.exit_code == 1
-    assert result.stderr.startswith("Error: splitting long.txt into words takes too long; ")
+    word = models["word"].path
+    for arguments in (
+        ["train", "long.txt", "--level=word", "--out=run"],
+        ["evaluate", word, "long.txt"],
+        ["inspect", word, "long.txt", "--length=1000000"],
+        ["sample", word, "--prompt-file=long.txt"],
+    ):
+        result = command(*arguments)
+        assert result.exit_code == 1
+        assert result.stderr.startswith("Error: splitting a text into words takes too long; ")
     assert not Path("run").exists()
+    with pytest.raises(BookError, match="takes too long"):
+        textgen.load(word).generate("The lamp saw the ferry. " * 40_000)

@@ -84,6 +84,17 @@ def test_tables_with_tabs_and_blank_lines() -> None:
     assert apart("a\tb\n1\ttwo, 2\n\n3\tthree\n", "t.tsv", csv="b") == ["two, 2", "three"]
 
 
+def test_two_tables_are_read_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(documents, "_STRETCH_LENGTH", 1)
+    long = "lamp " * 50_000  # longer than a field that the module csv reads by default
+    Path("short.csv").write_text("text\nferry")
+    Path("long.csv").write_text(f"text\ngoose\n{long}")
+    options = ReadingOptions(csv="text")
+    short, other = (read_stretches(name, options, True) for name in ("short.csv", "long.csv"))
+    found = [next(short), next(other), *short, *other]
+    assert [stretch.texts for stretch in found] == [["ferry"], ["goose"], [long]]
+
+
 @pytest.mark.parametrize(
     ("row", "text"),
     [

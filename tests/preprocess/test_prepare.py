@@ -53,6 +53,11 @@ def test_training_takes_over_what_was_prepared(
     assert textgen.train(book, out=again.path, resume=True, quiet=True).path == again.path
 
 
+def test_none_is_the_same_as_leaving_an_option_out(book: Path) -> None:
+    folder = textgen.prepare(book, level=None, min_count=None, delimiter=None, quiet=True)
+    assert Run.open(folder).settings.reading == ReadingOptions()
+
+
 @pytest.mark.usefixtures("untrained")
 @pytest.mark.parametrize(
     "change",

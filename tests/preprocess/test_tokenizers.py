@@ -44,6 +44,22 @@ def test_decoding_gives_the_text_back(level: str, text: str) -> None:
     assert again.decode(again.encode(text)) == text
 
 
+@pytest.mark.parametrize("level", ["char", "word", "byte"])
+@given(text=st.text(st.sampled_from("lamp é’☃\n\udc80\ud83d")))
+def test_pieces_concatenate_to_the_text(level: str, text: str) -> None:
+    tokenizer = tokenizer_for(level, "a lamp")
+    ids, pieces = tokenizer.pieces(text)
+    known, unknown = tokenizer.encode_known(text)
+    assert "".join(pieces) == text
+    assert len(ids) == len(pieces)
+    assert ids[ids >= 0].tolist() == known.tolist()
+    assert [pieces[place] for place in tokenizer.unknown_places(ids)] == unknown
+
+
+def test_the_last_byte_of_a_character_completes_it() -> None:
+    assert ByteTokenizer().pieces("aé\udc80")[1] == ["a", "", "é", "", "", "\udc80"]
+
+
 def test_unknown_words_become_the_unknown_token() -> None:
     tokenizer = WordTokenizer(["The", " lamp"])
     assert tokenizer.encode("The old lamp").tolist() == [1, 0, 2]

@@ -107,6 +107,23 @@ def test_the_tail_is_the_end_of_the_text(models: dict[str, Model]) -> None:
                 assert writer.tail(length) == writer.text[max(len(writer.text) - length, 0) :]
 
 
+@pytest.mark.parametrize("level", ["char", "word", "byte"])
+@pytest.mark.parametrize("token", [-1, 1 << 70, None, "a", 1.0, True])
+def test_what_is_no_token_cannot_be_chosen(
+    models: dict[str, Model], level: str, token: Any
+) -> None:
+    model = models[level]
+    writer = model.writer("The lamp")
+    writer.draw()
+    before = writer.text, writer.likeliest(5)
+    for other in (token, len(model.tokenizer)):
+        with pytest.raises(OptionError, match="token must be"):
+            writer.choose(other)
+    assert (writer.text, writer.likeliest(5)) == before
+    writer.choose(np.int64(len(model.tokenizer) - 1))
+    assert writer.back()
+
+
 @pytest.mark.parametrize("name", ["count", "log_probabilities", "stop"])
 def test_options_that_a_writer_lacks_are_refused(model: Model, name: str) -> None:
     with pytest.raises(OptionError, match=name):

@@ -132,15 +132,26 @@ class Authors:
 
     @cached_property
     def _calibration(self) -> AuthorCalibration:
-        return AuthorCalibration(self._known_losses)
+        return AuthorCalibration(
+            [
+                [losses[:, each.is_known] for each, losses in zip(extracts, own, strict=True)]
+                for extracts, own in zip(self._known, self._known_losses, strict=True)
+            ]
+        )
 
     @cached_property
     def _own_bits(self) -> list[float]:
-        """How well each network predicts its own validation part, in bits per character."""
-        return [
-            float(np.concatenate([losses[number] for losses in own]).mean()) / math.log(2)
-            for number, own in enumerate(self._known_losses)
-        ]
+        """How well each network predicts its own validation part, in bits per character.
+
+        The spelling of unknown words, whose texts are not known, is the mean of this part.
+        """
+        own_bits = []
+        for number, sampler in enumerate(self._samplers):
+            pieces = [sampler.tokenizer.pieces(each.text)[1] for each in self._known[number]]
+            loss = sum(float(losses[number].sum()) for losses in self._known_losses[number])
+            mean = loss / sum(map(len, pieces))
+            own_bits.append(sampler.run.means.bits_per_character(mean))
+        return own_bits
 
     def _judgement(self, text: str, spans: Sequence[tuple[int, int]], totals: Losses) -> Authorship:
         """Judge a text by the losses of its passages, (passages, R), in nats."""

@@ -110,13 +110,18 @@ class Totals:
         self._loss = self._spelling = 0.0  # nats
         self._tokens = self._characters = self._unknown = self._unseen = self._given = 0
 
-    def add_text(self, text: str, first: str, unknown: Sequence[str]) -> None:
-        """Add a text, with its tokens that are not in the vocabulary.
-
-        `first` is the token that nothing predicts, if there is one. It is not in `unknown`.
-        """
+    def add_text(
+        self, text: str, ids: Ids, unknown: Sequence[str], first_is_predicted: bool
+    ) -> None:
+        """Add a text, with the ids that the network reads and the tokens it does not know."""
         self._given += len(text)
-        self._characters += len(text) - len(first)
+        self._characters += len(text)
+        if len(ids) and not first_is_predicted:
+            if ids[0] == self._tokenizer.unknown:
+                first, *unknown = unknown
+            else:
+                first = self._tokenizer.decode(ids[:1])  # the first byte stands for its character
+            self._characters -= len(first)
         self._unknown += len(unknown)
         if self._tokenizer.unknown is None:
             self._unseen += len(unknown)
@@ -172,18 +177,12 @@ class _Reader:
             self._state = self._network.zero_state(1)
             self._last = np.array([] if end is None else [end], np.int64)
         ids, unknown = tokenizer.encode_known(text)
-        first = ""
-        if len(ids) and not len(self._last):  # nothing predicts the first token
-            if ids[0] == tokenizer.unknown:
-                first, *unknown = unknown
-            else:
-                first = tokenizer.decode(ids[:1])
         if unknown and self._strict:
             raise VocabularyError(
                 f"{unknown[0]!r} is not in the vocabulary; evaluate without --strict, or train on "
                 "a text that has it"
             )
-        self._totals.add_text(text, first, unknown)
+        self._totals.add_text(text, ids, unknown, first_is_predicted=len(self._last) > 0)
         self._predict(ids, utf8_length(text) / max(len(ids), 1))
 
     def evaluation(self) -> Evaluation:

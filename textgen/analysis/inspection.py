@@ -82,8 +82,9 @@ def inspect_texts(
     with without_blas_threads(network):
         for text, (own, own_tokens) in zip(texts, pieces, strict=True):
             starts.append(predicted.done)
-            _add_text(totals, tokenizer, text, own, own_tokens)
             known = own[own >= 0]
+            unknown = [own_tokens[place] for place in tokenizer.unknown_places(own)]
+            totals.add_text(text, known, unknown, first_is_predicted=tokenizer.end is not None)
             bytes_each = utf8_length(text) / (len(known) + 1)  # the end may be predicted, too
             for losses in _read_document(network, tokenizer, known, predicted, survey):
                 totals.add_losses(losses)
@@ -169,16 +170,6 @@ def _read_document(
         before = after[-1:]
     if end is not None:
         yield surprisals(before, np.array([end]))
-
-
-def _add_text(totals: Totals, tokenizer: Tokenizer, text: str, ids: Ids, tokens: list[str]) -> None:
-    unknown = tokenizer.unknown_places(ids)
-    first = ""
-    if tokenizer.end is None and (ids >= 0).any():  # nothing predicts the first token read
-        place = int((ids >= 0).argmax())
-        first = tokens[place]
-        unknown = [other for other in unknown if other != place]
-    totals.add_text(text, first, [tokens[place] for place in unknown])
 
 
 def _features_of_documents(documents: Sequence[Sequence[str]], level: str) -> list[Feature]:

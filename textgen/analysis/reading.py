@@ -19,7 +19,7 @@ def character_losses(sampler: Sampler, extracts: Sequence[Extract]) -> list[NDAr
     """Return the loss of each character of each extract, in nats.
 
     The loss of a token is that of its first character; its others have none. The losses include
-    what it costs to spell unknown tokens, so those of all networks can be compared.
+    what it costs to spell unknown tokens, except gaps, so those of all networks can be compared.
     """
     losses = list[NDArray[np.float64]]()
     for start in range(0, len(extracts), _ROWS_AT_ONCE):
@@ -44,7 +44,7 @@ class _Tokens:
         self._starts = np.concatenate([np.full(len(before) - 1, -1), starts[is_read]])
         self.losses = np.zeros(len(extract.text))
         for place in tokenizer.unknown_places(ids):
-            if starts[place] >= 0:
+            if starts[place] >= 0 and tokens[place] != extract.gap:
                 self.losses[starts[place]] += tokenizer.spelling.cost(tokens[place])
 
     def add(self, losses: NDArray[np.float64], start: int) -> None:

@@ -46,7 +46,7 @@ class _Commands(click.Group):
 
 
 def _message(error: OSError) -> str:
-    if error.errno is None:  # not the system's, but NLTK's
+    if error.errno is None:  # not the system's, but a library's
         return str(error)
     place = "cannot print" if error.filename is None else str(error.filename)
     return f"{place}: {error.strerror}"

@@ -9,6 +9,7 @@ import click
 import textgen
 from textgen.cli.app import main
 from textgen.cli.output import authors_table, likeliest_first, print_json, show_left_out
+from textgen.cli.parameters import as_json, encoding, keep_gutenberg
 from textgen.cli.paths import FILE, RUN
 from textgen.system.terminal import one_line, show
 
@@ -20,9 +21,9 @@ if TYPE_CHECKING:
 @click.argument("runs", nargs=-1, type=RUN, required=True, metavar="RUN...")
 @click.argument("text", type=FILE)
 @click.option("--passage", default=1000, help="Characters of a passage, about.  [default: 1000]")
-@click.option("--encoding", help="Encoding of the text.  [default: UTF-8, or by byte-order mark]")
-@click.option("--keep-gutenberg", is_flag=True, help="Keep Project Gutenberg's header and license.")
-@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@encoding
+@keep_gutenberg
+@as_json
 def author(
     runs: tuple[str, ...],
     text: str,

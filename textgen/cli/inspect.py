@@ -8,6 +8,7 @@ import click
 import textgen
 from textgen.cli.app import main
 from textgen.cli.output import authors_table, print_json, show_left_out, table
+from textgen.cli.parameters import encoding, keep_gutenberg
 from textgen.cli.paths import FILE, RUN
 from textgen.system.terminal import show
 
@@ -29,8 +30,8 @@ if TYPE_CHECKING:
     multiple=True,
     help="Run of an author who may have written TEXT; give two or more.",
 )
-@click.option("--encoding", help="Encoding of the text.  [default: UTF-8, or by byte-order mark]")
-@click.option("--keep-gutenberg", is_flag=True, help="Keep Project Gutenberg's header and license.")
+@encoding
+@keep_gutenberg
 @click.option(
     "--json", "as_json", is_flag=True, help="Print the figures; write a page only for -o."
 )
@@ -50,9 +51,9 @@ def inspect(
     from textgen.reporting.output import check_output
 
     if output is None and not as_json:
-        output = "inspection.html" if text == "-" else Path(text).with_suffix(".html").name
+        output = "inspection.html" if text == "-" else f"{Path(text).stem}.html"
     if output is not None:
-        check_output(output, force)  # before the work, not after it
+        check_output(output, force, text)  # before the work, not after it
     judges = textgen.authors(*authors) if authors else None
     model = textgen.load(run)
     found = model.inspect_file(text, length, units, encoding, keep_gutenberg, judges, quiet=False)

@@ -16,6 +16,7 @@ from textgen.cli.output import (
     print_json,
     table,
 )
+from textgen.cli.parameters import as_json, encoding, keep_gutenberg
 from textgen.cli.paths import FILE, RUN
 from textgen.system.terminal import show
 
@@ -24,10 +25,10 @@ from textgen.system.terminal import show
 @click.argument("run", type=RUN)
 @click.argument("text", type=FILE, required=False)
 @click.option("--test", is_flag=True, help="Evaluate the test part that RUN held out.")
-@click.option("--encoding", help="Encoding of the text.  [default: UTF-8, or by byte-order mark]")
-@click.option("--keep-gutenberg", is_flag=True, help="Keep Project Gutenberg's header and license.")
+@encoding
+@keep_gutenberg
 @click.option("--strict", is_flag=True, help="Refuse tokens that are not in the vocabulary.")
-@click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
+@as_json
 def evaluate(
     run: str,
     text: str | None,
@@ -61,8 +62,8 @@ def evaluate(
 @click.argument("text", type=FILE, default="-")
 @click.option("--least", default=20, help="Shortest copied passage, in characters.  [default: 20]")
 @click.option("--most", default=10, help="Number of passages to print.  [default: 10]")
-@click.option("--encoding", help="Encoding of the text.  [default: UTF-8, or by byte-order mark]")
-@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@encoding
+@as_json
 def novelty(
     run: str, text: str, least: int, most: int, encoding: str | None, as_json: bool
 ) -> None:

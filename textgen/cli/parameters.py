@@ -27,6 +27,13 @@ out = click.option(
 )
 force = click.option("--force", is_flag=True, help="Replace an existing run.")
 quiet = click.option("-q", "--quiet", is_flag=True, help="Print no progress and no notes.")
+encoding = click.option(
+    "--encoding", help="Encoding of the text.  [default: UTF-8, or by byte-order mark]"
+)
+keep_gutenberg = click.option(
+    "--keep-gutenberg", is_flag=True, help="Keep Project Gutenberg's header and license."
+)
+as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 
 
 def options_of(options: type[Options]) -> Callable[[_Command], _Command]:

@@ -144,7 +144,8 @@ def _column(lines: Iterable[str], column: str, name: str) -> Iterator[str]:
     In a table with one column, a row that is not one field is a text with unquoted commas.
     """
     raw = list[str]()  # the lines of the row being read
-    limit = csv.field_size_limit(_LONGEST_DOCUMENT)
+    # The limit is that of the process. It stays, since another thread may be reading a table.
+    csv.field_size_limit(max(csv.field_size_limit(), _LONGEST_DOCUMENT))
     rows = csv.reader(_noted(lines, raw), dialect_of(name), strict=True)
     try:
         header = next(rows, [])
@@ -168,8 +169,6 @@ def _column(lines: Iterable[str], column: str, name: str) -> Iterator[str]:
             raw.clear()
     except csv.Error as error:
         raise BookError(f"{name}, line {rows.line_num}: {error}; is it a CSV file?") from None
-    finally:
-        csv.field_size_limit(limit)
 
 
 def _noted(lines: Iterable[str], raw: list[str]) -> Iterator[str]:

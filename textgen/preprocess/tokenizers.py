@@ -258,8 +258,10 @@ class ByteTokenizer(Tokenizer):
         return np.frombuffer(utf8(text), np.uint8)
 
     def pieces(self, text: str) -> tuple[Ids, list[str]]:
-        ids = self.encode(text)
-        return ids, list(map(self.decoder(), ids.tolist()))
+        texts = list[str]()
+        for character in text:
+            texts += [""] * (len(utf8(character)) - 1) + [character]
+        return self.encode(text), texts
 
     def decode(self, ids: Iterable[int]) -> str:
         return self._bytes(ids).decode("utf-8", "replace")

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import cache
 
+from textgen.errors import BookError
+
 _SPLIT_AT_ONCE = 1 << 18  # characters
 
 # Blocks of scripts that are written without spaces between words, so that each character is a
@@ -63,7 +65,10 @@ def word_pattern() -> str:
 
 
 def word_splitter() -> Callable[[str], list[str]]:
-    """Return a function that splits a text into words, punctuation marks and white space."""
+    """Return a function that splits a text into words, punctuation marks and white space.
+
+    It raises BookError if that takes too long.
+    """
     from nltk.tokenize import RegexpTokenizer  # 0.4 s to import, and only words need it
 
     tokenize = RegexpTokenizer(word_pattern()).tokenize
@@ -71,11 +76,17 @@ def word_splitter() -> Callable[[str], list[str]]:
     def split(text: str) -> list[str]:
         # NLTK raises an error if one text takes it more than 5 s, so split in parts.
         words, done = list[str](), 0
-        for start in range(0, len(text), _SPLIT_AT_ONCE):
-            if border := last_border(text[start : start + _SPLIT_AT_ONCE]):
-                words += tokenize(text[done : start + border])
-                done = start + border
-        return words + tokenize(text[done:])
+        try:
+            for start in range(0, len(text), _SPLIT_AT_ONCE):
+                if border := last_border(text[start : start + _SPLIT_AT_ONCE]):
+                    words += tokenize(text[done : start + border])
+                    done = start + border
+            return words + tokenize(text[done:])
+        except TimeoutError:
+            raise BookError(
+                "splitting a text into words takes too long; try again when the computer is less "
+                "busy, or use a network of characters"
+            ) from None
 
     return split
 

@@ -63,17 +63,17 @@ def writing(path: Path) -> Iterator[None]:
 
 def write_file(path: Path, data: bytes) -> None:
     """Replace a file of a run by `replace_file`; raise RunError if that fails."""
+    new = path.with_name(path.name + NEW)
     with writing(path):
-        replace_file(path, data)
+        new.unlink(missing_ok=True)  # left by a process that was killed, or a link
+        replace_file(path, data, new)
 
 
-def replace_file(path: Path, data: bytes) -> None:
-    """Write a whole file beside `path`, flush it to disk and rename it.
+def replace_file(path: Path, data: bytes, new: Path) -> None:
+    """Write a whole file as `new`, which does not exist, flush it to disk and rename it to `path`.
 
     Raises OSError if that fails.
     """
-    new = path.with_name(path.name + NEW)
-    new.unlink(missing_ok=True)  # left by a process that was killed, or a link
     try:
         with new.open("xb") as file:
             file.write(data)

@@ -1,8 +1,7 @@
 """Create, resume and find runs."""
 
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -144,8 +143,7 @@ def _read_into(
     folder = draft / CORPUS
     folder.mkdir()
     prepared = None if known else _copy_prepared(path, books, options.reading, folder)
-    with _naming(books):
-        prepared = prepared or prepare_corpus(books, folder, options.reading, known, quiet)
+    prepared = prepared or prepare_corpus(books, folder, options.reading, known, quiet)
     facts = {item.name: getattr(prepared, item.name) for item in fields(Prepared)}
     settings = options.resolve(prepared.tokens)
     run = Run(path=draft, settings=settings, **facts | {"books": list(map(display_name, books))})
@@ -176,23 +174,9 @@ def _has_books(run: Run, books: Sequence[str | Path]) -> bool:
     options = run.settings.reading
     if run.corpus_key and run.corpus_key == corpus_key_of(books, options):
         return True
-    with writing(run.path), draft_of(run.path) as draft, _naming(books):
+    with writing(run.path), draft_of(run.path) as draft:
         found = prepare_corpus(books, draft, options, run.tokenizer)
         return found.corpus_digest == (run.corpus_digest or run.corpus().digest())
-
-
-@contextmanager
-def _naming(books: Sequence[str | Path]) -> Iterator[None]:
-    """Raise BookError if NLTK runs into its time limit. The error is an OSError, too."""
-    try:
-        yield
-    except TimeoutError as error:
-        if error.errno is not None:  # the file system's
-            raise
-        raise BookError(
-            f"splitting {', '.join(map(display_name, books))} into words takes too long; try again "
-            "when the computer is less busy, or train with --level char"
-        ) from None
 
 
 def _check_length(tokens: int, settings: TrainingSettings) -> None:

@@ -239,11 +239,12 @@ class Sampler:
         return texts
 
     def _guard(self, length: int) -> Guard:
-        if self._last_guard is None or self._last_guard.length != length:
+        guard = self._last_guard  # another thread may replace it
+        if guard is None or guard.length != length:
             spell = self.tokenizer.spell
             contents = {text for run in self.runs for _, text in run.documents_by_name(spell)}
-            self._last_guard = Guard(sorted(contents), length)
-        return self._last_guard
+            guard = self._last_guard = Guard(sorted(contents), length)
+        return guard
 
     def _banned(self, options: SamplingOptions) -> tuple[int, ...]:
         """Return the tokens that are never generated: the unknown token, and those in `ban`."""

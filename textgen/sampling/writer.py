@@ -5,6 +5,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from textgen.errors import OptionError
+from textgen.options.declare import check_whole
 from textgen.preprocess.tokenizers import Tokenizer
 from textgen.sampling.filters import Logits, draw
 from textgen.sampling.network import Network
@@ -97,8 +99,11 @@ class Writer:
         ]
 
     def choose(self, token: int) -> None:
-        """Append a token."""
-        self._append([token])
+        """Append a token; raise OptionError if it is not the id of one."""
+        check_whole("token", token, 0)
+        if token >= (size := len(self._tokenizer)):
+            raise OptionError("token", f"must be below {size:,}, the size of the vocabulary")
+        self._append([int(token)])
 
     def type(self, text: str) -> None:
         """Append a text; raise VocabularyError if it has unknown characters."""
