@@ -320,6 +320,17 @@ def test_offsets_in_a_prompt_of_another_normal_form(serve: Callable[..., str]) -
     assert parts == choice["logprobs"]["tokens"] == list("le café noir")
 
 
+def test_words_of_another_normal_form_are_known(serve: Callable[..., str]) -> None:
+    Path("book.txt").write_text("Le café noir de l'été. " * 40, "utf-8")
+    url = serve(fabricate("cafe", "book.txt", level="word").path)
+    fields = {"model": "cafe", "echo": True, "logprobs": 0, "max_tokens": 0}
+    scores = []
+    for form in ("NFC", "NFD"):
+        [choice] = complete(url, normalize(form, "Le café noir, l'été "), **fields)["choices"]
+        scores.append(choice["logprobs"]["token_logprobs"])
+    assert scores[0] == scores[1]
+
+
 @pytest.mark.parametrize("prompt", ["The ", "The la", "The lamp"])
 def test_tokens_are_those_of_the_text(url: str, prompt: str) -> None:
     """The first word may go on from a space, or a part of a word, in the prompt."""

@@ -71,10 +71,11 @@ class Tokenizer(ABC):
         """What it costs to spell a token that is not in the vocabulary."""
         return Spelling(self.vocabulary or ())
 
-    def encode_prompt(self, text: str) -> tuple[Ids, str]:
+    def encode_prompt(self, text: str, whole: bool = False) -> tuple[Ids, str]:
         """Return the ids of `text`, and the end of `text` that is left to the next token.
 
-        If the vocabulary has the text in another Unicode normal form only, that form is used.
+        Nothing is left if `whole`. If the vocabulary has the text in another Unicode normal form
+        only, that form is used.
         """
         return self.encode(self._normalized(text)), ""
 
@@ -219,9 +220,11 @@ class WordTokenizer(Tokenizer):
         words = self.split(text)
         return self._look_up(words), words
 
-    def encode_prompt(self, text: str) -> tuple[Ids, str]:
+    def encode_prompt(self, text: str, whole: bool = False) -> tuple[Ids, str]:
         """Leave a single space, or an unfinished word, at the end of a prompt to the next word."""
         text = self._normalized(text)
+        if whole:
+            return self.encode(text), ""
         ahead = " " if text[-1:] == " " and text[-2:-1].strip() else ""
         last = "" if ahead else (self.split(text) or [""])[-1]
         if last.strip() and last not in self._ids and self.begin_with(last):

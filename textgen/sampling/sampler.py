@@ -158,9 +158,10 @@ class Sampler:
         """
         banned = self._banned(options)
         if isinstance(prompt, str):
-            ids, ahead = self.tokenizer.encode_prompt(prompt) if prompt else (self.opening(), "")
-            if ahead and (score_prompt or set(self.tokenizer.begin_with(ahead)) <= set(banned)):
-                ids, ahead = self.tokenizer.encode(prompt), ""
+            encode = self.tokenizer.encode_prompt
+            ids, ahead = encode(prompt, score_prompt) if prompt else (self.opening(), "")
+            if ahead and set(self.tokenizer.begin_with(ahead)) <= set(banned):
+                ids, ahead = encode(prompt, whole=True)
         else:
             ids, ahead = self.checked_ids(prompt), ""
         if not len(ids):  # the prompt is empty, or one unfinished word
