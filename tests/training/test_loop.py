@@ -183,7 +183,6 @@ def test_a_save_that_the_process_did_not_survive_is_completed(
     dying_at(monkeypatch, "save_weights", last)
     with pytest.raises(RuntimeError, match="it died"):
         trained(book, "died")
-    monkeypatch.undo()
     textgen.train(out="died", resume=True, quiet=True)
     assert weights_of(Path("died")) == weights_of(undisturbed)
 
