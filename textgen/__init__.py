@@ -145,8 +145,8 @@ def prepare(
     """Read books into a run folder, ready for `train`, and return the folder.
 
     `options` are the options of `train` that decide how books are read; None is the same as
-    leaving one out. `train` uses the prepared corpus if it is called with the same books and options; otherwise it reads the books
-    again. Other arguments and errors are those of `train`.
+    leaving one out. `train` uses the prepared corpus if it is called with the same books and
+    options; otherwise it reads the books again. Other arguments and errors are those of `train`.
     """
     from textgen.options.reading import ReadingOptions
     from textgen.runs import lifecycle

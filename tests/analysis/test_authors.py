@@ -72,7 +72,7 @@ def test_losses_are_those_of_single_steps(models: dict[str, Model], level: str) 
         Extract("ß", "x"),
     ]
     found = character_losses(models[level], extracts)
-    for (context, text), losses in zip(extracts, found, strict=True):
+    for (context, text, _), losses in zip(extracts, found, strict=True):
         assert losses == pytest.approx(losses_one_by_one(models[level], context, text), abs=1e-4)
 
 

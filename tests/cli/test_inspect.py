@@ -123,8 +123,7 @@ def test_a_page_does_not_replace_the_text(
     for force in ([], ["--force"]):
         result = command(*arguments, *force)
         assert result.exit_code == 1
-        told = f"Error: {Path(output or notes)} is the text that is read; name another file to write"
-        assert result.stderr == f"{told}\n"
+        assert result.stderr.startswith(f"Error: {Path(output or notes)} is the text that is read")
     assert notes.read_text("utf-8") == TEXT
     Path("texts").mkdir()
     notes.rename("texts/notes.html")
