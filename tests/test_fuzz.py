@@ -257,7 +257,7 @@ def test_options(models: dict[str, Model], data: st.DataObject, name: str, level
         arguments.append(f"{flag}={data.draw(values)}" if data.draw(st.booleans()) else flag)
     if name in ("author", "evaluate", "inspect", "novelty"):
         text = str(models[level].path.parent / "book.txt")
-        arguments += ["--", data.draw(st.just(text) | st.sampled_from([".", "..", "/"]) | values)]
+        arguments += ["--", data.draw(st.sampled_from([text, ".", "/"]) | values)]
     with patch("textgen.serving.server.Server.run"):  # would go on until a signal
         result = CliRunner().invoke(main, arguments, input="")
     assert result.exit_code in (0, 1, 2), (arguments, result.exception)
