@@ -22,6 +22,7 @@ from textgen.options.serving import ServingOptions
 from textgen.preprocess.tokenizers import Tokenizer
 from textgen.runs.folder import Run
 from textgen.serving import application
+from textgen.serving.messages import Json, LargeJson
 from textgen.serving.models import Models
 
 PROMPT = "The ferry saw "
@@ -260,6 +261,11 @@ def test_tokens_and_text(url: str, level: str, models: dict[str, Model]) -> None
     assert (info["level"], info["vocabulary_size"]) == (level, len(tokenizer))
     start = httpx.post(f"{url}/tokenize", json={"prompt": info["eos_token"], "model": level})
     assert len(start.json()["tokens"]) == 1
+
+
+def test_large_answers_are_the_same_json() -> None:
+    content = {"é": [1, -2.5e-9, None, True, "\ud800☃"], "a": [], "b": {"c": [{}, ["d"]]}}
+    assert LargeJson(content).body == Json(content).body
 
 
 def test_documents_end(serve: Callable[..., str], tmp_path: Path) -> None:

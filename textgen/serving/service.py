@@ -18,7 +18,7 @@ from textgen.kernels import kernels
 from textgen.options.serving import ServingOptions
 from textgen.runs.lifecycle import newest
 from textgen.serving.answers import END_OF_DOCUMENT, Answer
-from textgen.serving.completions import Completion
+from textgen.serving.completions import Completion, check_prompt_length, check_token_count
 from textgen.serving.controls import sampling_controls
 from textgen.serving.fields import Fields
 from textgen.serving.jobs import Job
@@ -27,6 +27,7 @@ from textgen.serving.messages import (
     EventStream,
     Gone,
     Json,
+    LargeJson,
     disconnected,
     event,
     read_json,
@@ -99,7 +100,9 @@ class Service:
         async with self._writing(job, request.receive, start):
             updates = [update async for part in job.updates() for update in part]
         self._count(answer)
-        return Json(await _call(answer.work(updates), answer.whole, updates))
+        if answer.work(updates) > _LARGE:
+            return await to_thread.run_sync(lambda: LargeJson(answer.whole(updates)))
+        return Json(answer.whole(updates))
 
     async def _events(
         self, job: Job, answer: Answer, receive: Receive, start: float
@@ -163,9 +166,15 @@ class Service:
         tokenizer = model.sampler.tokenizer
         if text == END_OF_DOCUMENT and tokenizer.end is not None:
             return Json({"tokens": [tokenizer.end], "count": 1})
+
+        def encode() -> Response:
+            check_prompt_length(text, tokenizer, self._options.max_prompt)
+            ids = tokenizer.encode(text)
+            check_token_count(len(ids), self._options.max_prompt)
+            return LargeJson({"tokens": ids.tolist(), "count": len(ids)})
+
         with refusing_prompt():
-            ids = await to_thread.run_sync(tokenizer.encode, text)
-        return Json({"tokens": ids.tolist(), "count": len(ids)})
+            return await to_thread.run_sync(encode)
 
     async def detokenize(self, request: Request) -> Response:
         """POST /detokenize"""
@@ -175,14 +184,14 @@ class Service:
         if not isinstance(tokens, list):
             raise RequestError(400, "tokens must be a list of tokens", param="tokens")
 
-        def decode() -> str:
-            return model.sampler.tokenizer.decode(model.sampler.checked_ids(tokens))
+        def decode() -> Response:
+            text = model.sampler.tokenizer.decode(model.sampler.checked_ids(tokens))
+            return Json({"prompt": text, "content": text})
 
         try:
-            text = await _call(len(tokens), decode)
+            return await _call(len(tokens), decode)
         except OptionError as error:
             raise RequestError.of(error, "tokens") from None
-        return Json({"prompt": text, "content": text})
 
     async def tokenizer_info(self, request: Request) -> Response:
         """GET /tokenizer_info"""
