@@ -4,7 +4,7 @@ import asyncio
 import os
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -40,9 +40,11 @@ from textgen.serving.refusals import RequestError, refusing_prompt, without_fold
 from textgen.serving.run_service import RunService
 from textgen.serving.scheduler import Scheduler
 from textgen.serving.trainings import Trainings
+from textgen.serving.turns import Turns
 
 _LARGE = 10_000  # tokens or log-probabilities; more in the event loop would delay others
 _LEAST_COPIED = 20  # characters of a passage
+_MOST_WAITING = 16  # requests for passages
 _Result = TypeVar("_Result")
 
 
@@ -67,7 +69,9 @@ class Service:
         )
         self._trainings = Trainings(folder, options) if options.train else None
         self.runs = RunService(self._models, self._trainings)
-        self._comparing = asyncio.Lock()  # held while passages are looked for, which takes memory
+        self._comparing = Turns()  # for looking for passages, which takes memory
+        self._stopping: asyncio.Task[None] | None = None
+        self._hurries = False
         self.metrics = Metrics(
             slots_used=lambda: len(self._scheduler.writing()),
             queued_requests=lambda: self._scheduler.queued,
@@ -90,7 +94,11 @@ class Service:
         self._scheduler.check_room()  # before a body is read
         asked = Completion.read(await read_json(request, self._options.max_body), self._options)
         model = await self._models.get(asked.model)
-        async with model.comparing if asked.options.novel is not None else nullcontext():
+        turn: AbstractAsyncContextManager[None] = nullcontext()
+        if asked.options.novel is not None:
+            most_waiting = self._options.slots + self._options.queue
+            turn = model.comparing.turn(request.receive, most_waiting)
+        async with turn:
             job = await _call(asked.work, asked.job, model, self._options)
         answer = Answer(asked, job)
         if job.streamed:
@@ -214,7 +222,7 @@ class Service:
             )
         path = self._models.path(name if name is not None else self._models.newest_name())
         try:
-            async with self._comparing:
+            async with self._comparing.turn(request.receive, _MOST_WAITING):
                 found = await to_thread.run_sync(copied_passages, path, text, least)
         except RunError as error:
             raise RequestError(
