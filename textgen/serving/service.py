@@ -67,7 +67,8 @@ class Service:
         self._scheduler = Scheduler(
             options.slots, options.queue, int(options.cache * BYTES_OF_A_MB)
         )
-        self._trainings = Trainings(folder, options) if options.train else None
+        train = options.train
+        self._trainings = Trainings(folder, options, self._models.folders) if train else None
         self.runs = RunService(self._models, self._trainings)
         self._comparing = Turns()  # for looking for passages, which takes memory
         self._stopping: asyncio.Task[None] | None = None
