@@ -54,6 +54,7 @@ COMMAND = (sys.executable, "-c", _PROGRAM)
 _LOG = logging.getLogger(__name__)
 _SECRETS = ("TEXTGEN_API_KEY", "TF_CONFIG")  # variables that are not for the process
 _STARTING_SECONDS = 1.0  # until the process can handle a signal
+_SAVING_SECONDS = 10.0  # usually enough to save a run
 _STDERR_KEPT = 4000  # bytes
 _STDERR_SECONDS = 1.0
 _ERROR = "Error: "  # begins the line in which a command tells its error
@@ -111,7 +112,20 @@ class TrainingProcess:
         return self.state in _OVER
 
     async def run(self) -> None:
-        """Train in a process, and log what its files tell, until it ends."""
+        """Train in a process, and log what its files tell, until it ends.
+
+        Whatever fails, the process ends, and those that wait can follow.
+        """
+        try:
+            await self._train()
+        except Exception:
+            _LOG.exception("training %s failed", self.name)
+            self.kill()
+            if self._process:
+                await self._process.wait()
+            self.end("failed", "the training met an error in the server; its log tells more")
+
+    async def _train(self) -> None:
         if os.path.lexists(self._path):  # created while this one was waiting
             self.end("failed", f"{self.name} is a run already; choose another name")
             return
@@ -153,6 +167,12 @@ class TrainingProcess:
             self.end("stopped")
         elif self.state == "training":
             self._enter("stopping")
+            self._stuck_from = time.monotonic() + _SAVING_SECONDS
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether it was stopped long ago, and has not ended."""
+        return self.state == "stopping" and time.monotonic() > self._stuck_from
 
     def kill(self) -> None:
         """End the process at once."""
@@ -226,10 +246,11 @@ class TrainingProcess:
             self.end("stopped")  # a library may turn Ctrl-C into an error while it is imported
         else:
             _LOG.warning("training %s ended with code %d: %s", self.name, code, one_line(output))
-            killed = code == -signal.SIGKILL
-            reason = (
-                "was killed, perhaps for lack of memory" if killed else f"ended with code {code}"
-            )
+            reason = f"ended with code {code}"
+            if code == -signal.SIGKILL:
+                reason = "was killed"
+                if self.state != "stopping":
+                    reason += ", perhaps for lack of memory"
             self.end("failed", f"the training {reason}")
 
 

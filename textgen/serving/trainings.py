@@ -113,7 +113,7 @@ class Trainings:
         return self._follow(training)
 
     def stop(self, name: str) -> dict[str, Any]:
-        """Stop a training as Ctrl-C does and return its description.
+        """Stop a training as Ctrl-C does and return its description; kill one that is stuck.
 
         Raises RequestError if there is no such training, or it is over.
         """
@@ -122,6 +122,8 @@ class Trainings:
             self._check_is_run(name)
         if training is None or training.is_over:
             raise RequestError(409, f"{name} is not being trained here", code="not_training")
+        if training.is_stuck:
+            training.kill()
         training.stop()
         return self._described(training)
 
