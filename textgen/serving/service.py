@@ -80,14 +80,29 @@ class Service:
         )
 
     async def stop(self, seconds: float = 0) -> None:
-        """Refuse new texts, stop trainings, and end the texts that are not done in time."""
+        """Refuse new texts, stop trainings, and end the texts that are not done in time.
+
+        A second call waits for the first.
+        """
+        if self._stopping is None:
+            self._stopping = asyncio.create_task(self._stop(seconds))
+        await asyncio.shield(self._stopping)
+
+    async def _stop(self, seconds: float) -> None:
         self._scheduler.drain()
+        closing = asyncio.create_task(self._trainings.close()) if self._trainings else None
         end = time.monotonic() + seconds
-        if self._trainings is not None:
-            await self._trainings.close()
-        while self._scheduler.is_busy and time.monotonic() < end:
+        while self._scheduler.is_busy and time.monotonic() < end and not self._hurries:
             await asyncio.sleep(0.02)
         await to_thread.run_sync(self._scheduler.close)
+        if closing:
+            await closing
+
+    def hurry(self) -> None:
+        """End texts and kill trainings while the service stops; a signal handler may call this."""
+        self._hurries = True
+        if self._trainings is not None:
+            self._trainings.kill()
 
     async def complete(self, request: Request) -> Response:
         """POST /v1/completions"""

@@ -134,10 +134,14 @@ class Trainings:
             training.stop()
         if self._worker:
             await asyncio.wait([self._worker], timeout=_CLOSING_SECONDS)
-            for training in self._trainings.values():
-                training.kill()
+            self.kill()
             await asyncio.wait([self._worker], timeout=_CLOSING_SECONDS)
         self._held.close()
+
+    def kill(self) -> None:
+        """Kill the training that has a process."""
+        for training in self._trainings.values():
+            training.kill()
 
     @property
     def _unfinished(self) -> list[TrainingProcess]:
