@@ -1,7 +1,7 @@
 """A command that trains as its book says, and trainings of it that clients ask for."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ import pytest
 
 from textgen.options.serving import ServingOptions
 from textgen.runs.locking import LOCK
+from textgen.serving.models import Models
 from textgen.serving.refusals import RequestError
 from textgen.serving.trainings import Trainings
 
@@ -83,11 +84,12 @@ async def body_of(*parts: str | bytes) -> AsyncIterator[bytes]:
         yield part.encode() if isinstance(part, str) else part
 
 
-def closing(test: Callable[..., Any], **options: Any) -> Any:
-    """Run `test(trainings)` in an event loop, and close them."""
+def closing(test: Callable[..., Any], given: Sequence[Path] = (), **options: Any) -> Any:
+    """Run `test(trainings)` in an event loop, and close them. `given` are other runs."""
 
     async def main() -> Any:
-        trainings = Trainings(RUNS, ServingOptions(train=True, **options))
+        runs = Models(given, RUNS).folders
+        trainings = Trainings(RUNS, ServingOptions(train=True, **options), runs)
         try:
             return await asyncio.wait_for(test(trainings), 60)
         finally:

@@ -1,8 +1,10 @@
 """Passages of a text that are copied from the training text."""
 
 import shutil
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ import httpx
 import numpy as np
 import pytest
 from clients import error_of
-from helpers import fabricate, make_book
+from helpers import fabricate, make_book, wait_for
 
 from textgen.model import Model
 
@@ -81,6 +83,34 @@ def test_passages_that_cannot_be_looked_for(
     answer = httpx.post(f"{url}/v1/passages", json={"text": "The lamp"})
     assert error_of(answer) == (404, "model", "corpus_unavailable")
     assert answer.json()["error"]["message"].startswith("shared has no corpus/; copy it from")
+
+
+def test_passages_of_clients_that_have_gone_are_not_looked_for(
+    serve: Callable[..., str], models: dict[str, Model], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go = list[str](), threading.Event()
+
+    def wait(_path: Path, text: str, _least: int) -> dict[str, Any]:
+        begun.append(text)
+        assert go.wait(20)
+        return {"copied": 0.0, "passages": []}
+
+    monkeypatch.setattr("textgen.serving.service.copied_passages", wait)
+    monkeypatch.setattr("textgen.serving.service._MOST_WAITING", 2)
+    url = serve(models["char"].path)
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(passages_of, url, "first")
+        wait_for(lambda: begun == ["first"], 10)
+        for _ in range(2):
+            with pytest.raises(httpx.ReadTimeout):
+                httpx.post(f"{url}/v1/passages", json={"text": "gone"}, timeout=0.3)
+        busy = httpx.post(f"{url}/v1/passages", json={"text": "busy"}, timeout=10)
+        assert error_of(busy) == (503, None, "queue_full")
+        assert busy.headers["Retry-After"]
+        go.set()
+        first.result()
+    passages_of(url, "last")
+    assert begun == ["first", "last"]
 
 
 def test_passages_of_a_long_book_are_found_within_a_second(

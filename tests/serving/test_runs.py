@@ -19,6 +19,7 @@ from helpers import fabricate
 
 from textgen.model import Model
 from textgen.runs.folder import Run
+from textgen.serving.records import RunRecords
 
 
 def runs_of(url: str) -> dict[str, dict[str, Any]]:
@@ -91,6 +92,18 @@ def test_runs_of_every_state_are_listed(
     assert runs["learning"]["state"] == "prepared"
     assert (runs["odd"]["bits_per_character"], runs["odd"]["error"]) == (2.5, None)
     assert "damaged" not in runs
+
+
+def test_runs_are_described_for_two_requests_at_once(models: dict[str, Model]) -> None:
+    records = RunRecords()
+
+    class Interrupted(dict[str, Path]):
+        def items(self) -> Any:
+            records.describe({}, {})  # for a request that came before there were runs
+            return super().items()
+
+    folders = Interrupted({level: model.path for level, model in models.items()})
+    assert {run["name"] for run in records.describe(folders, {})} == set(models)
 
 
 def test_evaluations_and_previews(url: str, models: dict[str, Model]) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from textgen.model import Model
 from textgen.sampling.engine import Engine
-from textgen.sampling.prompt import CHECKPOINT_EVERY, Prompt
+from textgen.sampling.prompt import CHECKPOINT_EVERY, Prompt, Reading
 from textgen.serving.cache import StateCache
 from textgen.serving.scheduler import Scheduler
 
@@ -124,3 +124,12 @@ def test_the_cache_keeps_its_limit(models: dict[str, Model]) -> None:
         assert 0.5 * limit < tracemalloc.get_traced_memory()[0] < 1.3 * limit
     finally:
         tracemalloc.stop()
+
+
+def test_the_cache_counts_a_state_that_is_replaced() -> None:
+    cache, alone = StateCache(10_000), StateCache(10_000)
+    exact = Reading(CHECKPOINT_EVERY, np.zeros(500), exact=True)
+    cache.add(b"text", Reading(CHECKPOINT_EVERY, np.zeros(10), exact=False))
+    cache.add(b"text", exact)
+    alone.add(b"text", exact)
+    assert cache.size == alone.size > 4000

@@ -5,7 +5,7 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain, pairwise
 from pathlib import Path
@@ -14,14 +14,16 @@ from unicodedata import normalize
 
 import httpx
 import pytest
-from helpers import fabricate
+from helpers import fabricate, wait_for
 
 from textgen.errors import RunError, TrainingError
 from textgen.model import Model
 from textgen.options.serving import ServingOptions
 from textgen.preprocess.tokenizers import Tokenizer
 from textgen.runs.folder import Run
+from textgen.sampling.novel import Guard
 from textgen.serving import application
+from textgen.serving.messages import Json, LargeJson
 from textgen.serving.models import Models
 
 PROMPT = "The ferry saw "
@@ -145,6 +147,38 @@ def test_a_full_queue_refuses(serve: Callable[..., str], models: dict[str, Model
     assert refused.json()["error"]["code"] == "queue_full"
 
 
+def test_the_training_text_is_not_read_for_clients_that_have_gone(
+    serve: Callable[..., str], models: dict[str, Model], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`novel` makes a table of it, one at a time."""
+    made, go = list[int](), threading.Event()
+
+    def make(texts: Sequence[str], length: int) -> Guard:
+        made.append(length)
+        assert go.wait(20)
+        return Guard(texts, length)
+
+    monkeypatch.setattr("textgen.sampling.sampler.Guard", make)
+    url = serve(models["char"].path, slots=1, queue=1)
+
+    def ask(novel: int, timeout: float = 20) -> httpx.Response:
+        body = {"prompt": PROMPT, "novel": novel}
+        return httpx.post(f"{url}/v1/completions", json=body, timeout=timeout)
+
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(ask, 30)
+        wait_for(lambda: made == [30], 10)
+        for novel in (31, 32):
+            with pytest.raises(httpx.ReadTimeout):
+                ask(novel, timeout=0.3)
+        busy = ask(33)
+        assert (busy.status_code, busy.json()["error"]["code"]) == (503, "queue_full")
+        go.set()
+        assert first.result().status_code == 200
+    assert ask(34).status_code == 200
+    assert made == [30, 34]
+
+
 def test_a_request_ends_when_its_time_is_over(
     serve: Callable[..., str], models: dict[str, Model]
 ) -> None:
@@ -260,6 +294,11 @@ def test_tokens_and_text(url: str, level: str, models: dict[str, Model]) -> None
     assert (info["level"], info["vocabulary_size"]) == (level, len(tokenizer))
     start = httpx.post(f"{url}/tokenize", json={"prompt": info["eos_token"], "model": level})
     assert len(start.json()["tokens"]) == 1
+
+
+def test_large_answers_are_the_same_json() -> None:
+    content = {"é": [1, -2.5e-9, None, True, "\ud800☃"], "a": [], "b": {"c": [{}, ["d"]]}}
+    assert LargeJson(content).body == Json(content).body
 
 
 def test_documents_end(serve: Callable[..., str], tmp_path: Path) -> None:

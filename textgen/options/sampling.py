@@ -6,6 +6,8 @@ from typing import Any
 from textgen.errors import OptionError
 from textgen.options.declare import Options, option
 
+_MOST_TEMPERATURES = 1000
+
 
 @dataclass(frozen=True)
 class Temperatures:
@@ -45,8 +47,12 @@ def parse_temperatures(value: Any) -> Temperatures:
     if isinstance(value, Temperatures):
         return value
     sliding = isinstance(value, str) and ":" in value
-    parts = value.split(":" if sliding else ",") if isinstance(value, str) else value
+    parts: Any = value
+    if isinstance(value, str):
+        parts = value.split(":" if sliding else ",", _MOST_TEMPERATURES)
     parts = parts if isinstance(parts, list | tuple) else [parts]
+    if len(parts) > _MOST_TEMPERATURES:
+        raise ValueError(f"must be at most {_MOST_TEMPERATURES:,} numbers")
     try:
         if any(isinstance(part, bool) for part in parts):
             raise TypeError

@@ -29,10 +29,23 @@ class Guard:
     def copies(self, text: str, piece: str) -> bool:
         """Return whether `piece`, appended to `text`, completes a known substring."""
         found = _hashes(code_points(self.tail(text) + piece), self.length)
-        if not len(found) or not len(self._known):
-            return False
-        places = np.minimum(np.searchsorted(self._known, found), len(self._known) - 1)
-        return bool(np.any(self._known[places] == found))
+        return bool(self._knows(found).any())
+
+    def copying(self, text: str, pieces: Sequence[str]) -> NDArray[np.bool_]:
+        """Return which of `pieces`, appended to `text`, would complete one, (pieces,)."""
+        joined = [self.tail(text) + piece for piece in pieces]
+        owners = np.repeat(np.arange(len(pieces)), list(map(len, joined)))
+        found = self._knows(_hashes(code_points("".join(joined)), self.length))
+        firsts, lasts = owners[: len(found)], owners[self.length - 1 :]
+        copying = np.zeros(len(pieces), np.bool_)
+        copying[firsts[found & (firsts == lasts)]] = True
+        return copying
+
+    def _knows(self, hashes: NDArray[np.uint64]) -> NDArray[np.bool_]:
+        if not len(self._known):
+            return np.zeros(len(hashes), np.bool_)
+        places = np.minimum(np.searchsorted(self._known, hashes), len(self._known) - 1)
+        return self._known[places] == hashes
 
 
 def _hashes(codes: NDArray[Any], length: int) -> NDArray[np.uint64]:

@@ -1,20 +1,23 @@
 """Rows of the engine that share filters and draw their next tokens together."""
 
 from collections.abc import Hashable, Iterator
-from dataclasses import replace
+from functools import cached_property
 from itertools import chain
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
 
 from textgen.preprocess.tokenizers import Ids, Tokenizer
-from textgen.sampling.filters import Logits, draw, log_softmax
+from textgen.sampling.filters import Logits, Mask, draw, log_softmax
 from textgen.sampling.generation import Generation
+from textgen.sampling.novel import Guard
 from textgen.sampling.prompt import Request
 from textgen.sampling.scores import ScoredToken, score
 from textgen.sampling.seen import SeenTokens
 
 _NUMBERS_AT_ONCE = 256  # a call for each random number would take as long as all filters
+_REJECTED_SINGLY = 32  # tokens that would copy; then all others are compared at once
 
 
 class Row:
@@ -43,10 +46,17 @@ class DrawnRows:
         self._tokenizer = tokenizer
         self._filter = request.filter
         self._rows: list[Row] = []
+        self._copies = WeakKeyDictionary[Guard, Mask]()  # the tokens that are copies by themselves
         self._seen: SeenTokens | None = None
         if self._filter.repetition_penalty != 1:
             self._seen = SeenTokens(vocabulary_size, request.options.repeat_last_n)
         self._rows_changed()
+
+    @cached_property
+    def _pieces(self) -> list[str]:
+        """The text of each token."""
+        spell = self._tokenizer.spell
+        return [spell([token]) for token in range(len(self._tokenizer))]
 
     @staticmethod
     def key_of(request: Request) -> Hashable:
@@ -78,7 +88,7 @@ class DrawnRows:
         tokens = draw(weights, np.fromiter(map(next, self._numbers), np.float64, len(weights)))
         if self._guarded:
             drawn = enumerate(tokens.tolist())
-            tokens = np.array([self._novel(i, token, logits, weights) for i, token in drawn])
+            tokens = np.array([self._novel(i, token, logits, weights, seen) for i, token in drawn])
         logs = log_softmax(logits) if self._logs else None
         going = []
         for i, (text, token) in enumerate(zip(self._texts, tokens.tolist(), strict=True)):
@@ -113,30 +123,43 @@ class DrawnRows:
             each = np.array([[row.temperature()] for row in rows])
             self._temperature = values.pop() if len(values) == 1 else each
 
-    def _novel(self, i: int, token: int, logits: Logits, weights: NDArray[np.float64]) -> int:
+    def _novel(
+        self, i: int, token: int, logits: Logits, weights: NDArray[np.float64], seen: Mask | None
+    ) -> int:
         """Draw again until the token copies nothing; end the text if every token would copy.
 
-        `logits` and `weights`, (B, V), are those of all rows.
+        `logits`, `weights` and `seen`, (B, V), are those of all rows.
         """
         row = self._rows[i]
         prompt, guard = row.request.prompt, row.request.guard
         if guard is None:
             return token
-        copying: list[int] = []
         ahead = "" if row.text.tokens else prompt.ahead
-        own = weights[i]
+        own, left, rejected = weights[i], np.isfinite(logits[i]), 0
+        left[list(self._filter.banned)] = False
         while guard.copies(row.tail, piece := self._tokenizer.spell([token]).removeprefix(ahead)):
-            copying.append(token)
-            own[token] = 0
-            left = np.isfinite(logits[i])
-            left[[*self._filter.banned, *copying]] = False
+            left[token] = False
+            rejected += 1
+            if rejected == _REJECTED_SINGLY:
+                self._rule_out_copies(left, guard, row.tail, ahead)
             if not left.any():
                 row.text.end("novel")
                 break
+            own[~left] = 0
             if not own.any():  # the filters kept only copying tokens
-                without = replace(self._filter, banned=(*self._filter.banned, *copying))
-                seen = None if self._seen is None else self._seen.mask[i]
-                own = without.weights(logits[i], row.temperature(), seen)
+                kept = np.where(left, logits[i], -np.inf)
+                mask = None if seen is None else seen[i]
+                own = self._filter.weights(kept, row.temperature(), mask)
             token = int(draw(own[None], row.rng.random(1))[0])
         row.tail = guard.tail(row.tail + piece)
         return token
+
+    def _rule_out_copies(self, left: Mask, guard: Guard, tail: str, ahead: str) -> None:
+        """Remove from `left` all tokens that copy something after `tail`."""
+        if not ahead:  # what is ahead of a token would be part of the copy
+            if guard not in self._copies:
+                self._copies[guard] = guard.copying("", self._pieces)
+            left &= ~self._copies[guard]
+        tokens = np.flatnonzero(left)
+        pieces = [self._pieces[token].removeprefix(ahead) for token in tokens.tolist()]
+        left[tokens] = ~guard.copying(tail, pieces)

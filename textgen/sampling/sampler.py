@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
+from weakref import WeakValueDictionary
 
 import numpy as np
 
@@ -58,7 +59,9 @@ class Sampler:
                 )
         self._weights = weights or [run.weights() for run in runs]
         self._shares = _check_shares(runs, shares)
-        self._last_guard: Guard | None = None  # a cache: making one takes seconds for long texts
+        self.guards = WeakValueDictionary[int, Guard]()  # of the texts being written, by length
+        # Kept for the next text: making one takes seconds for long texts.
+        self.last_guard: Guard | None = None
 
     @cached_property
     def network(self) -> Network:
@@ -240,11 +243,12 @@ class Sampler:
         return texts
 
     def _guard(self, length: int) -> Guard:
-        guard = self._last_guard  # another thread may replace it
-        if guard is None or guard.length != length:
+        guard = self.guards.get(length)
+        if guard is None:
             spell = self.tokenizer.spell
             contents = {text for run in self.runs for _, text in run.documents_by_name(spell)}
-            guard = self._last_guard = Guard(sorted(contents), length)
+            guard = self.guards[length] = Guard(sorted(contents), length)
+        self.last_guard = guard
         return guard
 
     def _banned(self, options: SamplingOptions) -> tuple[int, ...]:

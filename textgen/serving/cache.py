@@ -33,9 +33,9 @@ class StateCache:
             self._readings.move_to_end(digest)
             if old.exact or not reading.exact:
                 return
+            self.size -= _size(old)
         self._readings[digest] = reading
-        if old is None:
-            self.size += _size(reading)
+        self.size += _size(reading)
         while self.size > self._limit:
             _, oldest = self._readings.popitem(last=False)
             self.size -= _size(oldest)

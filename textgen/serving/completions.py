@@ -119,13 +119,11 @@ class Completion:
         sampler = model.sampler
         seed = new_seed() if self.seed is None else self.seed
         greedy = max(self.options.temperature.values) == 0
-        if self.options.novel is not None and sampler.run.tokens > _LONGEST_COMPARED:
-            raise RequestError(
-                400, f"the training text of {model.name} is too long for novel", param="novel"
-            )
+        if self.options.novel is not None:
+            _check_novel(self.options.novel, model)
         bias, choices = _known_bias(self.bias, sampler), list[Choice]()
         for prompt in self.prompts:
-            _check_prompt_length(prompt, sampler.tokenizer, limits.max_prompt)
+            check_prompt_length(prompt, sampler.tokenizer, limits.max_prompt)
             with refusing_prompt():
                 request = sampler.request(
                     prompt,
@@ -137,18 +135,11 @@ class Completion:
                     keep_tokens=True,
                     exact=self.seed is not None or greedy,
                 )
-            if len(request.prompt.ids) > limits.max_prompt:
-                raise _too_long(len(request.prompt.ids), limits.max_prompt)
-            if request.guard is not None:
-                model.guards.add(request.guard)
+            check_token_count(len(request.prompt.ids), limits.max_prompt)
             choices += [
                 Choice(len(choices) + k, request, np.random.default_rng([seed, k]))
                 for k in range(self.texts)
             ]
-        if self.options.novel is not None and len(model.guards) > _MOST_GUARDS:
-            raise RequestError(
-                503, "too many texts have other values of novel; try again later", retry_after=10
-            )
         self._check_answer(choices, limits)
         return Job(model, choices, self.stream, self.stream and self.logprobs is not None)
 
@@ -253,13 +244,31 @@ def _known_bias(bias: Mapping[str, float], sampler: Sampler) -> tuple[tuple[int,
     return tuple(sorted(known.items()))
 
 
-def _check_prompt_length(prompt: str | list[int], tokenizer: Tokenizer, most: int) -> None:
+def _check_novel(length: int, model: ServedModel) -> None:
+    """Refuse a request before the training text is read for it."""
+    sampler = model.sampler
+    if sampler.run.tokens > _LONGEST_COMPARED:
+        raise RequestError(
+            400, f"the training text of {model.name} is too long for novel", param="novel"
+        )
+    if length in sampler.guards:
+        return
+    sampler.last_guard = None  # makes room, unless a text needs it
+    if len(sampler.guards) >= _MOST_GUARDS:
+        raise RequestError(
+            503, "too many texts have other values of novel; try again later", retry_after=10
+        )
+
+
+def check_prompt_length(prompt: str | list[int], tokenizer: Tokenizer, most: int) -> None:
     """Refuse a prompt that is surely too long before it is split into tokens."""
-    if tokenizer.level != "word" and len(prompt) > most:
-        raise _too_long(len(prompt), most)
+    if tokenizer.level != "word":
+        check_token_count(len(prompt), most)
 
 
-def _too_long(tokens: int, most: int) -> RequestError:
-    return RequestError(
-        400, f"the prompt has {tokens:,} tokens; the most is {most:,}", param="prompt"
-    )
+def check_token_count(tokens: int, most: int) -> None:
+    """Raise RequestError if a prompt has more tokens than `--max-prompt`."""
+    if tokens > most:
+        raise RequestError(
+            400, f"the prompt has {tokens:,} tokens; the most is {most:,}", param="prompt"
+        )

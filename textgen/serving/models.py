@@ -6,15 +6,14 @@ import secrets
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
-from weakref import WeakSet
 
 from anyio import to_thread
 
 from textgen.errors import RunError
 from textgen.runs.folder import CONFIG, MODEL, TOKENIZER, Run
-from textgen.sampling.novel import Guard
 from textgen.sampling.sampler import Sampler
 from textgen.serving.refusals import RequestError
+from textgen.serving.turns import Turns
 
 _LOADED = 16  # models in memory; the one used last stays longest
 _TRIES = 3  # to load a run that another process replaces meanwhile
@@ -39,8 +38,7 @@ class ServedModel:
         _ = self.sampler.fast_network
         self.sampler.tokenizer.encode_known("a b")
         self.key = secrets.token_bytes(16)  # tells its states from those of other models
-        self.comparing = asyncio.Lock()  # held while a guard is made, which takes memory
-        self.guards = WeakSet[Guard]()  # of the texts that are being written
+        self.comparing = Turns()  # for making guards, which takes memory
         digest = hashlib.blake2b(digest_size=8)
         for _, array in sorted(weights.items()):
             digest.update(array.tobytes())

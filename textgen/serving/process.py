@@ -13,8 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from textgen.errors import RunError, TextgenError
+from textgen.runs.folder import Run
 from textgen.serving import events
 from textgen.serving.events import Event, RunFiles
+from textgen.serving.query import MOST_WEIGHTS
+from textgen.serving.refusals import without_folder
 from textgen.system.terminal import one_line
 
 # The process runs this. Its arguments are the server's import path, the niceness, the number of
@@ -51,6 +54,7 @@ COMMAND = (sys.executable, "-c", _PROGRAM)
 _LOG = logging.getLogger(__name__)
 _SECRETS = ("TEXTGEN_API_KEY", "TF_CONFIG")  # variables that are not for the process
 _STARTING_SECONDS = 1.0  # until the process can handle a signal
+_SAVING_SECONDS = 10.0  # usually enough to save a run
 _STDERR_KEPT = 4000  # bytes
 _STDERR_SECONDS = 1.0
 _ERROR = "Error: "  # begins the line in which a command tells its error
@@ -62,7 +66,13 @@ class TrainingProcess:
     """A run that is to be trained, is being trained, or was trained by this server."""
 
     def __init__(
-        self, path: Path, book: Path, flags: Sequence[str], niceness: int, cores: int | None
+        self,
+        path: Path,
+        book: Path,
+        flags: Sequence[str],
+        niceness: int,
+        cores: int | None,
+        start: Path | None = None,
     ) -> None:
         """Describe a training.
 
@@ -70,6 +80,7 @@ class TrainingProcess:
             path: the folder of the run.
             book: the text, alone in a folder that is removed at the end.
             flags: options of `textgen train`.
+            start: the folder of a run to fine-tune.
             niceness: 0 shares the cores equally with the server, 19 yields them.
             cores: how many the process may use; None for all.
         """
@@ -85,11 +96,15 @@ class TrainingProcess:
             "" if cores is None else str(cores),
             *("train", book.name, f"--out={path}", "--quiet"),
             *flags,
+            *([f"--from={start}"] if start else []),
         ]
+        self._runs = [path, start] if start else [path]
         self._files = RunFiles(path)
         self._process: asyncio.subprocess.Process | None = None
         self._start: float | None = None  # of the first step, about; as of time.monotonic
         self._seconds_planned: float | None = None
+        self._refusal = ""  # why its network is too large
+        self._stuck_from = 0.0  # when it has been stopping for long, as of time.monotonic
         self._enter("queued")
 
     @property
@@ -97,7 +112,20 @@ class TrainingProcess:
         return self.state in _OVER
 
     async def run(self) -> None:
-        """Train in a process, and log what its files tell, until it ends."""
+        """Train in a process, and log what its files tell, until it ends.
+
+        Whatever fails, the process ends, and those that wait can follow.
+        """
+        try:
+            await self._train()
+        except Exception:
+            _LOG.exception("training %s failed", self.name)
+            self.kill()
+            if self._process:
+                await self._process.wait()
+            self.end("failed", "the training met an error in the server; its log tells more")
+
+    async def _train(self) -> None:
         if os.path.lexists(self._path):  # created while this one was waiting
             self.end("failed", f"{self.name} is a run already; choose another name")
             return
@@ -139,6 +167,12 @@ class TrainingProcess:
             self.end("stopped")
         elif self.state == "training":
             self._enter("stopping")
+            self._stuck_from = time.monotonic() + _SAVING_SECONDS
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether it was stopped long ago, and has not ended."""
+        return self.state == "stopping" and time.monotonic() > self._stuck_from
 
     def kill(self) -> None:
         """End the process at once."""
@@ -167,16 +201,28 @@ class TrainingProcess:
         self.log.append(("state", {"state": state}))
 
     async def _read_files(self) -> None:
-        if not self._files.exist:
-            return
-        if self._start is None:
-            self._start = time.monotonic()
-        with suppress(RunError):  # the next evaluation replaces a damaged file
+        # The next evaluation replaces a damaged file, and one on another computer may come back.
+        with suppress(RunError, OSError):
+            if not self._files.exist:
+                return
+            if self._start is None:
+                self._start = time.monotonic()
+                await asyncio.to_thread(self._check_size)
             news = await asyncio.to_thread(self._files.news)
             self.log += news
             if news:
                 self._start = time.monotonic() - self._files.seconds
             self._seconds_planned = self._files.seconds_planned()
+
+    def _check_size(self) -> None:
+        """Kill the process if its network is too large, before it has taken the memory."""
+        run = Run.open(self._path)
+        if run.weight_count > MOST_WEIGHTS:
+            self._refusal = (
+                f"a vocabulary of {len(run.tokenizer):,} makes {run.weight_count:,} weights; at "
+                f"most {MOST_WEIGHTS:,} are allowed here; lower units or embedding"
+            )
+            self.kill()
 
     def _signal(self, number: int) -> None:
         """Send a signal to the process and those it started, as a terminal does."""
@@ -187,19 +233,24 @@ class TrainingProcess:
     def _end_with(self, code: int, output: str) -> None:
         """Log the end of the process, from its exit code and what it wrote to standard error."""
         errors = [line for line in output.splitlines() if line.startswith(_ERROR)]
-        if code == 0:
+        if self._refusal:
+            self.end("failed", self._refusal)
+        elif code == 0:
             self.end("finished")
         elif errors:
-            error = errors[-1].removeprefix(_ERROR).replace(f"{self._path.parent}{os.sep}", "")
+            error = errors[-1].removeprefix(_ERROR)
+            for run in self._runs:
+                error = without_folder(error, run)
             self.end("failed", str(TextgenError(error)))  # with names of options, not flags
         elif code in _STOPPED or (code > 0 and self.state == "stopping"):
             self.end("stopped")  # a library may turn Ctrl-C into an error while it is imported
         else:
             _LOG.warning("training %s ended with code %d: %s", self.name, code, one_line(output))
-            killed = code == -signal.SIGKILL
-            reason = (
-                "was killed, perhaps for lack of memory" if killed else f"ended with code {code}"
-            )
+            reason = f"ended with code {code}"
+            if code == -signal.SIGKILL:
+                reason = "was killed"
+                if self.state != "stopping":
+                    reason += ", perhaps for lack of memory"
             self.end("failed", f"the training {reason}")
 
 

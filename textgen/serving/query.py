@@ -11,9 +11,11 @@ from textgen.options.declare import value_type
 from textgen.options.training import TrainingOptions
 from textgen.serving.refusals import RequestError
 
+MOST_WEIGHTS = 250_000_000
+"""Of a network that clients train. Training takes about 16 bytes for each."""
+
 _TRUTHS = {"true": True, "yes": True, "false": False, "no": False}
 _UNSENDABLE = re.compile("[\0\ud800-\udfff]")  # an argument of a process cannot have these
-_MOST_WEIGHTS = 250_000_000  # training takes about 16 bytes for each
 _MOST_TOKENS = 16_384  # in a training step
 
 
@@ -52,13 +54,14 @@ def _value(item: Field[Any], text: str) -> Any:
 
 
 def _check_memory(asked: TrainingOptions, most_tokens: int) -> None:
+    """Refuse what is too large for any text; the weights are counted again when it is read."""
     settings = asked.resolve(most_tokens)
     vocabulary = asked.max_vocabulary if asked.level == "word" else 256
     shapes = settings.architecture.weight_shapes(vocabulary).values()
-    if (weights := sum(map(math.prod, shapes))) > _MOST_WEIGHTS:
+    if (weights := sum(map(math.prod, shapes))) > MOST_WEIGHTS:
         raise OptionError(
             "units",
-            f"and the other sizes make {weights:,} weights; at most {_MOST_WEIGHTS:,} are allowed "
+            f"and the other sizes make {weights:,} weights; at most {MOST_WEIGHTS:,} are allowed "
             "here",
         )
     if (tokens := settings.batch_size * settings.chunk_length) > _MOST_TOKENS:

@@ -42,9 +42,10 @@ class RunRecords:
             trainings: those that the server remembers, by the name of their run. That may not
                 exist yet.
         """
-        self._kept = {name: self._figures(name, path) for name, path in folders.items()}
+        # Another thread may describe other runs meanwhile.
+        self._kept = kept = {name: self._figures(name, path) for name, path in folders.items()}
         runs = [
-            _UNKNOWN | self._kept[name][1] | {"name": name} | _state(path, trainings.get(name))
+            _UNKNOWN | kept[name][1] | {"name": name} | _state(path, trainings.get(name))
             for name, path in folders.items()
         ]
         runs.sort(key=lambda run: _changed(folders[run["name"]]), reverse=True)

@@ -4,7 +4,7 @@ import asyncio
 import os
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,7 +18,7 @@ from textgen.kernels import kernels
 from textgen.options.serving import ServingOptions
 from textgen.runs.lifecycle import newest
 from textgen.serving.answers import END_OF_DOCUMENT, Answer
-from textgen.serving.completions import Completion
+from textgen.serving.completions import Completion, check_prompt_length, check_token_count
 from textgen.serving.controls import sampling_controls
 from textgen.serving.fields import Fields
 from textgen.serving.jobs import Job
@@ -27,6 +27,7 @@ from textgen.serving.messages import (
     EventStream,
     Gone,
     Json,
+    LargeJson,
     disconnected,
     event,
     read_json,
@@ -39,9 +40,11 @@ from textgen.serving.refusals import RequestError, refusing_prompt, without_fold
 from textgen.serving.run_service import RunService
 from textgen.serving.scheduler import Scheduler
 from textgen.serving.trainings import Trainings
+from textgen.serving.turns import Turns
 
 _LARGE = 10_000  # tokens or log-probabilities; more in the event loop would delay others
 _LEAST_COPIED = 20  # characters of a passage
+_MOST_WAITING = 16  # requests for passages
 _Result = TypeVar("_Result")
 
 
@@ -64,9 +67,12 @@ class Service:
         self._scheduler = Scheduler(
             options.slots, options.queue, int(options.cache * BYTES_OF_A_MB)
         )
-        self._trainings = Trainings(folder, options) if options.train else None
+        train = options.train
+        self._trainings = Trainings(folder, options, self._models.folders) if train else None
         self.runs = RunService(self._models, self._trainings)
-        self._comparing = asyncio.Lock()  # held while passages are looked for, which takes memory
+        self._comparing = Turns()  # for looking for passages, which takes memory
+        self._stopping: asyncio.Task[None] | None = None
+        self._hurries = False
         self.metrics = Metrics(
             slots_used=lambda: len(self._scheduler.writing()),
             queued_requests=lambda: self._scheduler.queued,
@@ -74,14 +80,29 @@ class Service:
         )
 
     async def stop(self, seconds: float = 0) -> None:
-        """Refuse new texts, stop trainings, and end the texts that are not done in time."""
+        """Refuse new texts, stop trainings, and end the texts that are not done in time.
+
+        A second call waits for the first.
+        """
+        if self._stopping is None:
+            self._stopping = asyncio.create_task(self._stop(seconds))
+        await asyncio.shield(self._stopping)
+
+    async def _stop(self, seconds: float) -> None:
         self._scheduler.drain()
+        closing = asyncio.create_task(self._trainings.close()) if self._trainings else None
         end = time.monotonic() + seconds
-        if self._trainings is not None:
-            await self._trainings.close()
-        while self._scheduler.is_busy and time.monotonic() < end:
+        while self._scheduler.is_busy and time.monotonic() < end and not self._hurries:
             await asyncio.sleep(0.02)
         await to_thread.run_sync(self._scheduler.close)
+        if closing:
+            await closing
+
+    def hurry(self) -> None:
+        """End texts and kill trainings while the service stops; a signal handler may call this."""
+        self._hurries = True
+        if self._trainings is not None:
+            self._trainings.kill()
 
     async def complete(self, request: Request) -> Response:
         """POST /v1/completions"""
@@ -89,7 +110,11 @@ class Service:
         self._scheduler.check_room()  # before a body is read
         asked = Completion.read(await read_json(request, self._options.max_body), self._options)
         model = await self._models.get(asked.model)
-        async with model.comparing if asked.options.novel is not None else nullcontext():
+        turn: AbstractAsyncContextManager[None] = nullcontext()
+        if asked.options.novel is not None:
+            most_waiting = self._options.slots + self._options.queue
+            turn = model.comparing.turn(request.receive, most_waiting)
+        async with turn:
             job = await _call(asked.work, asked.job, model, self._options)
         answer = Answer(asked, job)
         if job.streamed:
@@ -99,7 +124,9 @@ class Service:
         async with self._writing(job, request.receive, start):
             updates = [update async for part in job.updates() for update in part]
         self._count(answer)
-        return Json(await _call(answer.work(updates), answer.whole, updates))
+        if answer.work(updates) > _LARGE:
+            return await to_thread.run_sync(lambda: LargeJson(answer.whole(updates)))
+        return Json(answer.whole(updates))
 
     async def _events(
         self, job: Job, answer: Answer, receive: Receive, start: float
@@ -163,9 +190,15 @@ class Service:
         tokenizer = model.sampler.tokenizer
         if text == END_OF_DOCUMENT and tokenizer.end is not None:
             return Json({"tokens": [tokenizer.end], "count": 1})
+
+        def encode() -> Response:
+            check_prompt_length(text, tokenizer, self._options.max_prompt)
+            ids = tokenizer.encode(text)
+            check_token_count(len(ids), self._options.max_prompt)
+            return LargeJson({"tokens": ids.tolist(), "count": len(ids)})
+
         with refusing_prompt():
-            ids = await to_thread.run_sync(tokenizer.encode, text)
-        return Json({"tokens": ids.tolist(), "count": len(ids)})
+            return await to_thread.run_sync(encode)
 
     async def detokenize(self, request: Request) -> Response:
         """POST /detokenize"""
@@ -175,14 +208,14 @@ class Service:
         if not isinstance(tokens, list):
             raise RequestError(400, "tokens must be a list of tokens", param="tokens")
 
-        def decode() -> str:
-            return model.sampler.tokenizer.decode(model.sampler.checked_ids(tokens))
+        def decode() -> Response:
+            text = model.sampler.tokenizer.decode(model.sampler.checked_ids(tokens))
+            return Json({"prompt": text, "content": text})
 
         try:
-            text = await _call(len(tokens), decode)
+            return await _call(len(tokens), decode)
         except OptionError as error:
             raise RequestError.of(error, "tokens") from None
-        return Json({"prompt": text, "content": text})
 
     async def tokenizer_info(self, request: Request) -> Response:
         """GET /tokenizer_info"""
@@ -205,7 +238,7 @@ class Service:
             )
         path = self._models.path(name if name is not None else self._models.newest_name())
         try:
-            async with self._comparing:
+            async with self._comparing.turn(request.receive, _MOST_WAITING):
                 found = await to_thread.run_sync(copied_passages, path, text, least)
         except RunError as error:
             raise RequestError(

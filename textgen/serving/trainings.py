@@ -6,7 +6,7 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 from filelock import FileLock
 
 from textgen.options.serving import ServingOptions
-from textgen.runs.folder import CONFIG, MODEL
+from textgen.runs.folder import MODEL
 from textgen.runs.locking import LOCK, is_locked
 from textgen.serving import events
 from textgen.serving.events import Event
@@ -36,10 +36,16 @@ _RETRY_SECONDS = 60
 class Trainings:
     """The trainings of a server, in the order they came. Its methods run in the event loop."""
 
-    def __init__(self, folder: Path, options: ServingOptions) -> None:
-        """Train runs in `folder`, within the bounds of `options`."""
+    def __init__(
+        self, folder: Path, options: ServingOptions, runs: Callable[[], Mapping[str, Path]]
+    ) -> None:
+        """Train runs in `folder`, within the bounds of `options`.
+
+        `runs` returns the folders of all runs by name, even of those in other folders.
+        """
         self._folder = folder.resolve()
         self._options = options
+        self._runs = runs
         self._trainings: dict[str, TrainingProcess] = {}
         self._arriving: set[str] = set()  # names of runs whose text is being received
         self._uploads: Path | None = None  # the folder of texts
@@ -59,7 +65,10 @@ class Trainings:
         Raises RequestError if the name or an option is wrong, the run exists, the text is empty,
         too large or too slow, or too many trainings wait.
         """
-        flags = self._flags(name, options)
+        _check_name(name)
+        others = {key: text for key, text in options.items() if key != "from"}
+        flags = training_flags(others, self._most_bytes)
+        start = self._start(options.get("from"))
         self._check_is_new(name)
         self._check_room()
         self._arriving.add(name)
@@ -72,9 +81,8 @@ class Trainings:
             ) from None
         finally:
             self._arriving.discard(name)
-        training = TrainingProcess(
-            self._folder / name, book, flags, self._options.train_nice, self._options.train_cores
-        )
+        bounds = self._options.train_nice, self._options.train_cores
+        training = TrainingProcess(self._folder / name, book, flags, *bounds, start)
         self._trainings.pop(name, None)  # it is over, and left no run
         for over in [t for t in self._trainings.values() if t.is_over][:-_REMEMBERED]:
             del self._trainings[over.name]
@@ -105,7 +113,7 @@ class Trainings:
         return self._follow(training)
 
     def stop(self, name: str) -> dict[str, Any]:
-        """Stop a training as Ctrl-C does and return its description.
+        """Stop a training as Ctrl-C does and return its description; kill one that is stuck.
 
         Raises RequestError if there is no such training, or it is over.
         """
@@ -114,6 +122,8 @@ class Trainings:
             self._check_is_run(name)
         if training is None or training.is_over:
             raise RequestError(409, f"{name} is not being trained here", code="not_training")
+        if training.is_stuck:
+            training.kill()
         training.stop()
         return self._described(training)
 
@@ -124,10 +134,14 @@ class Trainings:
             training.stop()
         if self._worker:
             await asyncio.wait([self._worker], timeout=_CLOSING_SECONDS)
-            for training in self._trainings.values():
-                training.kill()
+            self.kill()
             await asyncio.wait([self._worker], timeout=_CLOSING_SECONDS)
         self._held.close()
+
+    def kill(self) -> None:
+        """Kill the training that has a process."""
+        for training in self._trainings.values():
+            training.kill()
 
     @property
     def _unfinished(self) -> list[TrainingProcess]:
@@ -167,19 +181,16 @@ class Trainings:
             "error": training.error,
         }
 
-    def _flags(self, name: str, options: Mapping[str, str]) -> list[str]:
-        """Return the flags of `textgen train` for a request."""
-        _check_name(name, "name")
-        others = {key: text for key, text in options.items() if key != "from"}
-        flags = training_flags(others, self._most_bytes)
-        if (start := options.get("from")) is not None:
-            _check_name(start, "from")
-            if not (self._folder / start / MODEL).is_file():
-                raise RequestError(
-                    400, f"from must be a run with weights; there is no {start}", param="from"
-                )
-            flags.append(f"--from={self._folder / start}")
-        return flags
+    def _start(self, name: str | None) -> Path | None:
+        """Return the folder of the run to fine-tune, if there is to be one."""
+        if name is None:
+            return None
+        path = self._runs().get(name)
+        if path is None or not (path / MODEL).is_file():
+            raise RequestError(
+                400, f"from must be a run with weights; there is no {name[:64]!r}", param="from"
+            )
+        return path.resolve()
 
     @property
     def _most_bytes(self) -> int:
@@ -188,7 +199,7 @@ class Trainings:
     def _check_is_new(self, name: str) -> None:
         training = self._trainings.get(name)
         waits = name in self._arriving or (training is not None and not training.is_over)
-        if waits or os.path.lexists(self._folder / name):
+        if waits or name in self._runs() or os.path.lexists(self._folder / name):
             raise RequestError(
                 409,
                 f"{name} is a run already; choose another name",
@@ -208,7 +219,7 @@ class Trainings:
             )
 
     def _check_is_run(self, name: str) -> None:
-        if not _NAME.fullmatch(name) or not (self._folder / name / CONFIG).is_file():
+        if name not in self._runs():
             raise no_run(name)
 
     async def _receive(self, name: str, body: AsyncIterator[bytes]) -> Path:
@@ -265,11 +276,11 @@ class Trainings:
             raise RequestError(400, "the body is empty; send the text to train on")
 
 
-def _check_name(name: str, param: str) -> None:
+def _check_name(name: str) -> None:
     if not _NAME.fullmatch(name):
         raise RequestError(
             400,
-            f"{param} must be 1 to 64 of A-Z, a-z, 0-9, period, hyphen and underscore, with a "
+            "name must be 1 to 64 of A-Z, a-z, 0-9, period, hyphen and underscore, with a "
             f"letter or digit first and no period last, not {name[:80]!r}",
-            param=param,
+            param="name",
         )

@@ -6,7 +6,7 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import httpx
 import pytest
@@ -14,6 +14,7 @@ from clients import GET, LONG, Connect, Connection, head, refusal, request, slot
 from helpers import wait_for
 
 from textgen.runs.folder import Run
+from textgen.sampling.novel import Guard
 from textgen.serving import application, messages, protocol, server
 from textgen.serving.server import listen
 
@@ -207,11 +208,22 @@ def test_requests_one_after_another(connect: Connect) -> None:
             assert connection.answer().status_code in (200, 404)
 
 
-def test_too_many_values_of_novel(connect: Connect, client: httpx.Client, url: str) -> None:
+def test_too_many_values_of_novel(
+    connect: Connect, client: httpx.Client, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Each needs a table of the whole training text."""
-    waiting = [connect(request(novel=20 + i, **LONG)) for i in range(9)]
+    made = list[int]()
+
+    def make(texts: Sequence[str], length: int) -> Guard:
+        made.append(length)
+        return Guard(texts, length)
+
+    monkeypatch.setattr("textgen.sampling.sampler.Guard", make)
+    values = [20, 21] * 6 + [*range(22, 29)]
+    waiting = [connect(request(novel=value, **LONG)) for value in values]
     busy = waiting[-1].answer()
     assert (busy.status_code, busy.headers["retry-after"]) == (503, "10")
+    assert made == [*range(20, 28)]
     without = connect(request(model="char"))
     for connection in waiting:
         connection.close()

@@ -57,7 +57,10 @@ WRONG = {
     "stream": ["yes", 1, 0, []],
     "echo": ["yes", 1, 0, {}],
     "stream_options": ["usage", [], True],
-    "temperature": ["hot", "", [], {}, True, [True], -1, float("nan"), 1e400, "1:2:3", 10**400],
+    "temperature": [
+        *("hot", "", [], {}, True, [True], -1, float("nan"), 1e400, "1:2:3", 10**400),
+        *([1] * 1001, ",".join(["1"] * 1001)),
+    ],
     "top_p": ["", [], True, 0, -1, 1.1, float("nan")],
     "top_k": ["", [], -2, 1.5, 2**70],
     "min_p": ["", [], True, -1, 1.1, float("nan")],
@@ -113,7 +116,16 @@ def test_a_list_of_too_many_prompts(client: httpx.Client) -> None:
 def test_a_prompt_that_is_too_long(client: httpx.Client) -> None:
     for prompt in ("e" * 2001, [1] * 2001, ["e", "e" * 2001]):
         assert "2,001" in refuse(client, "prompt", prompt=prompt)
-    assert "2,000" in refuse(client, "prompt", model="word", prompt="The ferry " * 1001)
+    long = {"model": "word", "prompt": "The ferry " * 1001}
+    assert "2,000" in refuse(client, "prompt", **long)
+    for body in (long, {"model": "char", "prompt": "e" * 2001}):
+        assert "2,000" in refusal(client.post("/tokenize", json=body), 400, "prompt")
+
+
+def test_a_schedule_that_is_too_long(client: httpx.Client) -> None:
+    assert "1,000 numbers" in refuse(client, "temperature", temperature=[1] * 1001)
+    body = {"model": "char", "temperature": [1] * 1000}
+    assert client.post("/v1/completions", json=body).status_code == 200
 
 
 def test_unknown_characters_are_named(client: httpx.Client) -> None:

@@ -26,6 +26,7 @@ from helpers import make_book, snapshot
 
 from textgen.runs.folder import Run
 from textgen.runs.locking import LOCK
+from textgen.serving.events import Event, RunFiles
 from textgen.serving.trainings import Trainings
 
 
@@ -84,6 +85,30 @@ def test_a_full_queue_refuses_until_there_is_room() -> None:
         await begin(trainings, "d", "exit 0")
 
     closing(test, max_trainings=1)
+
+
+@fake
+def test_an_error_of_the_server_ends_one_training(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(_: RunFiles) -> list[Event]:
+        raise RuntimeError("can't start new thread")
+
+    async def test(trainings: Trainings) -> None:
+        await begin(trainings, "new", "begin", "wait go", "evaluate 1")
+        await begin(trainings, "next", "exit 0")
+        await exists("new.waits")
+        with monkeypatch.context() as patch:
+            patch.setattr(RunFiles, "news", fail)
+            end = (await followed(trainings, "new"))[-1][1]
+        assert (end["state"], "error in the server" in end["error"]) == ("failed", True)
+        assert states(await followed(trainings, "next"))[-1] == "finished"
+        Path("go").touch()
+        await asyncio.sleep(0.3)
+        assert not (RUNS / "new/metrics.jsonl").exists()  # its process has ended
+
+    closing(test)
+    assert "can't start new thread" in caplog.text
 
 
 @fake

@@ -1,6 +1,7 @@
 """Trainings that are refused, and what a refused one leaves."""
 
 import asyncio
+import json
 import os
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -12,14 +13,17 @@ from fake_trainings import (
     begin,
     body_of,
     closing,
+    exists,
     fake,
     followed,
     refusal,
     state_is,
     states,
+    stop,
     uploads,
 )
 
+from textgen.serving import process
 from textgen.serving.refusals import RequestError
 from textgen.serving.trainings import Trainings
 
@@ -80,6 +84,41 @@ def test_what_exists_is_never_replaced() -> None:
         end = (await followed(trainings, "second"))[-1][1]
         assert (end["state"], "is a run already" in end["error"]) == ("failed", True)
         assert not list((RUNS / "second").iterdir())
+
+    closing(test)
+
+
+@fake
+def test_runs_of_other_folders_are_known(run: Path) -> None:
+    """As in `textgen serve OTHER/novels --train`."""
+    Path("other").mkdir()
+    novels, start = run.rename("other/novels"), {"from": "novels"}
+
+    async def test(trainings: Trainings) -> None:
+        error = await refusal(begin(trainings, "novels", "exit 0"))
+        assert (error.status, error.body["error"]["code"]) == (409, "run_exists")
+        assert (await refusal(stop(trainings, "novels"))).status == 409
+        await begin(trainings, "new", f"print Error: {novels.resolve()} is odd", "exit 1", **start)
+        end = (await followed(trainings, "new"))[-1][1]
+        assert end["error"] == "novels is odd"
+
+    closing(test, [novels])
+    assert json.loads(Path("new.seen").read_text())[-1] == f"--from={novels.resolve()}"
+
+
+@fake
+def test_a_network_that_is_too_large_with_its_vocabulary(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process, "MOST_WEIGHTS", 1000)
+
+    async def test(trainings: Trainings) -> None:
+        await begin(trainings, "new", "wait forever")
+        await exists("new.waits")
+        run.rename(RUNS / "new")
+        end = (await followed(trainings, "new"))[-1][1]
+        assert end["state"] == "failed"
+        assert "weights; at most 1,000 are allowed here" in end["error"]
 
     closing(test)
 
