@@ -79,10 +79,6 @@ def refusing_prompt() -> Iterator[None]:
         raise RequestError.of(error) from None
     except TextgenError as error:
         raise RequestError.of(error, "prompt") from None
-    except TimeoutError:  # NLTK's; its pattern takes too long for this text
-        raise RequestError(
-            400, "splitting the prompt into words takes too long", param="prompt"
-        ) from None
 
 
 def no_run(name: str) -> RequestError:
