@@ -34,7 +34,7 @@ def _extension(name: str, sources: list[str], flags: list[str]) -> Extension:
             *["-O3", "-g0", "-std=gnu11", "-Wall", "-Wextra", "-fvisibility=hidden"],
             *["-ffp-contract=fast", "-fno-math-errno", *flags],
         ],
-        libraries=["m", "dl"],
+        libraries=["m", "dl", "pthread"],
         py_limited_api=True,  # they do not use Python's interface at all
         optional=True,  # a compiler may lack a target
     )
@@ -45,6 +45,8 @@ def _extensions(target: str, flags: list[str]) -> list[Extension]:
     training = _extension(target, ["training.c", "optimizer.c", "tensorflow.c"], named)
     if set(_BFLOAT16) <= set(flags):  # sampling computes in float32
         return [training]
+    # Else the speed depends on where the linker happens to put the loops.
+    flags = [*flags, "-falign-loops=64"]
     return [training, _extension(f"{target}_sampling", ["sampling.c"], flags)]
 
 

@@ -1,6 +1,11 @@
 """Networks by C kernels compute what those by NumPy and Keras do."""
 
-from collections.abc import Sequence
+import ctypes
+import multiprocessing
+import os
+import platform
+import threading
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +28,7 @@ pytestmark = pytest.mark.skipif(not KERNELS, reason="there is no C kernel for th
 each_kernel = pytest.mark.parametrize("kernel", KERNELS, ids=lambda kernel: kernel.name)
 
 ALLOWED = {False: 1e-5, True: 5e-3}  # True: weights in float16
+IDS = np.arange(100)[:, None] % 9
 SIZES = st.integers(1, 40) | st.sampled_from([64, 100])
 
 
@@ -181,6 +187,20 @@ def test_a_token_outside_the_vocabulary_is_refused(kernel: Kernel, token: int) -
 
 
 @each_kernel
+@pytest.mark.parametrize("rows", [0, 1, 3])
+def test_a_state_of_other_rows_is_refused(kernel: Kernel, rows: int) -> None:
+    architecture = Architecture("lstm", (3,), 6, False)
+    weights = weights_of(architecture, 11, np.random.default_rng(0))
+    network = CompiledNetwork(kernel, architecture, weights)
+    state, ids = network.zero_state(rows), np.array([[1, 2]])
+    for call in (network.forward, network.trace):
+        with pytest.raises(ValueError, match="one row for each"):
+            call(ids, state)
+    with pytest.raises(ValueError, match="one row for each"):
+        network.step(ids[0], state)
+
+
+@each_kernel
 @pytest.mark.parametrize("cell", sorted(STATES))
 def test_a_weight_too_large_for_float16_is_not_infinite(kernel: Kernel, cell: str) -> None:
     architecture = Architecture(cell, (20, 9), 6, False)
@@ -232,18 +252,83 @@ def test_no_kernel_is_used_when_they_are_off(monkeypatch: pytest.MonkeyPatch) ->
 @each_kernel
 @pytest.mark.parametrize("cell", sorted(STATES))
 @pytest.mark.parametrize("units", [(7,), (200, 33), (65, 130)])
-def test_two_threads_read_one_row_as_one_does(
-    units: tuple[int, ...], cell: str, kernel: Kernel, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("rows", [1, 2, 40])
+def test_threads_compute_what_one_does(
+    rows: int,
+    units: tuple[int, ...],
+    cell: str,
+    kernel: Kernel,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """Two share the recurrent kernels of one row; several share the rows."""
     rng = np.random.default_rng(0)
     architecture = Architecture(cell, units, 5, False)
     network = CompiledNetwork(kernel, architecture, weights_of(architecture, 9, rng))
-    ids = rng.integers(9, size=(100, 1))
-    alone = read(network, ids)
-    monkeypatch.setattr(compiled, "_WEIGHTS_FOR_TWO", 1)
-    monkeypatch.setattr(compiled, "cores", lambda: 2)
-    for own, expected in zip(read(network, ids), alone, strict=True):
-        for one, other in zip(own, expected, strict=True):
-            np.testing.assert_array_equal(one, other)
+    ids, results = rng.integers(9, size=(100, rows)), []
+    for count in (1, 3):
+        monkeypatch.setattr(CompiledNetwork, "_threads_for", lambda *_, count=count: count)
+        logits, activations = read(network, ids)
+        results.append([*logits, *activations, *network.step(ids[0], network.zero_state(rows))])
+    for one, several in zip(*results, strict=True):
+        np.testing.assert_array_equal(one, several)
     with pytest.raises(IndexError, match="not in the vocabulary"):
-        network.forward(np.full((3, 1), 9), network.zero_state(1))
+        network.forward(np.full((3, rows), 9), network.zero_state(rows))
+
+
+@pytest.fixture
+def read_by_two(monkeypatch: pytest.MonkeyPatch) -> CompiledNetwork:
+    """A network of which two threads have read one row."""
+    monkeypatch.setattr(compiled, "cores", lambda: 2)
+    monkeypatch.setattr(compiled, "_WEIGHTS_FOR_TWO", 1)
+    architecture = Architecture("lstm", (65,), 5, False)
+    weights = weights_of(architecture, 9, np.random.default_rng(0))
+    network = CompiledNetwork(KERNELS[0], architecture, weights)
+    network.forward(IDS, network.zero_state(1))
+    return network
+
+
+def test_much_work_is_for_several_threads(read_by_two: CompiledNetwork) -> None:
+    steps = 2 * compiled._WORK_OF_A_PART // (24 * read_by_two._weight_count) + 1
+    calls = {(1, 1): 1, (1, 2): 2, (2, steps): 1, (23, 2 * steps): 1, (24, 1): 1, (24, steps): 2}
+    assert {call: read_by_two._threads_for(*call) for call in calls} == calls
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_a_forked_process_reads_in_threads(read_by_two: CompiledNetwork) -> None:
+    process = multiprocessing.get_context("fork").Process
+    child = process(target=read_by_two.forward, args=(IDS, read_by_two.zero_state(1)))
+    child.start()
+    child.join(20)
+    child.kill()
+    assert child.exitcode == 0
+
+
+@pytest.fixture
+def no_threads() -> Iterator[None]:
+    """Let threads ask for larger stacks than there can be."""
+    libc = ctypes.CDLL(None)
+    kept, changed = ctypes.create_string_buffer(64), ctypes.create_string_buffer(64)
+    for attributes in (kept, changed):
+        libc.pthread_getattr_default_np(attributes)
+    libc.pthread_attr_setstacksize(changed, ctypes.c_size_t(1 << 47))
+    libc.pthread_setattr_default_np(changed)
+    yield
+    libc.pthread_setattr_default_np(kept)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs functions of glibc")
+@pytest.mark.parametrize("rows", [1, 40])
+def test_without_threads_the_caller_does_all(
+    rows: int,
+    read_by_two: CompiledNetwork,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
+) -> None:
+    monkeypatch.setattr(compiled, "_WORK_OF_A_PART", 1)
+    ids = IDS.repeat(rows, axis=1)
+    expected, _ = read(read_by_two, ids)
+    request.getfixturevalue("no_threads")
+    with pytest.raises(RuntimeError):
+        threading.Thread(target=int).start()
+    found, _ = read(read_by_two, ids)
+    np.testing.assert_array_equal(found, expected)

@@ -8,9 +8,8 @@
  */
 
 #include "sampling.h"
+#include "threads.h"
 #include "vectors.h"
-
-#include <sched.h>
 
 #ifdef __wasm__
 #define ROWS 1 /* of a tile; a page writes one text */
@@ -272,45 +271,36 @@ static void multiply(size_t rows, Factor factor, const float *left, size_t left_
     }
 }
 
-/* Teams */
-
-#define PATIENCE 4000 /* looks at the turn before a thread gives its core to another */
-
-/* Wait until all members of a team have come here. */
-static void meet(Team *team) {
-    if (!team) return;
-    int32_t turn = team->turn;
-    if (++team->arrived == team->members) {
-        team->arrived = 0;
-        team->turn = turn + 1;
-        return;
-    }
-    for (int look = 0; team->turn == turn; look++)
-        if (look > PATIENCE) sched_yield();
-}
-
 /* Layers */
 
-/* What a call reads and writes; the pointers are those of the first row and the first step. */
+/* What a thread works on: some rows of a batch, or as a member of a team the only row. */
 typedef struct {
-    size_t batch, rows;
+    const Packed *packed;
+    size_t steps, batch; /* T, B */
+    size_t first, rows;  /* the thread's own */
+
+    /* Arrays of the whole batch; the last three may be null. */
     const int64_t *tokens;
-    float *outputs, *const *traces;
-    float *projected; /* room for the gates, (steps B, gates U) */
-    float *recurrent; /* (B, gates U) */
-    float *hidden;    /* (steps B, U): outputs of the layer below, then of this one */
+    const float *before;
+    float *after, *outputs, *const *traces, *logits;
+
+    /* The thread's room. */
+    float *projected; /* for the gates, (steps rows, gates U) */
+    float *recurrent; /* (rows, gates U) */
+    float *hidden;    /* (steps rows, U): outputs of the layer below, then of this one */
     float *expanded;  /* a panel */
-    Team *team;
-    int32_t member;
+
+    Team *team; /* or null */
+    size_t member;
 } Reading;
 
 /* Project the inputs of a layer for some steps: the embeddings of tokens, or the outputs below. */
-static void project(const Packed *packed, const Layer *layer, const Reading *reading, size_t start,
-                    size_t steps) {
+static void project(const Layer *layer, const Reading *reading, size_t start, size_t steps) {
+    const Packed *packed = reading->packed;
     size_t width = packed->gates * layer->padded, stride = packed->widest;
     if (layer == packed->layer)
         for (size_t row = 0; row < steps * reading->rows; row++) {
-            size_t t = start + row / reading->rows, b = row % reading->rows;
+            size_t t = start + row / reading->rows, b = reading->first + row % reading->rows;
             size_t token = reading->tokens[t * reading->batch + b];
             if (packed->table)
                 memcpy(reading->projected + row * width, packed->table + token * width,
@@ -381,8 +371,9 @@ static void multiply_recurrent(const Layer *layer, const Reading *reading, const
 }
 
 /* Run a layer over some steps, whose projected inputs are given. */
-static void run_layer(const Packed *packed, const Layer *layer, const Reading *reading,
-                      float *states, size_t start, size_t steps) {
+static void run_layer(const Layer *layer, const Reading *reading, float *states, size_t start,
+                      size_t steps) {
+    const Packed *packed = reading->packed;
     size_t U = layer->padded, width = packed->gates * U, rows = reading->rows,
            stride = packed->state_size;
     for (size_t t = 0; t < steps; t++) {
@@ -402,7 +393,7 @@ static void run_layer(const Packed *packed, const Layer *layer, const Reading *r
                 case CIFG: activate(CIFG, U, gates, NULL, h); break;
             }
             memcpy(reading->hidden + (t * rows + r) * packed->widest, h, U * sizeof(float));
-            size_t place = (start + t) * reading->batch + r;
+            size_t place = (start + t) * reading->batch + reading->first + r;
             if (reading->traces) copy_trace(packed, layer, reading->traces, place, gates, h);
             if (reading->outputs && layer == packed->layer + packed->layers - 1)
                 memcpy(reading->outputs + place * layer->units, h, layer->units * sizeof(float));
@@ -410,8 +401,9 @@ static void run_layer(const Packed *packed, const Layer *layer, const Reading *r
     }
 }
 
-/* Lay out the room for so many rows, or for several steps of fewer; return its bytes. */
-static size_t arrange(const Packed *packed, Reading *reading, char *base) {
+/* Lay out the room for a thread's rows, or for several steps of fewer; return its bytes. */
+static size_t arrange(Reading *reading, char *base) {
+    const Packed *packed = reading->packed;
     size_t bytes = 0, count = reading->rows < BLOCK ? BLOCK : reading->rows,
            width = packed->gates * packed->widest;
     reading->projected = take_floats(base, &bytes, count * width);
@@ -419,6 +411,87 @@ static size_t arrange(const Packed *packed, Reading *reading, char *base) {
     reading->hidden = take_floats(base, &bytes, count * packed->widest);
     reading->expanded = take_floats(base, &bytes, packed->widest * WIDTH);
     return bytes;
+}
+
+/* Divide the rows of a batch; lay out the room of each part; return the bytes of all. */
+static size_t divide(const Reading *whole, Reading *parts, size_t count, char *base) {
+    size_t bytes = 0;
+    for (size_t i = 0; i < count; i++) {
+        parts[i] = *whole;
+        parts[i].first = whole->batch * i / count;
+        parts[i].rows = whole->batch * (i + 1) / count - parts[i].first;
+        bytes += arrange(&parts[i], base + bytes);
+    }
+    return bytes;
+}
+
+/* Read all steps of a thread's rows; compute the logits, if there is a place for them. */
+static void *read_rows(void *part) {
+    const Reading *reading = part;
+    const Packed *packed = reading->packed;
+    size_t rows = reading->rows, width = packed->state_size, start = reading->first * width;
+    if (!rows) return NULL;
+    float *after = reading->after + start;
+    if (!reading->member) memcpy(after, reading->before + start, rows * width * sizeof(float));
+    const Layer *layer, *end = packed->layer + packed->layers;
+    size_t at_once = rows < BLOCK ? BLOCK / rows : 1;
+    for (size_t first = 0; first < reading->steps; first += at_once) {
+        size_t count = smaller(at_once, reading->steps - first);
+        float *states = after;
+        for (layer = packed->layer; layer < end; layer++) {
+            if (!reading->member) project(layer, reading, first, count);
+            run_layer(layer, reading, states, first, count);
+            states += state_width(packed, layer);
+        }
+    }
+    if (reading->logits)
+        multiply(rows, packed->output, after + width - state_width(packed, end - 1), width,
+                 packed->output_bias, 0, reading->logits + reading->first * packed->output.columns,
+                 packed->output.columns, reading->expanded);
+    return NULL;
+}
+
+/* Read the tokens of a batch in threads; return 0 if one is not in the vocabulary, else 1. */
+static int read_batch(const Reading *whole, int32_t threads, void *room) {
+    for (size_t i = 0; i < whole->steps * whole->batch; i++)
+        if ((uint64_t)whole->tokens[i] >= whole->packed->vocabulary) return 0;
+    if (threads > 1 && whole->batch == 1 && whole->steps > 1) {
+        Team team = {.members = 2};
+        Reading members[2];
+        Thread other;
+        divide(whole, members, 1, room);
+        members[1] = members[0];
+        members[1].member = 1;
+        members[0].team = members[1].team = &team;
+        int two = start(&other, read_rows, &members[1]);
+        if (!two) members[0].team = NULL;
+        read_rows(&members[0]);
+        if (two) join(other);
+    } else {
+        Reading parts[threads];
+        divide(whole, parts, threads, room);
+        work_on_parts(read_rows, parts, sizeof *parts, threads);
+    }
+    return 1;
+}
+
+/* Rows whose logits a thread computes. */
+typedef struct {
+    const Packed *packed;
+    size_t rows;
+    const float *outputs;
+    float *logits;
+} Product;
+
+static void *multiply_rows(void *part) {
+    const Product *product = part;
+    const Packed *packed = product->packed;
+    size_t units = packed->output.depth, columns = packed->output.columns;
+    for (size_t first = 0; first < product->rows; first += 2 * BLOCK)
+        multiply(smaller(2 * BLOCK, product->rows - first), packed->output,
+                 product->outputs + first * units, units, packed->output_bias, 0,
+                 product->logits + first * columns, columns, NULL);
+    return NULL;
 }
 
 /* Exported functions */
@@ -459,60 +532,45 @@ void textgen_pack(const Network *network, int half, const float *const *weights,
 
 size_t textgen_state_size(const void *packed) { return ((const Packed *)packed)->state_size; }
 
-size_t textgen_room(const void *packed, int32_t rows) {
-    Reading reading = {.rows = rows};
-    return arrange(packed, &reading, NULL);
+size_t textgen_room(const void *packed, int32_t rows, int32_t threads) {
+    Reading whole = {.packed = packed, .batch = rows}, parts[threads];
+    return divide(&whole, parts, threads, NULL);
 }
 
-int textgen_read(const void *memory, int32_t steps, int32_t batch, int32_t rows,
+int textgen_step(const void *packed, int32_t rows, int32_t threads, const int64_t *tokens,
+                 const float *before, float *after, float *logits, void *room) {
+    Reading whole = {.packed = packed,
+                     .steps = 1,
+                     .batch = rows,
+                     .tokens = tokens,
+                     .before = before,
+                     .after = after,
+                     .logits = logits};
+    return read_batch(&whole, threads, room);
+}
+
+int textgen_read(const void *packed, int32_t steps, int32_t rows, int32_t threads,
                  const int64_t *tokens, const float *before, float *after, float *outputs,
-                 float *const *traces, void *room, Team *team, int32_t member) {
+                 float *const *traces, void *room) {
+    Reading whole = {.packed = packed,
+                     .steps = steps,
+                     .batch = rows,
+                     .tokens = tokens,
+                     .before = before,
+                     .after = after,
+                     .outputs = outputs,
+                     .traces = traces};
+    return read_batch(&whole, threads, room);
+}
+
+void textgen_logits(const void *memory, int32_t rows, int32_t threads, const float *outputs,
+                    float *logits) {
     const Packed *packed = memory;
-    if (!rows) return 1;
-    Reading reading = {.batch = batch,
-                       .rows = rows,
-                       .tokens = tokens,
-                       .outputs = outputs,
-                       .traces = traces,
-                       .team = team,
-                       .member = member};
-    for (int32_t t = 0; t < steps; t++)
-        for (int32_t r = 0; r < rows; r++)
-            if ((uint64_t)tokens[(size_t)t * batch + r] >= packed->vocabulary) return 0;
-    arrange(packed, &reading, room);
-    if (!member) memcpy(after, before, rows * packed->state_size * sizeof(float));
-    size_t at_once = rows < BLOCK ? BLOCK / rows : 1, last = steps;
-    for (size_t start = 0; start < last; start += at_once) {
-        size_t count = smaller(at_once, last - start);
-        float *states = after;
-        for (int l = 0; l < packed->layers; l++) {
-            const Layer *layer = &packed->layer[l];
-            if (!member) project(packed, layer, &reading, start, count);
-            run_layer(packed, layer, &reading, states, start, count);
-            states += state_width(packed, layer);
-        }
+    Product parts[threads];
+    for (int32_t i = 0; i < threads; i++) {
+        size_t first = (size_t)rows * i / threads, end = (size_t)rows * (i + 1) / threads;
+        parts[i] = (Product){packed, end - first, outputs + first * packed->output.depth,
+                             logits + first * packed->output.columns};
     }
-    return 1;
-}
-
-int textgen_step(const void *memory, int32_t rows, const int64_t *tokens, const float *before,
-                 float *after, float *logits, void *room) {
-    const Packed *packed = memory;
-    if (!textgen_read(packed, 1, rows, rows, tokens, before, after, NULL, NULL, room, NULL, 0))
-        return 0;
-    const Layer *last = &packed->layer[packed->layers - 1];
-    size_t place = packed->state_size - state_width(packed, last);
-    Reading reading = {.rows = rows};
-    arrange(packed, &reading, room);
-    multiply(rows, packed->output, after + place, packed->state_size, packed->output_bias, 0,
-             logits, packed->output.columns, reading.expanded);
-    return 1;
-}
-
-void textgen_logits(const void *memory, int32_t rows, const float *outputs, float *logits) {
-    const Packed *packed = memory;
-    size_t units = packed->output.depth, columns = packed->output.columns;
-    for (size_t first = 0; first < (size_t)rows; first += 2 * BLOCK)
-        multiply(smaller(2 * BLOCK, rows - first), packed->output, outputs + first * units, units,
-                 packed->output_bias, 0, logits + first * columns, columns, NULL);
+    work_on_parts(multiply_rows, parts, sizeof *parts, threads);
 }

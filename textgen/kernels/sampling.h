@@ -2,19 +2,17 @@
  *
  * T steps, B rows, U units of a layer, V tokens, S numbers in the state of a row. Arrays are dense,
  * in C's order. The results of a row are the same to the last bit, however many rows are computed
- * with it, and however its tokens are divided between calls.
+ * with it, and however its tokens are divided between calls or threads.
+ *
+ * A call ends only when all of its `threads`, 1 or more, have ended. They divide the rows among
+ * themselves. If a text of several steps is alone, two divide the recurrent kernels. The caller's
+ * thread is one of them, and does the work of those that cannot be started.
  */
 
 #ifndef TEXTGEN_SAMPLING_H
 #define TEXTGEN_SAMPLING_H
 
 #include "network.h"
-
-/* Threads that work in step. `arrived` and `turn` are zero at first. */
-typedef struct {
-    int32_t members;
-    _Atomic int32_t arrived, turn;
-} Team;
 
 /* Return the bytes of packed weights; they must be aligned to 64.
  *
@@ -32,8 +30,8 @@ EXPORT void textgen_pack(const Network *network, int half, const float *const *w
 /* Return S. A state of zeros is the one at the start of a text. */
 EXPORT size_t textgen_state_size(const void *packed);
 
-/* Return the bytes that the functions below work in for so many rows, aligned to 64. */
-EXPORT size_t textgen_room(const void *packed, int32_t rows);
+/* Return the bytes that a call below works in, aligned to 64. */
+EXPORT size_t textgen_room(const void *packed, int32_t rows, int32_t threads);
 
 /* Read one token in each row, (B,). Return 0 without doing it if one is not in the vocabulary,
  * else 1.
@@ -41,23 +39,21 @@ EXPORT size_t textgen_room(const void *packed, int32_t rows);
  * before, after: the states, (B, S).
  * logits: (B, V).
  */
-EXPORT int textgen_step(const void *packed, int32_t rows, const int64_t *tokens,
+EXPORT int textgen_step(const void *packed, int32_t rows, int32_t threads, const int64_t *tokens,
                         const float *before, float *after, float *logits, void *room);
 
-/* Read the tokens of some rows of a batch, (T, B). The pointers are those of the first of these
- * rows. Returns what `textgen_step` does.
+/* Read the tokens of a batch, (T, B). Returns what `textgen_step` does.
  *
- * outputs: of the last layer, (T, B, U).
+ * outputs: of the last layer, (T, B, U); or null.
  * traces: of each layer, the gates in Keras's order, (T, B, gates, U), h and, unless the cell is a
  * GRU, c, each (T, B, U); or null.
- * team: null; or where several threads meet, which all call this with the same arguments but for
- * `member`, a number from 0 on. Each multiplies by a part of the recurrent kernels.
  */
-EXPORT int textgen_read(const void *packed, int32_t steps, int32_t batch, int32_t rows,
+EXPORT int textgen_read(const void *packed, int32_t steps, int32_t rows, int32_t threads,
                         const int64_t *tokens, const float *before, float *after, float *outputs,
-                        float *const *traces, void *room, Team *team, int32_t member);
+                        float *const *traces, void *room);
 
 /* Compute the logits, (rows, V), from outputs of the last layer, (rows, U). */
-EXPORT void textgen_logits(const void *packed, int32_t rows, const float *outputs, float *logits);
+EXPORT void textgen_logits(const void *packed, int32_t rows, int32_t threads, const float *outputs,
+                           float *logits);
 
 #endif

@@ -93,15 +93,26 @@ typedef struct {
     size_t bytes;
 } Operation;
 
-static const char *ATTRIBUTES[] = {"cell",       "transposed",  "weight_count",  "state_count",
-                                   "mask_count", "reset_count", "gradient_count"};
+static const struct {
+    const char *name;
+    size_t place;
+} ATTRIBUTES[] = {
+    {"cell", offsetof(Operation, cell)},
+    {"transposed", offsetof(Operation, transposed)},
+    {"weight_count", offsetof(Operation, weights)},
+    {"state_count", offsetof(Operation, states)},
+    {"mask_count", offsetof(Operation, masks)},
+    {"reset_count", offsetof(Operation, resets)},
+    {"gradient_count", offsetof(Operation, gradients)},
+};
 
 static void *create(TF_OpKernelConstruction *construction) {
     Operation *operation = calloc(1, sizeof *operation);
-    int32_t *values = &operation->cell;
     TF_Status *status = TF_NewStatus();
-    for (int i = 0; i < 7 && !TF_GetCode(status); i++)
-        TF_OpKernelConstruction_GetAttrInt32(construction, ATTRIBUTES[i], values + i, status);
+    for (size_t i = 0; i < sizeof ATTRIBUTES / sizeof *ATTRIBUTES && !TF_GetCode(status); i++) {
+        void *value = (char *)operation + ATTRIBUTES[i].place;
+        TF_OpKernelConstruction_GetAttrInt32(construction, ATTRIBUTES[i].name, value, status);
+    }
     if (TF_GetCode(status)) TF_OpKernelConstruction_Failure(construction, status);
     TF_DeleteStatus(status);
     return operation;
@@ -193,11 +204,12 @@ static void compute_loss(Operation *operation, Call *call, void **data) {
         return;
     }
     void **outputs = data + inputs;
-    float *loss = output(call, 0, NULL);
-    for (int i = 0; i < S && loss; i++) outputs[i] = output(call, 1 + i, tensors[N + i]);
-    for (int i = 0; i < operation->gradients && loss; i++)
-        outputs[S + i] = output(call, 1 + S + i, tensors[i]);
-    if (TF_GetCode(call->status)) return;
+    float *loss = output(call, 0, NULL); /* the next call would reset the status */
+    if (!loss) return;
+    for (int i = 0; i < S; i++)
+        if (!(outputs[i] = output(call, 1 + i, tensors[N + i]))) return;
+    for (int i = 0; i < operation->gradients; i++)
+        if (!(outputs[S + i] = output(call, 1 + S + i, tensors[i]))) return;
 
     size_t bytes = textgen_workspace(&network, &batch, operation->gradients > 0);
     bool kept =

@@ -1,10 +1,9 @@
 """The network for generation, by a C kernel."""
 
 import ctypes
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from functools import cache
+from functools import cache, partial
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -19,14 +18,14 @@ from textgen.sampling.network import Array, LayerTrace, Network, NumpyNetwork
 from textgen.system.processor import cores
 
 _ALIGNMENT = 64  # bytes
-_FLOAT, _ID = 4, 8  # bytes
 _LARGEST_ERRORS = {False: 1e-4, True: 1e-2}  # of a tiny network's logits; True: in float16
 # A thread of its own has at least so many rows and multiplications; it costs about 50 us.
 _ROWS_OF_A_PART, _WORK_OF_A_PART = 12, 1 << 23
 _WEIGHTS_FOR_TWO = 1 << 19  # weights of a recurrent kernel that two threads read for one row
+_OTHER_ROWS = "a state has one row for each row of tokens"
 _UNKNOWN_ID = "a token is not in the vocabulary"
 
-_Room: TypeAlias = tuple[int, int, NDArray[np.uint8]]  # rows, address, memory
+_Room: TypeAlias = tuple[int, int, NDArray[np.uint8]]  # bytes, address, memory
 
 
 class CompiledNetwork:
@@ -60,10 +59,11 @@ class CompiledNetwork:
         network = _CNetwork.of(architecture, self._size)
         library = _load_library(kernel)
         self._step, self._read = library.textgen_step, library.textgen_read
-        self._logits, self._room = library.textgen_logits, library.textgen_room
+        self._logits = library.textgen_logits
         self._packed, self._memory = _aligned(library.textgen_packed_bytes(network, half))
         library.textgen_pack(network, half, _pointers(arrays), self._packed)
         self._width: int = library.textgen_state_size(self._packed)  # S
+        self._room_bytes = cache(partial(library.textgen_room, self._packed))
         self._rooms: list[_Room] = []  # those that no call works in
         self._last: tuple[Array | None, int] = None, 0  # the state of the last step; its address
 
@@ -78,6 +78,8 @@ class CompiledNetwork:
 
     def step(self, tokens: Ids, state: Array, alone: int = 0) -> tuple[Array, Array]:
         rows = len(tokens)
+        if len(state) != rows:
+            raise ValueError(_OTHER_ROWS)
         logits = np.empty((rows, self._size), np.float32)
         after = np.empty((rows, self._width), np.float32)
         ids = np.asarray(tokens, np.int64).tobytes()
@@ -85,21 +87,10 @@ class CompiledNetwork:
         known, start = self._last
         if known is not state:  # an address takes as long as a step of 30 units
             start = _place_of(state)
-        if rows < 2 * _ROWS_OF_A_PART:
-            done = self._step_rows(rows, ids, start, to, out)
-        else:
-            wide, long = _FLOAT * self._width, _FLOAT * self._size
-            done = self._by_parts(
-                rows,
-                1,
-                lambda first, last: self._step_rows(
-                    last - first,
-                    ids[_ID * first : _ID * last],
-                    start + wide * first,
-                    to + wide * first,
-                    out + long * first,
-                ),
-            )
+        threads = 1 if rows < 2 * _ROWS_OF_A_PART else self._threads_for(rows, 1)
+        room = self._take_room(rows, threads)
+        done = self._step(self._packed, rows, threads, ids, start, to, out, room[1])
+        self._rooms.append(room)
         if not done:
             raise IndexError(_UNKNOWN_ID)
         self._last = after, to
@@ -107,35 +98,15 @@ class CompiledNetwork:
 
     def forward(self, tokens: Ids, state: Array) -> tuple[Array, Array]:
         """Return the last layer's output, (T, B, U), and the state."""
-        steps, rows = tokens.shape
-        units = self._architecture.units[-1]
-        outputs = np.empty((steps, rows, units), np.float32)
-        after = np.empty((rows, self._width), np.float32)
-        ids = np.ascontiguousarray(tokens, np.int64)
-        start, before, to = ids.ctypes.data, _place_of(state), _place_of(after)
-        out, wide, long = _place_of(outputs), _FLOAT * self._width, _FLOAT * units
-
-        def read(first: int, last: int) -> bool:
-            states = before + wide * first, to + wide * first
-            own = start + _ID * first, *states, out + long * first, None
-            return self._read_rows(steps, rows, last - first, *own)
-
-        if not self._by_parts(rows, steps, read):
-            raise IndexError(_UNKNOWN_ID)
-        return outputs, after
+        outputs = np.empty((*tokens.shape, self._architecture.units[-1]), np.float32)
+        return outputs, self._read_tokens(tokens, state, _place_of(outputs), None)
 
     def logits(self, hidden: Array) -> Array:
         hidden = np.ascontiguousarray(hidden)
         logits = np.empty((*hidden.shape[:-1], self._size), np.float32)
-        rows, units = logits.size // self._size, hidden.shape[-1]
-        start, to = hidden.ctypes.data, _place_of(logits)
-
-        def multiply(first: int, last: int) -> bool:
-            own = start + _FLOAT * units * first, to + _FLOAT * self._size * first
-            self._logits(self._packed, last - first, *own)
-            return True
-
-        self._by_parts(rows, 1, multiply)
+        rows = logits.size // self._size
+        threads = self._threads_for(rows, 1)
+        self._logits(self._packed, rows, threads, hidden.ctypes.data, _place_of(logits))
         return logits
 
     def trace(self, tokens: Ids, state: Array) -> tuple[list[LayerTrace], Array]:
@@ -149,69 +120,42 @@ class CompiledNetwork:
             arrays += [gates, hidden, *memory]
             by_name = {name: gates[:, :, gate] for gate, name in enumerate(GATES[cell])}
             traces.append(LayerTrace(hidden, memory[0] if memory else None, hidden, by_name))
+        return traces, self._read_tokens(tokens, state, None, _pointers(arrays))
+
+    def _read_tokens(self, tokens: Ids, state: Array, outputs: int | None, traces: Any) -> Array:
+        """Call `textgen_read`; return the state."""
+        steps, rows = tokens.shape
+        if len(state) != rows:  # the kernel would read what lies behind it
+            raise ValueError(_OTHER_ROWS)
         after = np.empty((rows, self._width), np.float32)
         ids = np.ascontiguousarray(tokens, np.int64)
-        places = ids.ctypes.data, _place_of(state), _place_of(after), None
-        if not self._read_rows(steps, rows, rows, *places, _pointers(arrays)):
+        places = ids.ctypes.data, _place_of(state), _place_of(after), outputs, traces
+        threads = self._threads_for(rows, steps)
+        room = self._take_room(rows, threads)
+        done = self._read(self._packed, steps, rows, threads, *places, room[1])
+        self._rooms.append(room)
+        if not done:
             raise IndexError(_UNKNOWN_ID)
-        return traces, after
+        return after
 
-    def _step_rows(self, rows: int, ids: bytes, before: int, after: int, logits: int) -> bool:
-        """Call `textgen_step`; return whether all tokens are in the vocabulary."""
-        room = self._take_room(rows)
-        done = self._step(self._packed, rows, ids, before, after, logits, room[1])
-        self._rooms.append(room)
-        return bool(done)
-
-    def _read_rows(
-        self,
-        steps: int,
-        batch: int,
-        rows: int,
-        ids: int,
-        before: int,
-        after: int,
-        outputs: int | None,
-        traces: Any,
-    ) -> bool:
-        """Call `textgen_read`; return whether all tokens are in the vocabulary."""
-        room = self._take_room(rows)
-        places = ids, before, after, outputs, traces, room[1]
-        members = 1
-        if rows == 1 and steps > 1 and cores() > 1 and self._largest >= _WEIGHTS_FOR_TWO:
-            members = 2  # each reads one half of the weights, for which its cache has room
-        team = _CTeam(members)
-        meeting = ctypes.addressof(team) if members > 1 else None
-
-        def read(member: int) -> int:
-            return self._read(self._packed, steps, batch, rows, *places, meeting, member)
-
-        others = [_threads().submit(read, member) for member in range(1, members)]
-        done = read(0)
-        for other in others:
-            other.result()
-        self._rooms.append(room)
-        return bool(done)
-
-    def _take_room(self, rows: int) -> _Room:
-        """Return memory that no other call works in; `pop` and `append` are atomic."""
-        room = self._rooms.pop() if self._rooms else None
-        if room is None or room[0] < rows:
-            room = rows, *_aligned(self._room(self._packed, rows))
-        return room
-
-    def _by_parts(self, rows: int, steps: int, call: Callable[[int, int], bool]) -> bool:
-        """Call `call` with the first and the last of some rows, in threads where that is faster.
-
-        Return whether all calls return true.
-        """
+    def _threads_for(self, rows: int, steps: int) -> int:
+        """Return in how many threads the kernel reads so many rows fastest."""
+        if rows == 1 and steps > 1 and self._largest >= _WEIGHTS_FOR_TWO:
+            return min(cores(), 2)  # the cache of each has room for one half of the weights
+        if rows < 2 * _ROWS_OF_A_PART:
+            return 1
         work = rows * steps * self._weight_count
-        parts = min(cores(), rows // _ROWS_OF_A_PART, work // _WORK_OF_A_PART)
-        if parts < 2:
-            return call(0, rows)
-        borders = [rows * part // parts for part in range(parts + 1)]
-        others = [_threads().submit(call, *borders[part : part + 2]) for part in range(1, parts)]
-        return all([call(0, borders[1]), *(other.result() for other in others)])
+        return max(1, min(cores(), rows // _ROWS_OF_A_PART, work // _WORK_OF_A_PART))
+
+    def _take_room(self, rows: int, threads: int) -> _Room:
+        """Return memory that no other call works in; `pop` and `append` are atomic."""
+        size = self._room_bytes(rows, threads)
+        room: _Room | None
+        try:
+            room = self._rooms.pop()
+        except IndexError:
+            room = None
+        return room if room and room[0] >= size else (size, *_aligned(size))
 
 
 def make_network(
@@ -265,16 +209,6 @@ def _tiny_logits(network: CompiledNetwork | NumpyNetwork, tokens: Ids) -> Array:
     return logits
 
 
-class _CTeam(ctypes.Structure):
-    """`Team` of kernels/sampling.h."""
-
-    _fields_ = (
-        ("members", ctypes.c_int32),
-        ("arrived", ctypes.c_int32),
-        ("turn", ctypes.c_int32),
-    )
-
-
 class _CNetwork(ctypes.Structure):
     """`Network` of kernels/network.h."""
 
@@ -306,19 +240,14 @@ def _load_library(kernel: Kernel) -> ctypes.CDLL:
         ("packed_bytes", size, [network, number]),
         ("pack", None, [network, number, place, place]),
         ("state_size", size, [place]),
-        ("room", size, [place, number]),
-        ("step", number, [place, number, *[place] * 5]),
-        ("read", number, [place, number, number, number, *[place] * 7, number]),
-        ("logits", None, [place, number, place, place]),
+        ("room", size, [place, number, number]),
+        ("step", number, [place, number, number, *[place] * 5]),
+        ("read", number, [place, number, number, number, *[place] * 6]),
+        ("logits", None, [place, number, number, place, place]),
     ):
         function = getattr(library, f"textgen_{name}")
         function.restype, function.argtypes = result, arguments
     return library
-
-
-@cache
-def _threads() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(cores() - 1, "textgen-rows")
 
 
 def _place_of(array: Any) -> int:

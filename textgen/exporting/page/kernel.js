@@ -24,7 +24,7 @@ class KernelNetwork {
     ]);
     const packed = this.take(exports.textgen_packed_bytes(network, 0));
     exports.textgen_pack(network, 0, pointers, packed);
-    const room = this.take(exports.textgen_room(packed, 1));
+    const room = this.take(exports.textgen_room(packed, 1, 1));
     const token = this.integers([0, 0]); // 64 bits
     const state = this.floats(exports.textgen_state_size(packed)).byteOffset;
     const logits = this.floats(vocabulary).byteOffset;
@@ -32,7 +32,7 @@ class KernelNetwork {
     this.token = new Int32Array(this.memory.buffer, token, 1);
     this.state = new Float32Array(this.memory.buffer, state, exports.textgen_state_size(packed));
     this.logits = new Float32Array(this.memory.buffer, logits, vocabulary);
-    this.advance = () => exports.textgen_step(packed, 1, token, state, state, logits, room);
+    this.advance = () => exports.textgen_step(packed, 1, 1, token, state, state, logits, room);
   }
 
   /** Go to the start of a text. */
