@@ -1,6 +1,6 @@
 """Clients of the server that ask without pause, for serve.py.
 
-The machine has few cores: whatever a client does with an answer would slow the server down.
+The machine has few cores: what a client does with an answer would slow the server down.
 """
 
 import asyncio
