@@ -108,6 +108,7 @@ def train(
         TrainingError: the loss is not finite, memory runs out, or another worker fails.
         KeyboardInterrupt: on Ctrl-C, after saving the run.
     """
+    from textgen.options.declare import without_none
     from textgen.options.training import TrainingOptions
     from textgen.runs import lifecycle
     from textgen.runs.folder import Run
@@ -116,7 +117,7 @@ def train(
 
     keywords = ("out", "from_run", "vectors", "tensorboard", "resume", "force", "quiet")
     TrainingOptions.check_names(options, *keywords)
-    options = {name: value for name, value in options.items() if value is not None}
+    options = without_none(options)
     if resume and force:
         raise OptionError("force", "cannot be given together with --resume; choose one")
     if resume and (from_run is not None or vectors is not None):
@@ -148,15 +149,16 @@ def prepare(
     leaving one out. `train` uses the prepared corpus if it is called with the same books and
     options; otherwise it reads the books again. Other arguments and errors are those of `train`.
     """
+    from textgen.options.declare import without_none
     from textgen.options.reading import ReadingOptions
     from textgen.runs import lifecycle
 
     if not books:
         raise BookError("no book to prepare; name one")
     ReadingOptions.check_names(options, "out", "force", "quiet")
-    given = {name: value for name, value in options.items() if value is not None}
+    asked = ReadingOptions(**without_none(options))
     path = lifecycle.default_folder(books) if out is None else Path(out)
-    return lifecycle.prepare(path, books, ReadingOptions(**given), force, quiet).path
+    return lifecycle.prepare(path, books, asked, force, quiet).path
 
 
 def fetch(source: str, folder: str | Path = "corpora", quiet: bool = False) -> Path:
@@ -190,12 +192,13 @@ def serve(
     Raises OptionError for an option outside its limits or an address that is in use, RunError if
     a run cannot be read or there is none, KeyboardInterrupt on Ctrl-C.
     """
+    from textgen.options.declare import without_none
     from textgen.options.serving import ServingOptions
     from textgen.serving.server import serve_runs
 
     ServingOptions.check_names(options, "host", "port", "quiet")
-    given = {name: value for name, value in options.items() if value is not None}
-    serve_runs(list(map(Path, runs)), host, port, ServingOptions(**given), quiet)
+    asked = ServingOptions(**without_none(options))
+    serve_runs(list(map(Path, runs)), host, port, asked, quiet)
 
 
 def load(*runs: str | Path, weights: Sequence[float] | None = None) -> "Model":

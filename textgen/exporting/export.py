@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from textgen.errors import OptionError, OutputError
+from textgen.options.declare import without_none
 from textgen.reporting.output import check_output, write_output
 from textgen.runs.files import Arrays
 from textgen.runs.folder import Run
@@ -28,7 +29,7 @@ def export_run(
     """
     if to not in FORMATS:
         raise OptionError("to", f"must be one of {', '.join(FORMATS)}, not {to!r}")
-    page = {name: value for name, value in page.items() if value is not None}
+    page = without_none(page)
     if page and to != "html":
         raise OptionError(next(iter(page)), "is for --to html; leave it out")
     path = Path(output or run.path.resolve().name + FORMATS[to])

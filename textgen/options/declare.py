@@ -86,6 +86,11 @@ class Options:
                 raise OptionError(name, f"is not an option here; {advice}")
 
 
+def without_none(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options that are given: None is the same as leaving one out."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
 _HOLDS = {
     "at least": operator.ge,
     "above": operator.gt,

@@ -87,6 +87,7 @@ class CompiledNetwork:
         known, start = self._last
         if known is not state:  # an address takes as long as a step of 30 units
             start = _place_of(state)
+        # One text is the common case, in which even a call of a method counts.
         threads = 1 if rows < 2 * _ROWS_OF_A_PART else self._threads_for(rows, 1)
         room = self._take_room(rows, threads)
         done = self._step(self._packed, rows, threads, ids, start, to, out, room[1])

@@ -127,10 +127,12 @@ class Recorder:
         Weights are saved after the checkpoint that judges them. Otherwise those of an evaluation
         that no checkpoint knows would be taken for the best of the others.
         """
-        step, weights = self._progress.step, self._trainer.weights()
+        step = self._progress.step
         kept = best(self.history) if self.validation else {}
-        is_last = kept.get("step", step) == step and "temperature" not in kept
-        if step and is_last and not self._run.has_weights(weights):
+        if not step or kept.get("step", step) != step or "temperature" in kept:
+            return
+        weights = self._trainer.weights()
+        if not self._run.has_weights(weights):
             self._run.save_weights(weights)
 
     def header(self) -> str:
