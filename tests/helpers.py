@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load_file
 
+import textgen
 from textgen.options.training import TrainingOptions
 from textgen.runs.folder import Run, TrainingState
 from textgen.runs.lifecycle import create
@@ -81,3 +82,8 @@ def wait_for(ready: Callable[[], bool], seconds: float = 120) -> None:
     while not ready():
         assert time.monotonic() < deadline, "timed out"
         time.sleep(0.01)
+
+
+def trained(book: Path, out: str, **options: Any) -> Path:
+    """Train a small run; return its folder."""
+    return textgen.train(book, out=out, **SMALL | {"epochs": 3} | options).path

@@ -8,6 +8,7 @@ from helpers import fabricate
 
 from textgen.runs.folder import Run
 
+ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
 _BACK = 10  # characters that it remembers
 _SURE = 30.0  # the logit of the next character
 

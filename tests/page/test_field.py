@@ -13,12 +13,6 @@ from playwright.sync_api import Page, expect
 from writing import expect_text, field_of, highlighted, open_desk, set_caret, text_of, write
 
 PROMPT = "The ferry saw "
-ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
-
-
-@pytest.fixture(scope="module")
-def url(serve: Callable[..., str], tmp_path_factory: pytest.TempPathFactory) -> str:
-    return serve(recite(tmp_path_factory.mktemp("runs") / "alphabet", ALPHABET).path)
 
 
 def test_texts_of_any_script(page: Page, serve: Callable[..., str]) -> None:

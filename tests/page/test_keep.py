@@ -1,14 +1,10 @@
 """What a browser keeps of the view Write: texts, settings, and links to what was written."""
 
 import re
-from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
-from reciter import recite
-
-from textgen.model import Model
 
 pytest.importorskip("playwright.sync_api")
 from playwright.sync_api import Browser, Page, expect
@@ -25,15 +21,6 @@ from writing import (
 )
 
 PROMPT = "The ferry saw "
-ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
-
-
-@pytest.fixture(scope="module")
-def url(
-    serve: Callable[..., str], models: dict[str, Model], tmp_path_factory: pytest.TempPathFactory
-) -> str:
-    run = recite(tmp_path_factory.mktemp("runs") / "alphabet", ALPHABET)
-    return serve(run.path, models["char"].path)
 
 
 def test_keeps_the_text_in_the_browser(page: Page, url: str) -> None:

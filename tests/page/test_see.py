@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from reciter import recite
 
 from textgen.model import Model
 
@@ -26,16 +25,7 @@ from writing import (
     write,
 )
 
-ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
 AXE = Path(__file__).parents[2] / ".axe/node_modules/axe-core/axe.min.js"
-
-
-@pytest.fixture(scope="module")
-def url(
-    serve: Callable[..., str], models: dict[str, Model], tmp_path_factory: pytest.TempPathFactory
-) -> str:
-    run = recite(tmp_path_factory.mktemp("runs") / "alphabet", ALPHABET)
-    return serve(run.path, models["char"].path, models["word"].path)
 
 
 def test_the_likeliest_tokens_at_the_pointer(page: Page, url: str) -> None:

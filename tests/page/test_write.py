@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from reciter import recite
+from reciter import ALPHABET, recite
 
 from textgen.model import Model
 
@@ -28,17 +28,7 @@ from writing import (
 )
 
 PROMPT = "The ferry saw "
-ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
 HOSTILE = "<script>alert(1)</script> <img src=x onerror=alert(1)>\n"
-
-
-@pytest.fixture(scope="module")
-def url(
-    serve: Callable[..., str], models: dict[str, Model], tmp_path_factory: pytest.TempPathFactory
-) -> str:
-    folder = tmp_path_factory.mktemp("runs")
-    made = [recite(folder / "alphabet", ALPHABET), recite(folder / "<b onclick=x>", HOSTILE)]
-    return serve(*(run.path for run in made), *(model.path for model in models.values()))
 
 
 @pytest.mark.parametrize("level", ["char", "word", "byte"])
@@ -283,8 +273,9 @@ def test_tells_who_wrote_what(page: Page, url: str) -> None:
     assert highlighted(page, "edit") == ["new"]
 
 
-def test_text_of_a_model_is_never_markup(page: Page, url: str) -> None:
+def test_text_of_a_model_is_never_markup(page: Page, serve: Callable[..., str]) -> None:
     """Nor are the names of runs, or what a person types."""
+    url = serve(recite("<b onclick=x>", HOSTILE).path)
     ran = list[str]()
     page.on("dialog", lambda dialog: (ran.append(dialog.message), dialog.dismiss()))
     open_desk(page, url, "<b onclick=x>", max_tokens=3 * len(HOSTILE))
