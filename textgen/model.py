@@ -10,6 +10,7 @@ from textgen.analysis.evaluation import Evaluation, evaluate, evaluate_corpus, u
 from textgen.analysis.novelty import Novelty, find_copies
 from textgen.errors import RunError
 from textgen.options.declare import check_whole
+from textgen.preprocess.corpus import borders
 from textgen.preprocess.documents import Stretch, read_stretches
 from textgen.preprocess.reading import display_name, size_of
 from textgen.runs.folder import Run
@@ -65,13 +66,16 @@ class Model(Sampler):
 
         Each document is read from a zero state. Without `quiet`, a bar shows the progress if
         standard error is a terminal. Raises RunError if the run has no test part or no corpus, or
-        if the model is an ensemble, whose runs may have seen it.
+        if a run of an ensemble holds out another part, so that it may have read this one.
         """
-        if len(self.runs) > 1:
-            raise RunError("the test part is that of one run; name one")
         run = self.run
         if run.test_means is None:
             raise RunError(f"{run.path} has no test part; name a text, or train it with --test 0.1")
+        for other in self.runs[1:]:
+            if _test_part(other) != _test_part(run):
+                raise RunError(
+                    f"{other.path} does not hold out the test part of {run.path}; name a text"
+                )
         *_, part = run.corpus().split(run.settings.reading)
         with byte_bar("reading", len(part), quiet) as bar:
             return evaluate_corpus(self.network, self.tokenizer, part, run.test_means, bar.update)
@@ -207,6 +211,12 @@ class Model(Sampler):
         reading = self.run.settings.reading
         options = replace(reading, encoding=encoding, keep_gutenberg=keep_gutenberg)
         return read_stretches(path, options, self.tokenizer.end is not None)
+
+
+def _test_part(run: Run) -> tuple[str, int]:
+    """Return the text of a run, as a digest, and where its test part begins."""
+    digest = run.corpus_digest or run.corpus().digest()
+    return digest, borders(run.tokens, run.settings.reading)[1]
 
 
 def _described(run: Run) -> str:

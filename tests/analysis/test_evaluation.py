@@ -139,12 +139,39 @@ def test_each_document_of_the_test_part_is_read_from_a_zero_state(tmp_path: Path
 def test_runs_whose_test_part_cannot_be_evaluated(model: Model, book: Path) -> None:
     with pytest.raises(RunError, match="has no test part; name a text, or train it with test"):
         model.evaluate_test()
-    runs = [fabricate(name, book, test=0.2).path for name in ("one", "two")]
-    with pytest.raises(RunError, match="that of one run"):
-        textgen.load(*runs).evaluate_test()
+    fabricate("one", book, test=0.2)
     shutil.rmtree("one/corpus")
     with pytest.raises(RunError, match="one has no corpus/; copy it from where the run was"):
         textgen.load("one").evaluate_test()
+
+
+def test_an_ensemble_is_evaluated_on_the_test_part_of_its_runs(book: Path) -> None:
+    run = fabricate("one", book, test=0.2)
+    fabricate("two", book, seed=1, test=0.2, validation=0.3)
+    *_, part = run.corpus().split(run.settings.reading)
+    members = [textgen.load(name).network for name in ("one", "two")]
+    states, nats = [network.zero_state(1) for network in members], 0.0
+    for token, target in pairwise(part.ids):
+        mixture = 0.0
+        for place, (share, network) in enumerate(zip((0.25, 0.75), members, strict=True)):
+            logits, states[place] = network.step(np.array([token]), states[place])
+            p = np.exp(logits[0].astype(np.float64))
+            mixture += share * p[target] / p.sum()
+        nats -= math.log(mixture)
+    model = textgen.load("one", "two", weights=[1, 3])
+    assert model.evaluate_test().loss == pytest.approx(nats / (len(part) - 1), rel=1e-5)
+
+
+def test_an_ensemble_with_a_run_that_may_have_read_the_test_part(book: Path) -> None:
+    text = book.read_text("utf-8")
+    Path("turned.txt").write_text(text[500:] + text[:500], "utf-8")
+    fabricate("run", book, test=0.2)
+    fabricate("none", book)
+    fabricate("less", book, test=0.1)
+    fabricate("turned", "turned.txt", test=0.2)
+    for other in ("none", "less", "turned"):
+        with pytest.raises(RunError, match=f"{other} does not hold out the test part of run; name"):
+            textgen.load("run", other).evaluate_test()
 
 
 def test_texts_that_begin_with_what_has_no_token_of_its_own(models: dict[str, Model]) -> None:

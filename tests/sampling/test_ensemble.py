@@ -1,6 +1,8 @@
 """Ensembles: several runs that generate together."""
 
+import json
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +63,9 @@ def test_runs_write_together(pair: list[Path], command: Callable[..., Result]) -
     assert both.evaluate(text).loss < np.mean(losses)  # the logarithm is concave
     printed = command("sample", *pair, "--weights", "1,1", "-l", 30, "--seed", 1).stdout
     assert printed == both.generate(**options) + "\n"
+    Path("text.txt").write_text(text, "utf-8")
+    printed = command("evaluate", *pair, "text.txt", "--weights", "3,1", "--json").stdout
+    assert json.loads(printed) == asdict(textgen.load(*pair, weights=[3, 1]).evaluate(text))
 
 
 def test_runs_that_cannot_be_mixed(models: dict[str, Model], pair: list[Path]) -> None:

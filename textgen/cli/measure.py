@@ -16,23 +16,23 @@ from textgen.cli.output import (
     print_json,
     table,
 )
-from textgen.cli.parameters import as_json, encoding, keep_gutenberg
-from textgen.cli.paths import FILE, RUN
+from textgen.cli.parameters import as_json, encoding, keep_gutenberg, weights
+from textgen.cli.paths import FILE, RUN, RUNS_AND_TEXT
 from textgen.system.terminal import show
 
 
 @main.command()
-@click.argument("run", type=RUN)
-@click.argument("text", type=FILE, required=False)
+@click.argument("paths", nargs=-1, type=RUNS_AND_TEXT, required=True, metavar="RUN... [TEXT]")
 @click.option("--test", is_flag=True, help="Evaluate the test part that RUN held out.")
+@weights
 @encoding
 @keep_gutenberg
 @click.option("--strict", is_flag=True, help="Refuse tokens that are not in the vocabulary.")
 @as_json
 def evaluate(
-    run: str,
-    text: str | None,
+    paths: tuple[str, ...],
     test: bool,
+    weights: list[float] | None,
     encoding: str | None,
     keep_gutenberg: bool,
     strict: bool,
@@ -40,13 +40,14 @@ def evaluate(
 ) -> None:
     """Print how well RUN predicts TEXT, a file or "-", or the test part of its own books.
 
-    TEXT is split into documents as RUN's books were.
+    TEXT is split into documents as RUN's books were. Several RUNs form an ensemble.
     """
-    if test and (text or encoding or keep_gutenberg or strict):
-        raise click.UsageError("--test evaluates RUN's own text; give nothing else but --json")
-    if not test and text is None:
+    if test and (encoding or keep_gutenberg or strict):
+        raise click.UsageError("--test evaluates RUN's own text; leave out the options for a TEXT")
+    runs, text = (paths, None) if test else (paths[:-1], paths[-1])
+    if not runs:
         raise click.UsageError("Missing argument 'TEXT'; or give --test.")
-    model = textgen.load(run)
+    model = textgen.load(*runs, weights=weights)
     if text is None:
         result = asdict(model.evaluate_test(quiet=False))
     else:

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 import click
 
 from textgen.cli.paths import FOLDER
+from textgen.errors import OptionError
 from textgen.options.declare import Options, value_type
 from textgen.options.escapes import unescape
 
@@ -22,11 +23,27 @@ class EscapedText(click.ParamType[str]):
         return unescape(value)
 
 
+class Shares(click.ParamType[list[float]]):
+    """Numbers separated by commas."""
+
+    name = "text"
+
+    def convert(self, value: Any, *_: Any) -> list[float]:
+        try:
+            return [float(part) for part in value.split(",")]
+        except ValueError:
+            message = f"must be numbers separated by commas, not {value!r}"
+            raise OptionError("weights", message) from None
+
+
 out = click.option(
     "--out", type=FOLDER, help="Run folder.  [default: checkpoints/ and the first book's name]"
 )
 force = click.option("--force", is_flag=True, help="Replace an existing run.")
 quiet = click.option("-q", "--quiet", is_flag=True, help="Print no progress and no notes.")
+weights = click.option(
+    "--weights", type=Shares(), help="Shares of several RUNs in the mixture, such as 0.7,0.3."
+)
 encoding = click.option(
     "--encoding", help="Encoding of the text.  [default: UTF-8, or by byte-order mark]"
 )

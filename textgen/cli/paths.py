@@ -25,7 +25,10 @@ class PathParameter(click.Path):
 
 
 class RunParameter(PathParameter):
-    """A run. The shell offers those in the default folder, or else any folder."""
+    """A run. The shell offers those in the default folder, or else any folder.
+
+    If it may be a file, a text may follow the first run, so the shell then offers files, too.
+    """
 
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
@@ -35,9 +38,13 @@ class RunParameter(PathParameter):
 
         runs = sorted(str(config.parent) for config in CHECKPOINTS.glob(f"*/{CONFIG}"))
         found = [CompletionItem(run) for run in runs if run.startswith(incomplete)]
-        return found or super().shell_complete(ctx, param, incomplete)
+        others = super().shell_complete(ctx, param, incomplete)
+        if self.file_okay and ctx.params.get(param.name or ""):
+            return found + others
+        return found or others
 
 
 FILE = PathParameter(dir_okay=False)
 FOLDER = PathParameter(file_okay=False)
 RUN = RunParameter(file_okay=False)
+RUNS_AND_TEXT = RunParameter()

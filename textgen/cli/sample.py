@@ -9,7 +9,7 @@ import click
 import textgen
 from textgen.cli.app import main
 from textgen.cli.output import print_json
-from textgen.cli.parameters import EscapedText, given, options_of
+from textgen.cli.parameters import EscapedText, given, options_of, weights
 from textgen.cli.paths import FILE, RUN
 from textgen.errors import OptionError
 from textgen.options.sampling import SamplingOptions
@@ -23,7 +23,7 @@ _DASHES = f"\n\n{'-' * 40}\n\n"
 
 @main.command()
 @click.argument("runs", nargs=-1, type=RUN, metavar="[RUN]...")
-@click.option("--weights", help="Shares of several RUNs in the mixture, such as 0.7,0.3.")
+@weights
 @click.option("-n", "--count", default=1, help="Number of texts.  [default: 1]")
 @click.option("-p", "--prompt", default="", help="Text to continue.")
 @click.option(
@@ -45,7 +45,7 @@ _DASHES = f"\n\n{'-' * 40}\n\n"
 @click.option("--json", "as_json", is_flag=True, help="Print the texts as JSON.")
 def sample(
     runs: tuple[str, ...],
-    weights: str | None,
+    weights: list[float] | None,
     count: int,
     prompt: str,
     prompt_file: str | None,
@@ -78,7 +78,7 @@ def sample(
             raise OptionError("interactive", "needs standard input for its commands")
     if prompt_file:
         prompt = read_text(prompt_file, encoding, any_bytes=True)
-    model = textgen.load(*(runs or [newest()]), weights=_numbers("weights", weights))
+    model = textgen.load(*(runs or [newest()]), weights=weights)
     if not runs and not as_json:
         show(f"run {model.path}", err=True)
     if prompt and not as_json and (unknown := model.tokenizer.unknown_in_prompt(prompt)):
@@ -129,10 +129,3 @@ def _print_as_json(
 def _show_seed(given: int | None, chosen: int) -> None:
     if given is None:
         click.echo(f"seed {chosen}", err=True)
-
-
-def _numbers(name: str, text: str | None) -> list[float] | None:
-    try:
-        return None if text is None else [float(part) for part in text.split(",")]
-    except ValueError:
-        raise OptionError(name, f"must be numbers separated by commas, not {text!r}") from None
