@@ -201,7 +201,7 @@ def test_epochs_may_end_before_the_minutes(book: Path, capfd: pytest.CaptureFixt
     assert "run is trained to its end, epoch 2; to train it further: textgen train --out run" in (
         told := capfd.readouterr().err
     )
-    assert "; 2 epochs are over, before the minutes" in told
+    assert "; 2 epochs are over, before the minutes: use the rest for a run with --seed 1" in told
     assert snapshot(run) == before
 
 

@@ -189,7 +189,10 @@ class Recorder:
         summary = f"{self._run.path} keeps the weights of {', '.join(figures)}"
         if kept is last or kept["epoch"] > _OVERFITTED * last["epoch"]:
             if self._settings.minutes and self._trainer.epochs_are_over:
-                summary += f"; {self._settings.epochs:g} epochs are over, before the minutes"
+                summary += (
+                    f"; {self._settings.epochs:g} epochs are over, before the minutes: use the "
+                    f"rest for a run with --seed {self._settings.seed + 1}, and sample from both"
+                )
             return summary
         return (
             f"{summary}; then the validation loss rose from {kept['validation_loss']:.3f} to "
