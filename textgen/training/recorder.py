@@ -156,6 +156,7 @@ class Recorder:
         """The seconds that another evaluation, and fitting the temperature, take."""
         speed, validation = self._trainer.tokens_per_second, self.validation
         a_pass = validation.predictions / speed if validation and speed else 0.0
+        a_pass *= self._trainer.stepper.evaluation_cost
         seconds = self._evaluation_seconds
         if seconds is None:
             seconds = _COMPILING_SECONDS + a_pass if a_pass else 0.0

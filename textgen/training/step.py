@@ -102,6 +102,17 @@ class Stepper:
         return f"{self._precision.name} on {where}, by {how}"
 
     @property
+    def evaluation_cost(self) -> float:
+        """The seconds to evaluate a token, in those to train on one; about, and rather too many.
+
+        There are no gradients to compute. But evaluation is in float32, by one worker or GPU, and
+        over the whole vocabulary.
+        """
+        if self._workers.several or self._on_gpu or self._precision != tf.float32:
+            return 1.0
+        return 0.6 if self.network.vocabulary_size <= LARGEST_FULL_SOFTMAX else 1.0
+
+    @property
     def advice(self) -> str | None:
         """Why the steps are slower than they could be, and what helps; None if they are not."""
         if self._on_gpu or self._kernel is not None:
