@@ -214,9 +214,8 @@ class Model(Sampler):
 
 
 def _test_part(run: Run) -> tuple[str, int]:
-    """Return the text of a run, as a digest, and where its test part begins."""
-    digest = run.corpus_digest or run.corpus().digest()
-    return digest, borders(run.tokens, run.settings.reading)[1]
+    """Return the digest of a run's corpus, and where its test part begins."""
+    return run.digest(), borders(run.tokens, run.settings.reading)[1]
 
 
 def _described(run: Run) -> str:

@@ -158,6 +158,10 @@ class Run(Prepared):
                 raise ValueError("it is not the corpus that this run was created with")
             return found
 
+    def digest(self) -> str:
+        """Return the digest of the corpus; raise RunError if none is stored and it is damaged."""
+        return self.corpus_digest or self.corpus().digest()
+
     def documents_by_name(self, decode: Callable[[Ids], str]) -> list[tuple[str, str]]:
         """Return the name and the text of each document of the corpus.
 

@@ -176,7 +176,7 @@ def _has_books(run: Run, books: Sequence[str | Path]) -> bool:
         return True
     with writing(run.path), draft_of(run.path) as draft:
         found = prepare_corpus(books, draft, options, run.tokenizer)
-        return found.corpus_digest == (run.corpus_digest or run.corpus().digest())
+        return found.corpus_digest == run.digest()
 
 
 def _check_length(tokens: int, settings: TrainingSettings) -> None:
