@@ -139,3 +139,22 @@ def test_a_document_that_is_cut_is_not_ended() -> None:
     # The cut document has no target after its last token: that token is in another part.
     assert batch.inputs.ravel().tolist() == [0, *range(21, 24), 0, *range(1, 10), 0, *range(11, 20)]
     assert batch.targets.ravel().tolist() == [*range(21, 25), *range(1, 10), 0, *range(11, 20), 0]
+
+
+@given(st.lists(st.integers(1, 30), min_size=2, max_size=20), st.integers(1, 9), st.data())
+def test_a_sample_is_spread_evenly_from_the_first_token_to_the_last(
+    lengths: list[int], pieces: int, data: st.DataObject
+) -> None:
+    whole = in_documents(lengths)
+    length = data.draw(st.integers(1, len(whole)))
+    sample = whole.sample(pieces, length)
+    numbered = Corpus(np.arange(len(whole)), whole.documents).sample(pieces, length)
+    places = numbered.ids.reshape(pieces, length)
+    np.testing.assert_array_equal(whole.ids[numbered.ids], sample.ids)
+    assert (np.diff(places) == 1).all()
+    assert places[0, 0] == 0
+    assert pieces == 1 or places[-1, -1] == len(whole) - 1
+    assert np.ptp(np.diff(places[:, 0])) <= 1 if pieces > 1 else True
+    begins = np.isin(numbered.ids, whole.documents)
+    begins[::length] = True
+    np.testing.assert_array_equal(np.flatnonzero(begins), sample.documents)

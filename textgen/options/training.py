@@ -17,6 +17,7 @@ _MOST_LAYERS = 100
 _EMBEDDING = 64  # unless tied
 _EPOCHS = 12.0  # of a text that is not long
 _UPDATES = 40  # in an epoch of a short text, at least; see docs/sizes.md
+_UPDATES_OF_PART = 400  # with more streams than usual, at least
 _SHORTEST_CHUNK = 8
 _MOST_DROPOUT = 0.7
 _ENOUGH_DROPOUT = 0.5  # a text that needs more has been read often enough
@@ -41,6 +42,7 @@ class _Defaults(NamedTuple):
     schedule: str
     optimizer: str
     batch_size: int
+    largest_batch: int  # of a text that is not read to its end
     chunk_length: int
     tie: bool
 
@@ -56,6 +58,7 @@ _CHARACTERS = _Defaults(
     schedule="linear",
     optimizer="cautious",
     batch_size=32,
+    largest_batch=128,
     chunk_length=64,
     tie=False,
 )
@@ -72,6 +75,7 @@ _WORDS = _Defaults(
     schedule="cosine",
     optimizer="adamw",
     batch_size=16,
+    largest_batch=16,
     chunk_length=32,
     tie=True,
 )
@@ -138,7 +142,8 @@ class TrainingOptions(ReadingOptions):
     )
     batch_size: int | None = option(
         None,
-        "Number of streams the text is cut into (32; 16 for words; less for short texts).",
+        "Number of streams the text is cut into (32, up to 128 if the text is not read to "
+        "its end; 16 for words; less for short texts).",
         at_least=1,
         at_most=_LARGEST_DIMENSION,
     )
@@ -242,10 +247,11 @@ class TrainingOptions(ReadingOptions):
         epochs = self.epochs
         if epochs is None:
             epochs = self._fitting_epochs(tokens, max(units))
+        readings = min(epochs, self._readable(max(units), precision) / max(tokens, 1))
         dropout = self.dropout
         if dropout is None:
-            dropout = self._fitting_dropout(tokens, max(units), epochs, precision)
-        batch_size, chunk_length = self._fitting_batch(tokens)
+            dropout = self._fitting_dropout(tokens, max(units), readings)
+        batch_size, chunk_length = self._fitting_batch(tokens, readings)
         return TrainingSettings(
             reading=self.reading,
             architecture=Architecture(self.cell, units, embedding, tie),
@@ -291,24 +297,33 @@ class TrainingOptions(ReadingOptions):
         enough = 2 ** (4 * _ENOUGH_DROPOUT - self._defaults.dropout) * tokens / units**2
         return max(_EPOCHS, round(enough))
 
-    def _fitting_dropout(self, tokens: int, units: int, epochs: float, precision: str) -> float:
+    def _fitting_dropout(self, tokens: int, units: int, readings: float) -> float:
         """Return the dropout that suits a text and how often it is read.
 
         It is a fourth more if the text is read twice as often or half as long, or if the layer has
         twice the weights.
         """
-        tokens = max(tokens, 1)
-        readings = min(epochs, self._readable(units, precision) / tokens)
-        doublings = math.log2(max(readings * units**2 / tokens, 1e-9))
+        doublings = math.log2(max(readings * units**2 / max(tokens, 1), 1e-9))
         dropout = (doublings + self._defaults.dropout) / 4
         return min(max(0.0, round(20 * dropout) / 20), _MOST_DROPOUT)
 
-    def _fitting_batch(self, tokens: int) -> tuple[int, int]:
-        """Return a batch size and chunk length that give a short text enough updates."""
-        batch_size = self.batch_size or self._defaults.batch_size
-        chunk_length = self.chunk_length or self._defaults.chunk_length
+    def _fitting_batch(self, tokens: int, readings: float) -> tuple[int, int]:
+        """Return a batch size and chunk length that suit a text and how often it is read.
+
+        A short text gets enough updates. A text that is not read to its end is read at more places;
+        else the network learns too much about the few that it reads last.
+        """
+        defaults = self._defaults
+        batch_size = self.batch_size or defaults.batch_size
+        chunk_length = self.chunk_length or defaults.chunk_length
         training = (1 - self.validation - self.test) * tokens
         if self.batch_size is None:
+            part = readings * training if readings < 1 else 0
+            while (
+                batch_size < defaults.largest_batch
+                and part >= _UPDATES_OF_PART * 2 * batch_size * chunk_length
+            ):
+                batch_size *= 2
             while batch_size > 1 and training < _UPDATES * batch_size * chunk_length:
                 batch_size //= 2
             if self.chunk_length is None:

@@ -65,6 +65,16 @@ class Corpus:
         inside = self.documents[first:last] - start
         return Corpus(self.ids[start:stop], np.append(0, inside))
 
+    def sample(self, pieces: int, length: int) -> "Corpus":
+        """Return `pieces` parts of `length` tokens as a corpus, spread evenly over this one.
+
+        Each of them begins a document.
+        """
+        starts = np.linspace(0, len(self) - length, pieces).astype(np.int64)
+        parts = [self.part(start, start + length) for start in starts]
+        documents = [part.documents + k * length for k, part in enumerate(parts)]
+        return Corpus(np.concatenate([part.ids for part in parts]), np.concatenate(documents))
+
 
 def borders(tokens: int, options: ReadingOptions) -> tuple[int, int]:
     """Return where the validation part and the test part of a corpus begin."""

@@ -100,10 +100,11 @@ class Plan:
         tokens = steps * settings.batch_size * settings.chunk_length
         validation = self._recorder.validation
         cost = validation.predictions if validation else 0
+        left = 1 - self.done()
         return (
             done >= 1 / _EVALUATIONS
             and tokens >= _EVALUATION_COST * cost
-            and self.done() < 1 - 0.5 / _EVALUATIONS  # the end has an evaluation of its own
+            and left > done / 2  # the end has an evaluation of its own
         )
 
     def _has_lost_patience(self) -> bool:

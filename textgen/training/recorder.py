@@ -16,7 +16,7 @@ from textgen.training.temperature import FEWEST_TOKENS, TemperatureFit
 from textgen.training.tensorboard import EventLog
 from textgen.training.trainer import Trainer
 
-_VALIDATED = 1 << 20  # validation tokens, at most; `textgen evaluate` takes any number
+_VALIDATED = 32, 8192  # pieces of the validation part, and their tokens, if it is longer
 _VALIDATION_ROW = 4096  # tokens that each row predicts, at least
 _VALIDATION_OVERLAP = 256  # tokens that each row but the first reads before those it predicts
 _PREVIEW_LENGTH = {"char": 240, "byte": 240, "word": 60}  # tokens
@@ -242,9 +242,12 @@ class Recorder:
 def _validation_streams(validation: Corpus, settings: TrainingSettings) -> Streams:
     """Return one stream if the text is short, else several that overlap.
 
-    The loss equals that of one pass over the text to about four digits.
+    The loss equals that of one pass over the text to about four digits. Of a long validation part,
+    pieces are read that are spread over it, so that a training of a minute is not spent on them.
     """
-    validation = validation.part(0, _VALIDATED)
+    pieces, length = _VALIDATED
+    if len(validation) > pieces * length:
+        validation = validation.sample(pieces, length)
     rows = max(1, min(len(validation) // _VALIDATION_ROW, settings.batch_size))
     overlap = _VALIDATION_OVERLAP if rows > 1 else 0
     return Streams(validation, rows, settings.chunk_length, overlap)
