@@ -53,20 +53,18 @@ def test_sizes_of_a_batch_that_are_given_stay() -> None:
     assert (settings.batch_size, settings.chunk_length) == (1, 100)
 
 
-def test_a_text_that_is_read_in_part_is_read_at_more_places(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_few_minutes_read_a_long_text_at_more_places(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of two cores in float32, 256 units read about four million characters a minute."""
 
     def streams(tokens: int, **options: Any) -> int:
         return TrainingOptions(**options, precision="float32").resolve(tokens).batch_size
 
     monkeypatch.setattr("textgen.options.training.cores", lambda: 2)
-    lengths = 3_500_000, 4_500_000, 1_000_000_000
-    assert [streams(length, minutes=1) for length in lengths] == [32, 128, 128]
-    assert [streams(length) for length in lengths] == [32, 32, 32]  # each is read to its end
-    assert [streams(10**7, epochs=epochs) for epochs in (0.1, 0.2, 0.4, 1)] == [32, 64, 128, 32]
-    assert streams(10**7, minutes=1, batch_size=8) == 8
+    lengths = 900_000, 1_100_000, 3_900_000, 4_100_000, 1_000_000_000
+    assert [streams(length, minutes=1) for length in lengths] == [32, 64, 64, 128, 128]
+    assert [streams(10**9, minutes=minutes) for minutes in (0.3, 0.5, 1)] == [32, 64, 128]
+    assert streams(10**9) == streams(10**9, epochs=0.1) == 32
+    assert streams(10**9, minutes=1, batch_size=8) == 8
     assert streams(10**9, minutes=1, level="word") == 16
 
 

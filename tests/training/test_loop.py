@@ -18,7 +18,7 @@ import textgen
 from textgen.errors import TrainingError
 from textgen.model import Model
 from textgen.runs.folder import Run
-from textgen.training import plan
+from textgen.training import plan, recorder
 from textgen.training.network import TrainingNetwork
 from textgen.training.recorder import Recorder
 from textgen.training.schedule import Schedule
@@ -155,6 +155,25 @@ def test_validation_in_rows_is_that_of_one_pass(tmp_path: Path) -> None:
     outcome = model.run.outcome()
     assert outcome["validation_loss"] == pytest.approx(whole.loss, abs=5e-4)
     assert outcome["bits_per_character"] == pytest.approx(whole.bits_per_character, abs=1e-3)
+
+
+def test_a_long_validation_part_is_read_in_pieces_from_all_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recorder, "_PIECES", 5)
+    monkeypatch.setattr(recorder, "_PIECE_LENGTH", {"char": 400})
+    text = make_book(3000)
+    start = int(0.9 * len(text))
+    middle = (start + len(text)) // 2
+    text = text[:middle] + text[middle:][::-1]  # the second half of the part is hard to predict
+    book = tmp_path / "book.txt"
+    book.write_text(text, "utf-8")
+    model = textgen.train(book, epochs=2, **SMALL)
+    starts = np.linspace(start, len(text) - 400, 5).astype(int)
+    pieces = model.evaluate(*(text[first : first + 400] for first in starts))
+    loss = model.run.outcome()["validation_loss"]
+    assert loss == pytest.approx(pieces.loss, abs=0.03)
+    assert loss > model.evaluate(text[start:middle]).loss + 0.3
 
 
 def test_the_best_weights_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,8 @@ _MOST_LAYERS = 100
 _EMBEDDING = 64  # unless tied
 _EPOCHS = 12.0  # of a text that is not long
 _UPDATES = 40  # in an epoch of a short text, at least; see docs/sizes.md
-_UPDATES_OF_PART = 400  # with more streams than usual, at least
+_UPDATES_IN_TIME = 400  # with more streams than usual, at least
+_STREAMS_OF_ONE_READING = 64  # half as many if a text is read four times as often
 _SHORTEST_CHUNK = 8
 _MOST_DROPOUT = 0.7
 _ENOUGH_DROPOUT = 0.5  # a text that needs more has been read often enough
@@ -42,7 +43,7 @@ class _Defaults(NamedTuple):
     schedule: str
     optimizer: str
     batch_size: int
-    largest_batch: int  # of a text that is not read to its end
+    largest_batch: int  # of a long text that is trained on for few minutes
     chunk_length: int
     tie: bool
 
@@ -142,8 +143,8 @@ class TrainingOptions(ReadingOptions):
     )
     batch_size: int | None = option(
         None,
-        "Number of streams the text is cut into (32, up to 128 if the text is not read to "
-        "its end; 16 for words; less for short texts).",
+        "Number of streams the text is cut into (32, up to 128 for few --minutes on a long "
+        "text; 16 for words; less for short texts).",
         at_least=1,
         at_most=_LARGEST_DIMENSION,
     )
@@ -247,11 +248,12 @@ class TrainingOptions(ReadingOptions):
         epochs = self.epochs
         if epochs is None:
             epochs = self._fitting_epochs(tokens, max(units))
-        readings = min(epochs, self._readable(max(units), precision) / max(tokens, 1))
+        readable = self._readable(max(units), precision)
         dropout = self.dropout
         if dropout is None:
+            readings = min(epochs, readable / max(tokens, 1))
             dropout = self._fitting_dropout(tokens, max(units), readings)
-        batch_size, chunk_length = self._fitting_batch(tokens, readings)
+        batch_size, chunk_length = self._fitting_batch(tokens, readable)
         return TrainingSettings(
             reading=self.reading,
             architecture=Architecture(self.cell, units, embedding, tie),
@@ -307,10 +309,10 @@ class TrainingOptions(ReadingOptions):
         dropout = (doublings + self._defaults.dropout) / 4
         return min(max(0.0, round(20 * dropout) / 20), _MOST_DROPOUT)
 
-    def _fitting_batch(self, tokens: int, readings: float) -> tuple[int, int]:
-        """Return a batch size and chunk length that suit a text and how often it is read.
+    def _fitting_batch(self, tokens: int, readable: float) -> tuple[int, int]:
+        """Return a batch size and chunk length that suit a text and the minutes.
 
-        A short text gets enough updates. A text that is not read to its end is read at more places;
+        A short text gets enough updates. A text that is hardly read once is read at more places;
         else the network learns too much about the few that it reads last.
         """
         defaults = self._defaults
@@ -318,10 +320,10 @@ class TrainingOptions(ReadingOptions):
         chunk_length = self.chunk_length or defaults.chunk_length
         training = (1 - self.validation - self.test) * tokens
         if self.batch_size is None:
-            part = readings * training if readings < 1 else 0
             while (
                 batch_size < defaults.largest_batch
-                and part >= _UPDATES_OF_PART * 2 * batch_size * chunk_length
+                and batch_size**2 * readable < _STREAMS_OF_ONE_READING**2 * tokens
+                and readable >= _UPDATES_IN_TIME * 2 * batch_size * chunk_length
             ):
                 batch_size *= 2
             while batch_size > 1 and training < _UPDATES * batch_size * chunk_length:

@@ -16,7 +16,8 @@ from textgen.training.temperature import FEWEST_TOKENS, TemperatureFit
 from textgen.training.tensorboard import EventLog
 from textgen.training.trainer import Trainer
 
-_VALIDATED = 32, 8192  # pieces of the validation part, and their tokens, if it is longer
+_PIECES = 32  # of a long validation part, spread over it
+_PIECE_LENGTH = {"char": 8192, "byte": 8192, "word": 2048}  # tokens
 _VALIDATION_ROW = 4096  # tokens that each row predicts, at least
 _VALIDATION_OVERLAP = 256  # tokens that each row but the first reads before those it predicts
 _PREVIEW_LENGTH = {"char": 240, "byte": 240, "word": 60}  # tokens
@@ -245,9 +246,9 @@ def _validation_streams(validation: Corpus, settings: TrainingSettings) -> Strea
     The loss equals that of one pass over the text to about four digits. Of a long validation part,
     pieces are read that are spread over it, so that a training of a minute is not spent on them.
     """
-    pieces, length = _VALIDATED
-    if len(validation) > pieces * length:
-        validation = validation.sample(pieces, length)
+    length = _PIECE_LENGTH[settings.reading.level]
+    if len(validation) > _PIECES * length:
+        validation = validation.sample(_PIECES, length)
     rows = max(1, min(len(validation) // _VALIDATION_ROW, settings.batch_size))
     overlap = _VALIDATION_OVERLAP if rows > 1 else 0
     return Streams(validation, rows, settings.chunk_length, overlap)
