@@ -95,16 +95,16 @@ class Plan:
     def _evaluation_is_due(self) -> bool:
         history, settings = self._recorder.history, self._settings
         step, seconds = (history[-1]["step"], history[-1]["seconds"]) if history else (0, 0.0)
-        done = self.done() - self._schedule.done(step, seconds, 0.0)
+        done_in_all = self.done()
+        done = done_in_all - self._schedule.done(step, seconds, 0.0)
         steps = self._trainer.progress.step - step
         tokens = steps * settings.batch_size * settings.chunk_length
         validation = self._recorder.validation
         cost = validation.predictions if validation else 0
-        left = 1 - self.done()
         return (
             done >= 1 / _EVALUATIONS
             and tokens >= _EVALUATION_COST * cost
-            and left > done / 2  # the end has an evaluation of its own
+            and 1 - done_in_all > done / 2  # the end has an evaluation of its own
         )
 
     def _has_lost_patience(self) -> bool:
