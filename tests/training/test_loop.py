@@ -23,6 +23,7 @@ from textgen.training.network import TrainingNetwork
 from textgen.training.recorder import Recorder
 from textgen.training.schedule import Schedule
 from textgen.training.step import Stepper
+from textgen.training.streams import Batch, Streams
 from textgen.training.trainer import Trainer
 from textgen.training.workers import Workers
 
@@ -211,6 +212,36 @@ def test_minutes_are_kept(book: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     longer = textgen.train(out="run", resume=True, minutes=0.2, quiet=True).run.history()
     assert longer[: len(history)] == history
     assert 11 < longer[-1]["seconds"] < 12.1
+
+
+@pytest.mark.parametrize(("minutes", "fitted"), [(3, False), (7, True)])
+def test_time_is_left_for_the_last_evaluation_and_the_temperature(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, minutes: int, fitted: bool
+) -> None:
+    """On a processor that trains on 100 tokens a second and evaluates 100 in 0.6 seconds.
+
+    A text that is read less than twice needs no temperature, and no time is left for it.
+    """
+    book = tmp_path / "book.txt"
+    book.write_text(make_book(4000), "utf-8")
+    clock = [0.0]
+    train, loss = Stepper.train, Stepper.loss
+
+    def slow_train(self: Stepper, batch: Batch, *rest: Any) -> Any:
+        clock[0] += batch.counts.sum() / 100
+        return train(self, batch, *rest)
+
+    def slow_loss(self: Stepper, streams: Streams, chunks: int | None = None) -> float:
+        clock[0] += 0.6 * streams.predicted(len(streams) if chunks is None else chunks) / 100
+        return loss(self, streams, chunks)
+
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(Stepper, "train", slow_train)
+    monkeypatch.setattr(Stepper, "loss", slow_loss)
+    run = Run.open(trained(book, "run", epochs=None, minutes=minutes, validation=0.1))
+    assert (run.history()[-1]["epoch"] >= 2) == fitted
+    assert (run.outcome()["temperature"] is not None) == fitted
+    assert 60 * minutes - 2 < clock[0] < 60 * minutes + 1
 
 
 def test_epochs_may_end_before_the_minutes(book: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -1,85 +1,20 @@
 """Training options given by a user, and the settings resolved from them for one text."""
 
-import math
 from dataclasses import asdict, dataclass, fields, replace
-from itertools import pairwise
 from numbers import Integral
-from typing import Any, NamedTuple
+from typing import Any
 
 from textgen.errors import OptionError
 from textgen.options.architecture import GATES, Architecture
 from textgen.options.declare import option
+from textgen.options.defaults import DEFAULTS, SIZES
 from textgen.options.reading import ReadingOptions
-from textgen.system.processor import cores, has_bfloat16
+from textgen.system.processor import has_bfloat16
 
 _LARGEST_DIMENSION = 65_536
 _MOST_LAYERS = 100
 _EMBEDDING = 64  # unless tied
-_EPOCHS = 12.0  # of a text that is not long
-_UPDATES = 40  # in an epoch of a short text, at least; see docs/sizes.md
-_UPDATES_IN_TIME = 400  # with more streams than usual, at least
-_STREAMS_OF_ONE_READING = 64  # half as many if a text is read four times as often
-_SHORTEST_CHUNK = 8
-_MOST_DROPOUT = 0.7
-_ENOUGH_DROPOUT = 0.5  # a text that needs more has been read often enough
-_TOKENS_A_UNIT = 16  # read by a good network of few minutes, for each unit squared
 _BEFORE = {"schedule": "cosine", "optimizer": "adamw"}  # options that older runs lack
-
-
-class _Size(NamedTuple):
-    """The best settings for texts up to a length."""
-
-    tokens: float  # of the longest text
-    units: int
-    learning_rate: float
-
-
-class _Defaults(NamedTuple):
-    """The best settings for one kind of token; docs/recipe.md has the measurements."""
-
-    sizes: dict[str, _Size]
-    dropout: float  # 4 times that of a text of as many tokens as the units squared, read once
-    speed: float  # tokens a minute, times units squared, of a core that multiplies in float32
-    schedule: str
-    optimizer: str
-    batch_size: int
-    largest_batch: int  # of a long text that is trained on for few minutes
-    chunk_length: int
-    tie: bool
-
-
-_CHARACTERS = _Defaults(
-    sizes={
-        "small": _Size(400_000, 256, 0.016),
-        "medium": _Size(8_000_000, 512, 0.008),
-        "large": _Size(math.inf, 1024, 0.008),
-    },
-    dropout=-1,
-    speed=500_000 * 512**2,
-    schedule="linear",
-    optimizer="cautious",
-    batch_size=32,
-    largest_batch=128,
-    chunk_length=64,
-    tie=False,
-)
-# With words most of the work is the softmax. It costs as much per token in small batches as in
-# large ones, so small batches give more updates for the same time.
-_WORDS = _Defaults(
-    sizes={
-        "small": _Size(2_000_000, 256, 0.008),
-        "medium": _Size(20_000_000, 512, 0.008),
-        "large": _Size(math.inf, 1024, 0.008),
-    },
-    dropout=1.5,
-    speed=50_000 * 512**2,
-    schedule="cosine",
-    optimizer="adamw",
-    batch_size=16,
-    largest_batch=16,
-    chunk_length=32,
-    tie=True,
-)
 
 
 def parse_units(value: Any) -> tuple[int, ...]:
@@ -106,7 +41,7 @@ class TrainingOptions(ReadingOptions):
     size: str | None = option(
         None,
         "Preset of --units and --learning-rate (by the length of the text and --minutes).",
-        choices=tuple(_CHARACTERS.sizes),
+        choices=SIZES,
     )
     units: tuple[int, ...] | None = option(
         None,
@@ -230,11 +165,11 @@ class TrainingOptions(ReadingOptions):
 
         Raises OptionError if `tie` and `embedding` do not fit the units chosen.
         """
-        defaults = self._defaults
+        defaults = DEFAULTS[self.level]
         precision = self.precision
         if precision == "auto":
             precision = "bfloat16" if has_bfloat16() else "float32"
-        size = self.size or self._fitting_size(tokens, precision)
+        size = self.size or defaults.fitting_size(tokens, self.minutes, precision)
         preset = defaults.sizes[size]
         units = self.units or (preset.units,)
         if len(units) == 1:
@@ -247,20 +182,25 @@ class TrainingOptions(ReadingOptions):
             raise _tied_embedding(units[-1])
         epochs = self.epochs
         if epochs is None:
-            epochs = self._fitting_epochs(tokens, max(units))
-        readable = self._readable(max(units), precision)
+            epochs = defaults.fitting_epochs(tokens, self.minutes, max(units))
+        readable = defaults.readable(max(units), self.minutes, precision)
         dropout = self.dropout
         if dropout is None:
             readings = min(epochs, readable / max(tokens, 1))
-            dropout = self._fitting_dropout(tokens, max(units), readings)
-        batch_size, chunk_length = self._fitting_batch(tokens, readable)
+            dropout = defaults.fitting_dropout(tokens, readings, max(units))
+        batch_size, chunk_length = self.batch_size, self.chunk_length
+        if batch_size is None:
+            training = (1 - self.validation - self.test) * tokens
+            batch_size, chunk_length = defaults.fitting_batch(
+                tokens, training, readable, chunk_length
+            )
         return TrainingSettings(
             reading=self.reading,
             architecture=Architecture(self.cell, units, embedding, tie),
             size=size,
             dropout=dropout,
             batch_size=batch_size,
-            chunk_length=chunk_length,
+            chunk_length=chunk_length or defaults.chunk_length,
             epochs=epochs,
             minutes=self.minutes,
             learning_rate=self.learning_rate or preset.learning_rate,
@@ -273,69 +213,6 @@ class TrainingOptions(ReadingOptions):
             save_every=self.save_every,
             stateless=self.stateless,
         )
-
-    def _fitting_size(self, tokens: int, precision: str) -> str:
-        """Return the largest preset that suits a text and that its minutes suffice to train."""
-        sizes = list(self._defaults.sizes.items())
-        fitting = "small"
-        for (_, smaller), (name, size) in pairwise(sizes):
-            least = _TOKENS_A_UNIT * size.units**2
-            if tokens > smaller.tokens and self._readable(size.units, precision) >= least:
-                fitting = name
-        return fitting
-
-    def _readable(self, units: int, precision: str) -> float:
-        """Return how many tokens a layer of so many units reads in `minutes` here, about."""
-        if self.minutes is None:
-            return math.inf
-        speed = self._defaults.speed * cores() * (3 if precision == "bfloat16" else 1)
-        return self.minutes * speed / units**2
-
-    def _fitting_epochs(self, tokens: int, units: int) -> float:
-        """Return how often to read a text: with minutes, until it is about learned by heart."""
-        if self.minutes is None:
-            share = min(1.0, self._defaults.sizes["medium"].tokens / max(tokens, 1))
-            return max(1.0, _EPOCHS * share)
-        enough = 2 ** (4 * _ENOUGH_DROPOUT - self._defaults.dropout) * tokens / units**2
-        return max(_EPOCHS, round(enough))
-
-    def _fitting_dropout(self, tokens: int, units: int, readings: float) -> float:
-        """Return the dropout that suits a text and how often it is read.
-
-        It is a fourth more if the text is read twice as often or half as long, or if the layer has
-        twice the weights.
-        """
-        doublings = math.log2(max(readings * units**2 / max(tokens, 1), 1e-9))
-        dropout = (doublings + self._defaults.dropout) / 4
-        return min(max(0.0, round(20 * dropout) / 20), _MOST_DROPOUT)
-
-    def _fitting_batch(self, tokens: int, readable: float) -> tuple[int, int]:
-        """Return a batch size and chunk length that suit a text and the minutes.
-
-        A short text gets enough updates. A text that is hardly read once is read at more places;
-        else the network learns too much about the few that it reads last.
-        """
-        defaults = self._defaults
-        batch_size = self.batch_size or defaults.batch_size
-        chunk_length = self.chunk_length or defaults.chunk_length
-        training = (1 - self.validation - self.test) * tokens
-        if self.batch_size is None:
-            while (
-                batch_size < defaults.largest_batch
-                and batch_size**2 * readable < _STREAMS_OF_ONE_READING**2 * tokens
-                and readable >= _UPDATES_IN_TIME * 2 * batch_size * chunk_length
-            ):
-                batch_size *= 2
-            while batch_size > 1 and training < _UPDATES * batch_size * chunk_length:
-                batch_size //= 2
-            if self.chunk_length is None:
-                while chunk_length > _SHORTEST_CHUNK and training < _UPDATES * chunk_length:
-                    chunk_length //= 2
-        return batch_size, chunk_length
-
-    @property
-    def _defaults(self) -> _Defaults:
-        return _WORDS if self.level == "word" else _CHARACTERS
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ _PREVIEW_LENGTH = {"char": 240, "byte": 240, "word": 60}  # tokens
 _PREVIEW_DOCUMENTS = 4
 _COMPILING_SECONDS = 2.0  # of the first evaluation, about
 _STEPS_TIMED = 50  # until the speed of training is known
+_FEWEST_READINGS = 2.0  # of a text, until the network is too sure of what follows
 _OVERFITTED = 0.75  # a share of a training; if the best weights are from before, it was too long
 
 
@@ -97,13 +98,13 @@ class Recorder:
         """Divide the logits of the weights that are kept by the temperature that suits them best.
 
         Call it once training is over, because it changes the weights of the network. Nothing is
-        done if the validation part is short, or with `tie`: then the output layer has no kernel of
-        its own to divide.
+        done if the validation part is short, if the minutes did not suffice to read the text
+        twice, or with `tie`: then the output layer has no kernel of its own to divide.
         """
         kept = best(self.history)
-        if self._fit is None or kept["validation_loss"] is None:
-            return
         if "temperature" not in kept:
+            if self._fit is None or not self._fits or kept["validation_loss"] is None:
+                return
             last = self._trainer.weights()
             temperature, loss = self._fit.fit(self._run.weights())
             if loss >= kept["validation_loss"]:
@@ -161,7 +162,7 @@ class Recorder:
         seconds = self._evaluation_seconds
         if seconds is None:
             seconds = _COMPILING_SECONDS + a_pass if a_pass else 0.0
-        return seconds + (self._fit.passes * a_pass if self._fit else 0.0)
+        return seconds + (self._fit.passes * a_pass if self._fit and self._fits else 0.0)
 
     def forecast(self) -> str | None:
         """Return a note on the time that the epochs take, once the speed is known."""
@@ -212,6 +213,11 @@ class Recorder:
         if speed := self._trainer.tokens_per_second:
             parts.append(f"{speed:,.0f} tokens/s")
         return ", ".join(parts)
+
+    @property
+    def _fits(self) -> bool:
+        """Whether a temperature is worth its time, which few minutes better spend on training."""
+        return self._settings.minutes is None or self._trainer.epoch >= _FEWEST_READINGS
 
     def _validation(self, loss: float | None) -> list[str]:
         """Return a validation loss as text, if there is one."""
