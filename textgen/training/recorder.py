@@ -103,10 +103,10 @@ class Recorder:
         """
         kept = best(self.history)
         if "temperature" not in kept:
-            if self._fit is None or not self._fits or kept["validation_loss"] is None:
+            if (fit := self._worthwhile_fit) is None or kept["validation_loss"] is None:
                 return
             last = self._trainer.weights()
-            temperature, loss = self._fit.fit(self._run.weights())
+            temperature, loss = fit.fit(self._run.weights())
             if loss >= kept["validation_loss"]:
                 temperature, loss = 1.0, kept["validation_loss"]
             bits = self._run.means.bits_per_character(loss)
@@ -162,7 +162,7 @@ class Recorder:
         seconds = self._evaluation_seconds
         if seconds is None:
             seconds = _COMPILING_SECONDS + a_pass if a_pass else 0.0
-        return seconds + (self._fit.passes * a_pass if self._fit and self._fits else 0.0)
+        return seconds + (fit.passes * a_pass if (fit := self._worthwhile_fit) else 0.0)
 
     def forecast(self) -> str | None:
         """Return a note on the time that the epochs take, once the speed is known."""
@@ -215,9 +215,11 @@ class Recorder:
         return ", ".join(parts)
 
     @property
-    def _fits(self) -> bool:
-        """Whether a temperature is worth its time, which few minutes better spend on training."""
-        return self._settings.minutes is None or self._trainer.epoch >= _FEWEST_READINGS
+    def _worthwhile_fit(self) -> TemperatureFit | None:
+        """The fit of a temperature, unless few minutes are better spent on training."""
+        if self._settings.minutes is None or self._trainer.epoch >= _FEWEST_READINGS:
+            return self._fit
+        return None
 
     def _validation(self, loss: float | None) -> list[str]:
         """Return a validation loss as text, if there is one."""
