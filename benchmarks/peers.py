@@ -73,7 +73,7 @@ class Textgen:
             chunk_length=sizes.chunk_length,
             precision=precision,
             dropout=0.0,  # the peers have none
-        ).resolve(len(ids))
+        ).resolve(len(ids), sizes.vocabulary)
         documents = np.arange(0, len(ids), document_length or len(ids))
         order = np.random.default_rng(0).permutation(len(documents)) if document_length else None
         self._streams = Streams(

@@ -61,7 +61,7 @@ def learning_curve(job: Job) -> list[Point]:
     from rivals import NanoGPT, TorchLSTM
 
     ids, kinds = ids_of(job.book)
-    settings = TrainingOptions(minutes=job.minutes).resolve(len(ids))
+    settings = TrainingOptions(minutes=job.minutes).resolve(len(ids), kinds)
     network = settings.architecture
     shape = settings.batch_size, kinds, settings.chunk_length, network.embedding
     sizes = Sizes(network.layers, network.units[0], *shape)

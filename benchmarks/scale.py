@@ -114,7 +114,7 @@ def corpora(text: str, sizes: list[float], folder: Path) -> None:
 
 def documents(text: str, rounds: int) -> None:
     kinds, ids = np.unique(list(text[:1_000_000]), return_inverse=True)
-    precision = TrainingOptions().resolve(0).precision
+    precision = TrainingOptions().resolve(0, 100).precision
     print("| documents of | 1x256, batch 32 | of one book | 1x512, batch 32 | of one book |")
     print("|---|--:|--:|--:|--:|")
     columns = []

@@ -164,7 +164,7 @@ def main(
     if start:
         time_the_start(book, rounds)
         return
-    precision = TrainingOptions(precision=precision or "auto").resolve(0).precision
+    precision = TrainingOptions(precision=precision or "auto").resolve(0, 100).precision
 
     text = read_text(book)
     tokens = word_splitter()(text) if words else list(text)

@@ -14,8 +14,8 @@ from textgen.system.processor import instructions
 
 
 def test_defaults_that_depend_on_the_level() -> None:
-    characters = TrainingOptions().resolve(100_000)
-    words = TrainingOptions(level="word").resolve(30_000_000)
+    characters = TrainingOptions().resolve(100_000, 100)
+    words = TrainingOptions(level="word").resolve(30_000_000, 100)
     assert (characters.batch_size, characters.chunk_length, characters.epochs) == (32, 64, 12)
     assert (words.batch_size, words.chunk_length, words.epochs) == (16, 32, 8)
     assert (characters.optimizer, characters.schedule) == ("cautious", "linear")
@@ -24,7 +24,7 @@ def test_defaults_that_depend_on_the_level() -> None:
 
 def test_minutes_end_before_a_text_is_learned_by_heart() -> None:
     def limits(tokens: int, **options: Any) -> tuple[float | None, float | None]:
-        made = TrainingOptions(**options).resolve(tokens)
+        made = TrainingOptions(**options).resolve(tokens, 100)
         assert TrainingSettings.from_json(made.to_json(), 1) == made
         return made.epochs, made.minutes
 
@@ -37,8 +37,8 @@ def test_minutes_end_before_a_text_is_learned_by_heart() -> None:
 
 @given(st.integers(10, 10**9), st.sampled_from(["char", "word"]), st.sampled_from([0.0, 0.1, 0.5]))
 def test_short_texts_get_enough_updates(tokens: int, level: str, validation: float) -> None:
-    settings = TrainingOptions(level=level, validation=validation).resolve(tokens)
-    defaults = TrainingOptions(level=level).resolve(10**9)
+    settings = TrainingOptions(level=level, validation=validation).resolve(tokens, 100)
+    defaults = TrainingOptions(level=level).resolve(10**9, 100)
     batch, chunk = settings.batch_size, settings.chunk_length
     updates = (1 - validation) * tokens / (batch * chunk)
     assert updates >= 40 or (batch, chunk) == (1, 8)
@@ -47,20 +47,20 @@ def test_short_texts_get_enough_updates(tokens: int, level: str, validation: flo
 
 
 def test_sizes_of_a_batch_that_are_given_stay() -> None:
-    settings = TrainingOptions(batch_size=64).resolve(1000)
+    settings = TrainingOptions(batch_size=64).resolve(1000, 100)
     assert (settings.batch_size, settings.chunk_length) == (64, 64)
-    settings = TrainingOptions(chunk_length=100).resolve(1000)
+    settings = TrainingOptions(chunk_length=100).resolve(1000, 100)
     assert (settings.batch_size, settings.chunk_length) == (1, 100)
 
 
 def test_few_minutes_read_a_long_text_at_more_places(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of two cores in float32, 256 units read about 3.4 million characters in a minute."""
+    """Of two cores in float32, 256 units read about 3.3 million characters in a minute."""
 
     def streams(tokens: int, **options: Any) -> int:
-        return TrainingOptions(**options, precision="float32").resolve(tokens).batch_size
+        return TrainingOptions(**options, precision="float32").resolve(tokens, 100).batch_size
 
     monkeypatch.setattr("textgen.options.defaults.cores", lambda: 2)
-    lengths = 800_000, 900_000, 3_300_000, 3_500_000, 1_000_000_000
+    lengths = 800_000, 900_000, 3_200_000, 3_500_000, 1_000_000_000
     assert [streams(length, minutes=1) for length in lengths] == [32, 64, 64, 128, 128]
     assert [streams(10**9, minutes=minutes) for minutes in (0.5, 0.6, 1)] == [32, 64, 128]
     assert streams(10**9) == streams(10**9, epochs=0.1) == 32
@@ -69,14 +69,14 @@ def test_few_minutes_read_a_long_text_at_more_places(monkeypatch: pytest.MonkeyP
 
 
 def test_a_long_text_is_not_read_12_times() -> None:
-    epochs = [TrainingOptions().resolve(10**n).epochs for n in (5, 6, 7, 8, 9)]
+    epochs = [TrainingOptions().resolve(10**n, 100).epochs for n in (5, 6, 7, 8, 9)]
     assert epochs == [12, 12, pytest.approx(9.6), 1, 1]
-    assert TrainingOptions(epochs=3).resolve(10**9).epochs == 3
+    assert TrainingOptions(epochs=3).resolve(10**9, 100).epochs == 3
 
 
 def test_short_texts_are_learned_at_a_higher_rate() -> None:
     def rate(tokens: int, **options: Any) -> float:
-        return TrainingOptions(**options).resolve(tokens).learning_rate
+        return TrainingOptions(**options).resolve(tokens, 100).learning_rate
 
     assert rate(1_000) == rate(399_999) == rate(1_000_000, size="small") == 0.016
     assert rate(400_000) == rate(10**9) == rate(1_000, level="word") == 0.008
@@ -84,7 +84,7 @@ def test_short_texts_are_learned_at_a_higher_rate() -> None:
 
 
 def test_older_runs_keep_their_optimizer_and_schedule() -> None:
-    settings = TrainingOptions().resolve(1000)
+    settings = TrainingOptions().resolve(1000, 100)
     stored = settings.to_json()
     assert TrainingSettings.from_json(stored, 1000) == settings
     del stored["optimizer"], stored["schedule"]
@@ -94,13 +94,13 @@ def test_older_runs_keep_their_optimizer_and_schedule() -> None:
 
 def test_words_are_tied_where_their_embedding_fits() -> None:
     def tied(**options: Any) -> tuple[bool, int]:
-        made = TrainingOptions(level="word", **options).resolve(1000).architecture
+        made = TrainingOptions(level="word", **options).resolve(1000, 100).architecture
         return made.tie, made.embedding
 
     assert tied() == tied(units=256) == tied(embedding=256) == tied(size="small") == (True, 256)
     assert tied(embedding=128) == tied(embedding=128, units=256) == (False, 128)
     assert tied(tie=False) == (False, 64)
-    assert not TrainingOptions().resolve(1000).architecture.tie
+    assert not TrainingOptions().resolve(1000, 100).architecture.tie
 
 
 def test_temperatures_are_checked_when_made() -> None:
@@ -111,7 +111,7 @@ def test_temperatures_are_checked_when_made() -> None:
 
 def test_sizes_fit_the_text_unless_given() -> None:
     def sizes(tokens: int, **options: Any) -> tuple[str, int, float]:
-        made = TrainingOptions(**options).resolve(tokens)
+        made = TrainingOptions(**options).resolve(tokens, 100)
         (units,) = made.architecture.units
         return made.size, units, made.learning_rate
 
@@ -122,8 +122,8 @@ def test_sizes_fit_the_text_unless_given() -> None:
     assert sizes(3_000_000, level="word") == ("medium", 512, 0.008)
     assert sizes(100_000, size="large") == ("large", 1024, 0.008)
     assert sizes(100_000, units=77, learning_rate=0.1) == ("small", 77, 0.1)
-    assert TrainingOptions(tie=True).resolve(1).architecture.embedding == 256
-    assert TrainingOptions(tie=True, units=9).resolve(1).architecture.embedding == 9
+    assert TrainingOptions(tie=True).resolve(1, 100).architecture.embedding == 256
+    assert TrainingOptions(tie=True, units=9).resolve(1, 100).architecture.embedding == 9
     with pytest.raises(OptionError, match="embedding must equal units, 9, with tie"):
         TrainingOptions(tie=True, units=9, embedding=8)
 
@@ -131,33 +131,69 @@ def test_sizes_fit_the_text_unless_given() -> None:
 def test_few_minutes_train_a_small_network(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of two cores in float32, 512 units read about a million characters a minute."""
 
-    def units(minutes: float, tokens: int = 10_000_000, **options: Any) -> int:
-        made = TrainingOptions(minutes=minutes, precision="float32", **options).resolve(tokens)
-        return made.architecture.units[0]
+    def units(
+        minutes: float, tokens: int = 10_000_000, vocabulary: int = 100, **options: Any
+    ) -> int:
+        asked = TrainingOptions(minutes=minutes, precision="float32", **options)
+        return asked.resolve(tokens, vocabulary).architecture.units[0]
 
     monkeypatch.setattr("textgen.options.defaults.cores", lambda: 2)
-    assert [units(minutes) for minutes in (0.1, 4, 5, 60, 70)] == [128, 256, 512, 512, 1024]
-    assert units(70, 1_000_000) == 512
+    assert [units(minutes) for minutes in (0.1, 3, 5, 50, 60)] == [128, 256, 512, 512, 1024]
+    assert units(60, 1_000_000) == 512
     assert units(1, size="large") == 1024
     assert [units(0.1, 1_000), units(0.2, 100_000), units(0.4, 100_000)] == [128, 128, 256]
-    assert [units(1, length, level="word") for length in (70_000, 280_000)] == [256, 128]
-    assert [units(minutes, level="word") for minutes in (2, 3, 40, 50)] == [128, 256, 256, 512]
+    lengths = 70_000, 280_000
+    assert [units(1, length, 7_500, level="word") for length in lengths] == [256, 128]
+    times = 5, 7, 25, 35
+    assert [units(m, vocabulary=10_000, level="word") for m in times] == [128, 256, 256, 512]
+    assert units(7, vocabulary=20_000, level="word") == 128
+    assert [units(3.7), units(3.7, cell="gru")] == [256, 512]
     monkeypatch.setattr("textgen.options.defaults.cores", lambda: 4)
-    assert [units(minutes) for minutes in (2, 3, 40)] == [256, 512, 1024]
+    assert [units(minutes) for minutes in (2, 3, 30)] == [256, 512, 1024]
+
+
+def test_minutes_that_read_a_text_often_train_two_layers(monkeypatch: pytest.MonkeyPatch) -> None:
+    def units(tokens: int, minutes: float | None, **options: Any) -> tuple[int, ...]:
+        asked = TrainingOptions(minutes=minutes, precision="float32", **options)
+        return asked.resolve(tokens, 100).architecture.units
+
+    monkeypatch.setattr("textgen.options.defaults.cores", lambda: 2)
+    assert [units(330_000, minutes) for minutes in (1, 2, 500)] == [(256,), (256, 256), (256, 256)]
+    assert [units(1_100_000, minutes) for minutes in (20, 25)] == [(512,), (512, 512)]
+    assert units(200_000, 30) == units(330_000, 5, layers=1) == units(330_000, None) == (256,)
+    assert units(330_000, 5, epochs=7) == units(330_000, 5, units=256) == (256,)
+    assert units(1_100_000, 60, level="word") == (256,)
+
+
+@given(
+    st.integers(0, 10**9),
+    st.integers(2, 30_000),
+    st.sampled_from(["char", "word"]),
+    st.floats(0, 1000),
+    st.floats(0, 1000),
+)
+def test_more_minutes_never_train_a_smaller_network(
+    tokens: int, vocabulary: int, level: str, minutes: float, more: float
+) -> None:
+    def weights(minutes: float) -> int:
+        settings = TrainingOptions(level=level, minutes=minutes).resolve(tokens, vocabulary)
+        return settings.architecture.weight_count(vocabulary)
+
+    assert weights(minutes + 0.01) <= weights(minutes + 0.01 + more)
 
 
 def test_dropout_grows_with_the_number_of_times_a_text_is_read(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def dropout(tokens: int, **options: Any) -> float:
-        return TrainingOptions(**options, precision="float32").resolve(tokens).dropout
+        return TrainingOptions(**options, precision="float32").resolve(tokens, 100).dropout
 
     monkeypatch.setattr("textgen.options.defaults.cores", lambda: 2)
     lengths = (0, 30_000, 100_000, 1_200_000, 3_000_000, 100_000_000)
     assert [dropout(length) for length in lengths] == [0.7, 0.7, 0.5, 0.1, 0, 0]
     times = (1e-320, 0.5, 3, 6, 12, 24, 1000)
     assert [dropout(1_200_000, epochs=n) for n in times] == [0, 0, 0, 0, 0.1, 0.35, 0.7]
-    assert dropout(1_200_000, minutes=14) == 0.1
+    assert dropout(1_200_000, minutes=14) == 0.15
     assert dropout(1_200_000, minutes=14, epochs=6) == 0
     assert dropout(40_000, epochs=6) == dropout(160_000, units=512, epochs=6) == dropout(80_000)
     assert dropout(1_200_000, units="256,256") == dropout(1_200_000, units=256)
@@ -180,8 +216,8 @@ def test_precision_is_the_fastest_of_the_processor(
     text = f"vendor_id : {maker}\nmodel name : x\nflags : fpu {flags}\n"
     monkeypatch.setattr(Path, "read_text", lambda *_: text)
     instructions.cache_clear()
-    assert TrainingOptions().resolve(0).precision == precision
-    assert TrainingOptions(precision="float32").resolve(0).precision == "float32"
+    assert TrainingOptions().resolve(0, 100).precision == precision
+    assert TrainingOptions(precision="float32").resolve(0, 100).precision == "float32"
     monkeypatch.undo()
     instructions.cache_clear()
 
@@ -192,7 +228,7 @@ def test_precision_where_nothing_tells_of_the_processor(monkeypatch: pytest.Monk
 
     monkeypatch.setattr(Path, "read_text", missing)
     instructions.cache_clear()
-    assert TrainingOptions().resolve(0).precision == "float32"
+    assert TrainingOptions().resolve(0, 100).precision == "float32"
     monkeypatch.undo()
     instructions.cache_clear()
 
@@ -212,7 +248,7 @@ def test_precision_where_nothing_tells_of_the_processor(monkeypatch: pytest.Monk
 def test_layers_may_have_widths_of_their_own(
     options: dict[str, Any], units: tuple[int, ...]
 ) -> None:
-    assert TrainingOptions(**options).resolve(1000).architecture.units == units
+    assert TrainingOptions(**options).resolve(1000, 100).architecture.units == units
 
 
 @pytest.mark.parametrize(
@@ -239,12 +275,12 @@ def test_widths_that_make_no_sense(options: dict[str, Any], told: str) -> None:
     [{}, {"units": "9,4", "minutes": 3}, {"level": "word", "seed": 5}, {"csv": "a", "epochs": 2}],
 )
 def test_settings_are_those_that_were_stored(options: dict[str, Any]) -> None:
-    settings = TrainingOptions(**options).resolve(1000)
+    settings = TrainingOptions(**options).resolve(1000, 100)
     assert TrainingSettings.from_json(settings.to_json(), 99_000_000) == settings
 
 
 def test_what_a_resumed_run_may_change() -> None:
-    settings = TrainingOptions(units="9,4", epochs=3).resolve(1000)
+    settings = TrainingOptions(units="9,4", epochs=3).resolve(1000, 100)
     assert settings.conflict({"units": [9, 4], "layers": 2, "level": "char", "epochs": 9}) is None
     assert settings.conflict({"units": 9}) == ("units", "9,4")
     assert settings.conflict({"layers": 3}) == ("layers", "2")

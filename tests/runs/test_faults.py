@@ -228,7 +228,7 @@ def test_a_beginning_that_is_cut_short_leaves_the_old_or_the_new(
     book: Path, run: Path, fault: BaseException
 ) -> None:
     old, pristine = snapshot(run), Path(shutil.copytree(run, "pristine"))
-    expected = OPTIONS.resolve(Run.open(run).tokens)
+    expected = OPTIONS.resolve(Run.open(run).tokens, 100)
     for last in itertools.count(1):
         with cut(last, fault) as files:
             create(run, [book], OPTIONS, force=True)

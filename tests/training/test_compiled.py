@@ -257,7 +257,7 @@ def test_a_tensorflow_that_calls_the_operation_otherwise_is_done_without(
 
 
 def made_stepper() -> Stepper:
-    options = TrainingOptions(units=4, embedding=3, precision="float32").resolve(1000)
+    options = TrainingOptions(units=4, embedding=3, precision="float32").resolve(1000, 100)
     return Stepper(TrainingNetwork(options.architecture, 5), options)
 
 
@@ -284,7 +284,7 @@ def test_steps_by_kernel_and_by_xla_are_the_same(
     options = TrainingOptions(
         cell=cell, units=(20, 12), embedding=6, batch_size=4, chunk_length=8, precision="float32"
     )
-    settings_, names, losses = options.resolve(1000), [], []
+    settings_, names, losses = options.resolve(1000, 100), [], []
     rng = np.random.default_rng(0)
     ids = rng.integers(0, 9, (4, 9, 4), np.int32)
     name = kernels("float32")[0].name
@@ -308,7 +308,7 @@ def test_steps_by_kernel_and_by_xla_are_the_same(
 
 def test_more_parts_than_cores_train_as_one_does(monkeypatch: pytest.MonkeyPatch) -> None:
     options = TrainingOptions(units=(20, 12), embedding=6, batch_size=64, chunk_length=8)
-    settings_, losses = options.resolve(1000), []
+    settings_, losses = options.resolve(1000, 100), []
     ids = np.random.default_rng(0).integers(0, 9, (20, 9, 64), np.int32)
     for parts in (1, 64):
         for module in (step, optimizer):

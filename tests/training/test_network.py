@@ -35,7 +35,7 @@ def stepper(network: TrainingNetwork, length: int = T, **options: object) -> Ste
     asked = TrainingOptions(
         **{"batch_size": B, "chunk_length": length, "precision": "float32", "dropout": 0} | options
     )
-    return Stepper(network, asked.resolve(1000))
+    return Stepper(network, asked.resolve(1000, 100))
 
 
 def tokens(*shape: int, vocabulary: int = V) -> np.ndarray:

@@ -16,7 +16,7 @@ from textgen.training.workers import Workers
 @pytest.mark.parametrize(("kind", "middle", "later"), [("cosine", 5, 1.464), ("linear", 10, 6.25)])
 def test_learning_rates_warm_up_and_fall_to_zero(kind: str, middle: float, later: float) -> None:
     options = TrainingOptions(epochs=10, learning_rate=10, schedule=kind)
-    schedule = Schedule(options.resolve(0), steps_per_epoch=100)
+    schedule = Schedule(options.resolve(0, 100), steps_per_epoch=100)
     rates = [schedule.learning_rate(s, schedule.done(s, 0, 0)) for s in range(1001)]
     assert rates[0] == pytest.approx(10 / 50)
     assert rates[24] == pytest.approx(10 / 2, rel=0.01)
@@ -28,16 +28,16 @@ def test_learning_rates_warm_up_and_fall_to_zero(kind: str, middle: float, later
 
 
 def test_the_warm_up_of_a_short_training_is_a_tenth_of_it() -> None:
-    schedule = Schedule(TrainingOptions(epochs=2, learning_rate=0.01).resolve(0), 100)
+    schedule = Schedule(TrainingOptions(epochs=2, learning_rate=0.01).resolve(0, 100), 100)
     assert schedule.learning_rate(19, 0) == pytest.approx(0.01)
     assert schedule.learning_rate(9, 0) == pytest.approx(0.005)
 
 
 def test_a_schedule_ends_with_the_minutes_or_epochs_that_are_over_first() -> None:
-    schedule = Schedule(TrainingOptions(minutes=2).resolve(10**6), steps_per_epoch=100)
+    schedule = Schedule(TrainingOptions(minutes=2).resolve(10**6, 100), steps_per_epoch=100)
     assert schedule.done(7, 60, 0) == 0.5
     assert schedule.done(7, 110, 10) == 1
-    both = Schedule(TrainingOptions(minutes=2, epochs=3).resolve(0), steps_per_epoch=100)
+    both = Schedule(TrainingOptions(minutes=2, epochs=3).resolve(0, 100), steps_per_epoch=100)
     assert both.done(30, 60, 0) == 0.5
     assert both.done(225, 60, 0) == 0.75
     assert both.done(300, 60, 0) == both.done(30, 120, 0) == 1

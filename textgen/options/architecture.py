@@ -1,5 +1,6 @@
 """The architecture of a network: which layers it has, and the shapes of its arrays."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -44,6 +45,9 @@ class Architecture:
             shapes["output.kernel"] = (self.units[-1], vocabulary_size)
         shapes["output.bias"] = (vocabulary_size,)
         return shapes
+
+    def weight_count(self, vocabulary_size: int) -> int:
+        return sum(map(math.prod, self.weight_shapes(vocabulary_size).values()))
 
     def state_shapes(self, rows: int) -> Shapes:
         """Return the shape of each part of the state by name, for a batch of `rows`."""

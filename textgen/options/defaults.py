@@ -1,6 +1,7 @@
 """The defaults of a training: the best settings for a text and the time that is given."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -13,9 +14,23 @@ _STREAMS_OF_ONE_READING = 64  # half as many if a text is read four times as oft
 _SHORTEST_CHUNK = 8
 _MOST_DROPOUT = 0.7
 _ENOUGH_DROPOUT = 0.5  # a text that needs more has been read often enough
+_READINGS_OF_TWO_LAYERS = 8  # at least
 _STARTING = 0.15  # minutes that go to the start and to evaluations, at least
-_ENOUGH_READINGS = 4  # of a text by a good network of few minutes
-_TOKENS_A_UNIT = 16  # read by a good network of few minutes, for each unit squared
+_SPEED = 7e11  # tokens a minute, times weights, of a core that multiplies in float32
+
+
+class Time(NamedTuple):
+    """The minutes that are given, if any, and the precision to train in."""
+
+    minutes: float | None
+    precision: str
+
+    def readable(self, weights: int) -> float:
+        """Return how many tokens a network of so many weights reads in this time, about."""
+        if self.minutes is None:
+            return math.inf
+        speed = _SPEED * cores() * (3 if self.precision == "bfloat16" else 1)
+        return max(0.0, self.minutes - _STARTING) * speed / weights
 
 
 class Size(NamedTuple):
@@ -31,8 +46,10 @@ class Defaults:
     """The best settings for one kind of token; docs/recipe.md has the measurements."""
 
     sizes: dict[str, Size]  # in ascending order
+    two_layers: float  # a text of as many tokens that is read often suits two layers
     dropout: float  # 4 times that of a text of as many tokens as the units squared, read once
-    speed: float  # tokens a minute, times units squared, of a core that multiplies in float32
+    enough_tokens: float  # for each weight, to be read in few minutes
+    enough_readings: float  # of the text, in few minutes; either is enough
     schedule: str
     optimizer: str
     batch_size: int
@@ -40,22 +57,31 @@ class Defaults:
     chunk_length: int
     tie: bool
 
-    def readable(self, units: int, minutes: float | None, precision: str) -> float:
-        """Return how many tokens a layer of so many units reads in `minutes` here, about."""
-        if minutes is None:
-            return math.inf
-        speed = self.speed * cores() * (3 if precision == "bfloat16" else 1)
-        return max(0.0, minutes - _STARTING) * speed / units**2
+    def fitting_size(
+        self, tokens: int, time: Time, weights_of: Callable[[tuple[int, ...]], int]
+    ) -> str:
+        """Return the largest preset that suits a text and that there is time to train.
 
-    def fitting_size(self, tokens: int, minutes: float | None, precision: str) -> str:
-        """Return the largest preset that suits a text and that the minutes suffice to train."""
+        `weights_of` returns how many weights a network has whose layers have so many units.
+        """
         fitting, *larger = self.sizes
         for name in larger:
             size = self.sizes[name]
-            enough = min(_TOKENS_A_UNIT * size.units**2, _ENOUGH_READINGS * tokens)
-            if tokens >= size.tokens and self.readable(size.units, minutes, precision) >= enough:
+            weights = weights_of((size.units,))
+            enough = min(self.enough_tokens * weights, self.enough_readings * tokens)
+            if tokens >= size.tokens and time.readable(weights) >= enough:
                 fitting = name
         return fitting
+
+    def fitting_layers(self, tokens: int, epochs: float, time: Time, weights: int) -> int:
+        """Return how many layers suit a text, if two have so many weights.
+
+        Two learn more from a text that is read often, but learn it more slowly.
+        """
+        if time.minutes is None or tokens < self.two_layers:
+            return 1
+        readings = min(epochs, time.readable(weights) / tokens)
+        return 2 if readings >= _READINGS_OF_TWO_LAYERS else 1
 
     def fitting_epochs(self, tokens: int, minutes: float | None, units: int) -> float:
         """Return how often to read a text: with minutes, until it is about learned by heart."""
@@ -105,8 +131,10 @@ _CHARACTERS = Defaults(
         "medium": Size(400_000, 512, 0.008),
         "large": Size(8_000_000, 1024, 0.008),
     },
+    two_layers=250_000,
     dropout=-1,
-    speed=500_000 * 512**2,
+    enough_tokens=3.5,
+    enough_readings=4,
     schedule="linear",
     optimizer="cautious",
     batch_size=32,
@@ -123,8 +151,10 @@ _WORDS = Defaults(
         "medium": Size(2_000_000, 512, 0.008),
         "large": Size(20_000_000, 1024, 0.008),
     },
+    two_layers=math.inf,
     dropout=1.5,
-    speed=50_000 * 512**2,
+    enough_tokens=0.8,
+    enough_readings=2,
     schedule="cosine",
     optimizer="adamw",
     batch_size=16,

@@ -7,7 +7,7 @@ from typing import Any
 from textgen.errors import OptionError
 from textgen.options.architecture import GATES, Architecture
 from textgen.options.declare import option
-from textgen.options.defaults import DEFAULTS, SIZES
+from textgen.options.defaults import DEFAULTS, SIZES, Time
 from textgen.options.reading import ReadingOptions
 from textgen.system.processor import has_bfloat16
 
@@ -52,7 +52,8 @@ class TrainingOptions(ReadingOptions):
     )
     layers: int | None = option(
         None,
-        "Number of recurrent layers (1, or as many as --units has).",
+        "Number of recurrent layers (1, or 2 if the --minutes suffice to read a text often; as "
+        "many as --units has).",
         at_least=1,
         at_most=_MOST_LAYERS,
     )
@@ -160,8 +161,8 @@ class TrainingOptions(ReadingOptions):
     def reading(self) -> ReadingOptions:
         return ReadingOptions(**{f.name: getattr(self, f.name) for f in fields(ReadingOptions)})
 
-    def resolve(self, tokens: int) -> "TrainingSettings":
-        """Return the settings for a text of `tokens` tokens.
+    def resolve(self, tokens: int, vocabulary: int) -> "TrainingSettings":
+        """Return the settings for a text of `tokens` tokens, of `vocabulary` kinds.
 
         Raises OptionError if `tie` and `embedding` do not fit the units chosen.
         """
@@ -169,21 +170,26 @@ class TrainingOptions(ReadingOptions):
         precision = self.precision
         if precision == "auto":
             precision = "bfloat16" if has_bfloat16() else "float32"
-        size = self.size or defaults.fitting_size(tokens, self.minutes, precision)
+        time = Time(self.minutes, precision)
+
+        def weights_of(units: tuple[int, ...]) -> int:
+            return self._architecture(units).weight_count(vocabulary)
+
+        size = self.size or defaults.fitting_size(tokens, time, weights_of)
         preset = defaults.sizes[size]
         units = self.units or (preset.units,)
-        if len(units) == 1:
-            units *= self.layers or 1
-        tie = self.tie
-        if tie is None:
-            tie = defaults.tie and self.embedding in (None, units[-1])
-        embedding = self.embedding or (units[-1] if tie else _EMBEDDING)
-        if tie and embedding != units[-1]:
-            raise _tied_embedding(units[-1])
         epochs = self.epochs
         if epochs is None:
             epochs = defaults.fitting_epochs(tokens, self.minutes, max(units))
-        readable = defaults.readable(max(units), self.minutes, precision)
+        layers = self.layers
+        if layers is None and self.units is None:
+            layers = defaults.fitting_layers(tokens, epochs, time, weights_of(2 * units))
+        if len(units) == 1:
+            units *= layers or 1
+        architecture = self._architecture(units)
+        if architecture.tie and architecture.embedding != units[-1]:
+            raise _tied_embedding(units[-1])
+        readable = time.readable(weights_of(units))
         dropout = self.dropout
         if dropout is None:
             readings = min(epochs, readable / max(tokens, 1))
@@ -196,7 +202,7 @@ class TrainingOptions(ReadingOptions):
             )
         return TrainingSettings(
             reading=self.reading,
-            architecture=Architecture(self.cell, units, embedding, tie),
+            architecture=architecture,
             size=size,
             dropout=dropout,
             batch_size=batch_size,
@@ -213,6 +219,13 @@ class TrainingOptions(ReadingOptions):
             save_every=self.save_every,
             stateless=self.stateless,
         )
+
+    def _architecture(self, units: tuple[int, ...]) -> Architecture:
+        tie = self.tie
+        if tie is None:
+            tie = DEFAULTS[self.level].tie and self.embedding in (None, units[-1])
+        embedding = self.embedding or (units[-1] if tie else _EMBEDDING)
+        return Architecture(self.cell, units, embedding, tie)
 
 
 @dataclass(frozen=True)
@@ -252,7 +265,7 @@ class TrainingSettings:
         Options that an older run lacks are as they were then, or resolved for this text. Raises
         OptionError for a value outside its limits, TypeError for an unknown option.
         """
-        settings = TrainingOptions(**_BEFORE | options).resolve(tokens)
+        settings = TrainingOptions(**_BEFORE | options).resolve(tokens, 0)
         if settings.minutes is None:
             return settings
         return replace(settings, epochs=options.get("epochs"))  # None is resolved: no limit

@@ -93,7 +93,7 @@ class Run(Prepared):
 
     @property
     def weight_count(self) -> int:
-        return sum(math.prod(shape) for shape in self.weight_shapes.values())
+        return self.settings.architecture.weight_count(len(self.tokenizer))
 
     def weights(self) -> Arrays:
         """Return the weights with the best validation loss; raise RunError if there are none."""

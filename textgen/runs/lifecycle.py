@@ -145,7 +145,7 @@ def _read_into(
     prepared = None if known else _copy_prepared(path, books, options.reading, folder)
     prepared = prepared or prepare_corpus(books, folder, options.reading, known, quiet)
     facts = {item.name: getattr(prepared, item.name) for item in fields(Prepared)}
-    settings = options.resolve(prepared.tokens)
+    settings = options.resolve(prepared.tokens, len(prepared.tokenizer))
     run = Run(path=draft, settings=settings, **facts | {"books": list(map(display_name, books))})
     run.write_config()
     run.write_tokenizer()

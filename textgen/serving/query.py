@@ -1,6 +1,5 @@
 """The options of a training in the query of a request."""
 
-import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import Field, fields
@@ -55,10 +54,9 @@ def _value(item: Field[Any], text: str) -> Any:
 
 def _check_memory(asked: TrainingOptions, most_tokens: int) -> None:
     """Refuse what is too large for any text; the weights are counted again when it is read."""
-    settings = asked.resolve(most_tokens)
     vocabulary = asked.max_vocabulary if asked.level == "word" else 256
-    shapes = settings.architecture.weight_shapes(vocabulary).values()
-    if (weights := sum(map(math.prod, shapes))) > MOST_WEIGHTS:
+    settings = asked.resolve(most_tokens, vocabulary)
+    if (weights := settings.architecture.weight_count(vocabulary)) > MOST_WEIGHTS:
         raise OptionError(
             "units",
             f"and the other sizes make {weights:,} weights; at most {MOST_WEIGHTS:,} are allowed "
