@@ -147,7 +147,9 @@ def test_few_minutes_train_a_small_network(monkeypatch: pytest.MonkeyPatch) -> N
     times = 5, 7, 25, 35
     assert [units(m, vocabulary=10_000, level="word") for m in times] == [128, 256, 256, 512]
     assert units(7, vocabulary=20_000, level="word") == 128
-    assert [units(3.7), units(3.7, cell="gru")] == [256, 512]
+    assert units(20, vocabulary=20_000, level="word") == 256
+    assert units(20, vocabulary=10**6, level="word") == 256
+    assert [units(3.7), units(3.7, cell="gru"), units(5, layers=2)] == [256, 512, 256]
     monkeypatch.setattr("textgen.options.defaults.cores", lambda: 4)
     assert [units(minutes) for minutes in (2, 3, 30)] == [256, 512, 1024]
 

@@ -46,9 +46,9 @@ class Defaults:
     """The best settings for one kind of token; docs/recipe.md has the measurements."""
 
     sizes: dict[str, Size]  # in ascending order
-    two_layers: float  # a text of as many tokens that is read often suits two layers
+    tokens_of_two_layers: float  # a text of as many, read often, suits two layers
     dropout: float  # 4 times that of a text of as many tokens as the units squared, read once
-    enough_tokens: float  # for each weight, to be read in few minutes
+    tokens_a_weight: float  # to be read in few minutes
     enough_readings: float  # of the text, in few minutes; either is enough
     schedule: str
     optimizer: str
@@ -57,18 +57,16 @@ class Defaults:
     chunk_length: int
     tie: bool
 
-    def fitting_size(
-        self, tokens: int, time: Time, weights_of: Callable[[tuple[int, ...]], int]
-    ) -> str:
+    def fitting_size(self, tokens: int, time: Time, weights_of: Callable[[int], int]) -> str:
         """Return the largest preset that suits a text and that there is time to train.
 
-        `weights_of` returns how many weights a network has whose layers have so many units.
+        `weights_of` returns how many weights the network has with so many units.
         """
         fitting, *larger = self.sizes
         for name in larger:
             size = self.sizes[name]
-            weights = weights_of((size.units,))
-            enough = min(self.enough_tokens * weights, self.enough_readings * tokens)
+            weights = weights_of(size.units)
+            enough = min(self.tokens_a_weight * weights, self.enough_readings * tokens)
             if tokens >= size.tokens and time.readable(weights) >= enough:
                 fitting = name
         return fitting
@@ -78,7 +76,7 @@ class Defaults:
 
         Two learn more from a text that is read often, but learn it more slowly.
         """
-        if time.minutes is None or tokens < self.two_layers:
+        if time.minutes is None or tokens < self.tokens_of_two_layers:
             return 1
         readings = min(epochs, time.readable(weights) / tokens)
         return 2 if readings >= _READINGS_OF_TWO_LAYERS else 1
@@ -131,9 +129,9 @@ _CHARACTERS = Defaults(
         "medium": Size(400_000, 512, 0.008),
         "large": Size(8_000_000, 1024, 0.008),
     },
-    two_layers=250_000,
+    tokens_of_two_layers=250_000,
     dropout=-1,
-    enough_tokens=3.5,
+    tokens_a_weight=3.5,
     enough_readings=4,
     schedule="linear",
     optimizer="cautious",
@@ -151,9 +149,9 @@ _WORDS = Defaults(
         "medium": Size(2_000_000, 512, 0.008),
         "large": Size(20_000_000, 1024, 0.008),
     },
-    two_layers=math.inf,
+    tokens_of_two_layers=math.inf,
     dropout=1.5,
-    enough_tokens=0.8,
+    tokens_a_weight=0.8,
     enough_readings=2,
     schedule="cosine",
     optimizer="adamw",

@@ -14,6 +14,7 @@ from textgen.system.processor import has_bfloat16
 _LARGEST_DIMENSION = 65_536
 _MOST_LAYERS = 100
 _EMBEDDING = 64  # unless tied
+_LARGEST_SOFTMAX = 15_000  # tokens; a larger vocabulary has a sampled softmax, about as slow
 _BEFORE = {"schedule": "cosine", "optimizer": "adamw"}  # options that older runs lack
 
 
@@ -52,8 +53,8 @@ class TrainingOptions(ReadingOptions):
     )
     layers: int | None = option(
         None,
-        "Number of recurrent layers (1, or 2 if the --minutes suffice to read a text often; as "
-        "many as --units has).",
+        "Number of recurrent layers (1, or 2 if the --minutes suffice to read a text of characters "
+        "often; as many as --units has).",
         at_least=1,
         at_most=_MOST_LAYERS,
     )
@@ -172,10 +173,13 @@ class TrainingOptions(ReadingOptions):
             precision = "bfloat16" if has_bfloat16() else "float32"
         time = Time(self.minutes, precision)
 
-        def weights_of(units: tuple[int, ...]) -> int:
-            return self._architecture(units).weight_count(vocabulary)
+        def weights_of(*units: int) -> int:
+            work = min(vocabulary, _LARGEST_SOFTMAX)
+            return self._architecture(units).weight_count(work)
 
-        size = self.size or defaults.fitting_size(tokens, time, weights_of)
+        size = self.size or defaults.fitting_size(
+            tokens, time, lambda units: weights_of(*[units] * (self.layers or 1))
+        )
         preset = defaults.sizes[size]
         units = self.units or (preset.units,)
         epochs = self.epochs
@@ -183,13 +187,13 @@ class TrainingOptions(ReadingOptions):
             epochs = defaults.fitting_epochs(tokens, self.minutes, max(units))
         layers = self.layers
         if layers is None and self.units is None:
-            layers = defaults.fitting_layers(tokens, epochs, time, weights_of(2 * units))
+            layers = defaults.fitting_layers(tokens, epochs, time, weights_of(*units, *units))
         if len(units) == 1:
             units *= layers or 1
         architecture = self._architecture(units)
         if architecture.tie and architecture.embedding != units[-1]:
             raise _tied_embedding(units[-1])
-        readable = time.readable(weights_of(units))
+        readable = time.readable(weights_of(*units))
         dropout = self.dropout
         if dropout is None:
             readings = min(epochs, readable / max(tokens, 1))
