@@ -29,8 +29,9 @@ def test_minutes_end_before_a_text_is_learned_by_heart() -> None:
         return made.epochs, made.minutes
 
     lengths = 30_000, 330_000, 1_100_000, 3_200_000
-    found = [limits(length, minutes=99, precision="float32") for length in lengths]
-    assert found == [(12, 99), (40, 99), (34, 99), (98, 99)]
+    found = [[limits(length, minutes=99, layers=n) for length in lengths] for n in (1, 2)]
+    assert found[0] == [(12, 99), (40, 99), (34, 99), (98, 99)]
+    assert found[1] == [(12, 99), (27, 99), (22, 99), (64, 99)]
     assert limits(100_000, minutes=3) == limits(100_000, minutes=3, level="word") == (12, 3)
     assert limits(100_000, minutes=3, epochs=99) == limits(10**9, minutes=3, epochs=99) == (99, 3)
 

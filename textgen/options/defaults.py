@@ -14,6 +14,7 @@ _STREAMS_OF_ONE_READING = 64  # half as many if a text is read four times as oft
 _SHORTEST_CHUNK = 8
 _MOST_DROPOUT = 0.7
 _ENOUGH_DROPOUT = 0.5  # a text that needs more has been read often enough
+_ENOUGH_DROPOUT_OF_TWO_LAYERS = 0.35
 _READINGS_OF_TWO_LAYERS = 8  # at least
 _STARTING = 0.15  # minutes that go to the start and to evaluations, at least
 _SPEED = 7e11  # tokens a minute, times weights, of a core that multiplies in float32
@@ -71,22 +72,23 @@ class Defaults:
                 fitting = name
         return fitting
 
-    def fitting_layers(self, tokens: int, epochs: float, time: Time, weights: int) -> int:
+    def fitting_layers(self, tokens: int, epochs: float | None, time: Time, weights: int) -> int:
         """Return how many layers suit a text, if two have so many weights.
 
         Two learn more from a text that is read often, but learn it more slowly.
         """
         if time.minutes is None or tokens < self.tokens_of_two_layers:
             return 1
-        readings = min(epochs, time.readable(weights) / tokens)
+        readings = min(epochs or math.inf, time.readable(weights) / tokens)
         return 2 if readings >= _READINGS_OF_TWO_LAYERS else 1
 
-    def fitting_epochs(self, tokens: int, minutes: float | None, units: int) -> float:
+    def fitting_epochs(self, tokens: int, minutes: float | None, units: tuple[int, ...]) -> float:
         """Return how often to read a text: with minutes, until it is about learned by heart."""
         if minutes is None:
             share = min(1.0, self.sizes["large"].tokens / max(tokens, 1))
             return max(1.0, _EPOCHS * share)
-        return max(_EPOCHS, round(2 ** (4 * _ENOUGH_DROPOUT - self.dropout) * tokens / units**2))
+        enough = _ENOUGH_DROPOUT if len(units) == 1 else _ENOUGH_DROPOUT_OF_TWO_LAYERS
+        return max(_EPOCHS, round(2 ** (4 * enough - self.dropout) * tokens / max(units) ** 2))
 
     def fitting_dropout(self, tokens: int, readings: float, units: int) -> float:
         """Return the dropout that suits a text and how often it is read.

@@ -182,14 +182,14 @@ class TrainingOptions(ReadingOptions):
         )
         preset = defaults.sizes[size]
         units = self.units or (preset.units,)
-        epochs = self.epochs
-        if epochs is None:
-            epochs = defaults.fitting_epochs(tokens, self.minutes, max(units))
         layers = self.layers
         if layers is None and self.units is None:
-            layers = defaults.fitting_layers(tokens, epochs, time, weights_of(*units, *units))
+            layers = defaults.fitting_layers(tokens, self.epochs, time, weights_of(*units, *units))
         if len(units) == 1:
             units *= layers or 1
+        epochs = self.epochs
+        if epochs is None:
+            epochs = defaults.fitting_epochs(tokens, self.minutes, units)
         architecture = self._architecture(units)
         if architecture.tie and architecture.embedding != units[-1]:
             raise _tied_embedding(units[-1])
