@@ -173,18 +173,18 @@ class TrainingOptions(ReadingOptions):
             precision = "bfloat16" if has_bfloat16() else "float32"
         time = Time(self.minutes, precision)
 
-        def weights_of(*units: int) -> int:
-            work = min(vocabulary, _LARGEST_SOFTMAX)
-            return self._architecture(units).weight_count(work)
+        kinds = min(vocabulary, _LARGEST_SOFTMAX)
 
-        size = self.size or defaults.fitting_size(
-            tokens, time, lambda units: weights_of(*[units] * (self.layers or 1))
-        )
+        def weights_of(units: int, layers: int = self.layers or 1) -> int:
+            return self._architecture((units,) * layers).weight_count(kinds)
+
+        size = self.size or defaults.fitting_size(tokens, time, weights_of)
         preset = defaults.sizes[size]
         units = self.units or (preset.units,)
         layers = self.layers
         if layers is None and self.units is None:
-            layers = defaults.fitting_layers(tokens, self.epochs, time, weights_of(*units, *units))
+            weights = weights_of(preset.units, 2)
+            layers = defaults.fitting_layers(tokens, self.epochs, time, weights)
         if len(units) == 1:
             units *= layers or 1
         epochs = self.epochs
@@ -193,7 +193,7 @@ class TrainingOptions(ReadingOptions):
         architecture = self._architecture(units)
         if architecture.tie and architecture.embedding != units[-1]:
             raise _tied_embedding(units[-1])
-        readable = time.readable(weights_of(*units))
+        readable = time.readable(architecture.weight_count(kinds))
         dropout = self.dropout
         if dropout is None:
             readings = min(epochs, readable / max(tokens, 1))
